@@ -1,0 +1,19 @@
+-- runchain: drop what it has recorded. Read sql/uninstall.sql first.
+--
+-- archival_log, uet_executions and uet_tasks are left alone here: they may be the user's own.
+-- `runchain uninstall --purge` knows which of them runchain made, and drops those too.
+BEGIN IMMEDIATE;
+DROP TABLE IF EXISTS runchain_alerts;
+DROP TABLE IF EXISTS runchain_ingest_rejects;
+DROP TABLE IF EXISTS runchain_ingested;
+DROP TABLE IF EXISTS runchain_ingest_files;
+DROP TABLE IF EXISTS runchain_cursors;
+DROP TABLE IF EXISTS runchain_executors;
+DROP TABLE IF EXISTS runchain_events;
+DROP TABLE IF EXISTS runchain_failures;
+DROP TABLE IF EXISTS runchain_steps;
+DROP TABLE IF EXISTS runchain_runs;
+DROP TABLE IF EXISTS runchain_vocabulary;
+DROP TABLE IF EXISTS runchain_queue;
+DROP TABLE IF EXISTS runchain_meta;
+COMMIT;

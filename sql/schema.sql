@@ -1,0 +1,276 @@
+-- runchain: every table that it keeps in the orchestrator's own database, schema version 2.
+--
+-- For a stock shell: sqlite3 .state/orchestration.db ".read sql/schema.sql" ".read sql/triggers.sql"
+-- Safe to read again: nothing that exists is touched.
+--
+-- This file is the sum of sql/migrations/ (a test compares them). Nothing in it may be newer than
+-- SQLite 3.24: one object that an older writer can't parse makes the whole database "malformed"
+-- to it. Times are `_ms`: milliseconds since 1970-01-01T00:00:00Z.
+BEGIN IMMEDIATE;
+
+-- Versions and identity: schema_version, min_writer_version (the oldest schema version whose
+-- binary may still write), database_uuid, epoch, owns.<table> (1: we created it, purge may drop it).
+CREATE TABLE IF NOT EXISTS runchain_meta (
+  key TEXT PRIMARY KEY NOT NULL,
+  value TEXT
+) WITHOUT ROWID;
+
+-- What the capture triggers and requests append, in order; rows leave when they are expanded.
+-- It stands on the path of somebody else's write: no constraint that can fail, no index but the
+-- rowid, no type that converts.
+--   action      insert, update, delete: from the triggers
+--               enqueue_chain, retry, cancel: requests, by a function, the CLI or a plain INSERT
+--   run_id      the run; old_run_id where an UPDATE changed it
+--   step_id     retry and cancel: the step meant (else every step of run_id)
+--   actor, reason  who asked and why; they stand in the audit event
+CREATE TABLE IF NOT EXISTS runchain_queue (
+  id INTEGER PRIMARY KEY,
+  action,
+  run_id,
+  old_run_id,
+  old_status,
+  new_status,
+  step_id,
+  actor,
+  reason,
+  at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))
+);
+
+-- The user's table that is captured. One row while installed; uninstall drops the table.
+CREATE TABLE IF NOT EXISTS runchain_mapping (
+  table_name TEXT NOT NULL,
+  id_column TEXT NOT NULL,
+  status_column TEXT NOT NULL
+);
+
+-- Status word -> phase. Add your own: INSERT INTO runchain_vocabulary VALUES ('ARCHIVABLE','completed').
+CREATE TABLE IF NOT EXISTS runchain_vocabulary (
+  status TEXT PRIMARY KEY NOT NULL COLLATE NOCASE,
+  phase TEXT NOT NULL CHECK (phase IN ('active', 'completed', 'failed', 'cancelled'))
+) WITHOUT ROWID;
+
+-- What was last acted on for each run; a row stays while the user's row exists.
+--   generation      entries into a terminal phase so far
+--   ended_event_id  the event RUN_COMPLETED of that generation
+--   monitor         off, on, abandoned (active at install, but older than the backfill's limit)
+CREATE TABLE IF NOT EXISTS runchain_runs (
+  run_id TEXT PRIMARY KEY NOT NULL,
+  phase TEXT NOT NULL CHECK (phase IN ('active', 'completed', 'failed', 'cancelled', 'deleted')),
+  status TEXT,
+  generation INTEGER NOT NULL DEFAULT 0,
+  first_seen_ms INTEGER NOT NULL,
+  phase_since_ms INTEGER NOT NULL,
+  ended_event_id INTEGER,
+  monitor TEXT NOT NULL DEFAULT 'off' CHECK (monitor IN ('off', 'on', 'abandoned')),
+  stalled_since_ms INTEGER
+);
+CREATE INDEX IF NOT EXISTS runchain_runs_by_phase ON runchain_runs(phase, phase_since_ms);
+CREATE INDEX IF NOT EXISTS runchain_runs_monitored ON runchain_runs(run_id) WHERE monitor = 'on';
+
+-- The work: one row for each step of each generation's chain.
+--   needs   JSON array of the steps that must be done first (state waiting until they are)
+--   token   the fence: grows with every lease, is never reset
+--   attempts counts starts, not leases
+--   note    what a deferred step remembers until it runs again
+CREATE TABLE IF NOT EXISTS runchain_steps (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  run_id TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  step TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('waiting', 'ready', 'leased', 'running', 'done', 'dead', 'cancelled')),
+  needs TEXT NOT NULL DEFAULT '[]',
+  priority INTEGER NOT NULL DEFAULT 100,
+  ready_at_ms INTEGER NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  max_attempts INTEGER NOT NULL,
+  token INTEGER NOT NULL DEFAULT 0,
+  executor_id TEXT,
+  created_ms INTEGER NOT NULL,
+  started_ms INTEGER,
+  finished_ms INTEGER,
+  note TEXT,
+  result TEXT,
+  error TEXT,
+  output_tail TEXT,
+  UNIQUE (run_id, generation, step)
+);
+CREATE INDEX IF NOT EXISTS runchain_steps_ready ON runchain_steps(priority, ready_at_ms, id) WHERE state = 'ready';
+CREATE INDEX IF NOT EXISTS runchain_steps_waiting ON runchain_steps(run_id, generation) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS runchain_steps_held ON runchain_steps(executor_id, state) WHERE state IN ('leased', 'running');
+CREATE INDEX IF NOT EXISTS runchain_steps_dead ON runchain_steps(finished_ms) WHERE state = 'dead';
+
+-- Every attempt that did not succeed, kept whole also when the step is dead.
+CREATE TABLE IF NOT EXISTS runchain_failures (
+  id INTEGER PRIMARY KEY,
+  step_id INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  executor_id TEXT,
+  started_ms INTEGER,
+  ended_ms INTEGER NOT NULL,
+  error TEXT NOT NULL,
+  output_tail TEXT
+);
+CREATE INDEX IF NOT EXISTS runchain_failures_by_step ON runchain_failures(step_id, attempt);
+
+-- Lifecycle and audit; the projector writes each once, in order of id, to the logs.
+CREATE TABLE IF NOT EXISTS runchain_events (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  at_ms INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  run_id TEXT,
+  generation INTEGER,
+  step TEXT,
+  data TEXT NOT NULL DEFAULT '{}'
+);
+CREATE INDEX IF NOT EXISTS runchain_events_by_run ON runchain_events(run_id, id);
+
+-- One row for each executor; its lease covers all the steps that it holds.
+CREATE TABLE IF NOT EXISTS runchain_executors (
+  executor_id TEXT PRIMARY KEY NOT NULL,
+  host TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  version TEXT NOT NULL,
+  schema_version INTEGER NOT NULL,
+  started_ms INTEGER NOT NULL,
+  beat_ms INTEGER NOT NULL,
+  lease_until_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- How far the events are projected, by log.
+CREATE TABLE IF NOT EXISTS runchain_cursors (
+  name TEXT PRIMARY KEY NOT NULL,
+  event_id INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Event logs: one row for each file that was ever read (identity: inode and hash of its head; the
+-- device number changes over reboots and is a hint only).
+CREATE TABLE IF NOT EXISTS runchain_ingest_files (
+  id INTEGER PRIMARY KEY,
+  path TEXT NOT NULL,
+  inode INTEGER NOT NULL,
+  device INTEGER NOT NULL,
+  head_bytes INTEGER NOT NULL,
+  head_sha256 TEXT NOT NULL,
+  size_bytes INTEGER NOT NULL,
+  offset_bytes INTEGER NOT NULL DEFAULT 0,
+  lines INTEGER NOT NULL DEFAULT 0,
+  stored INTEGER NOT NULL DEFAULT 0,
+  duplicates INTEGER NOT NULL DEFAULT 0,
+  rejected INTEGER NOT NULL DEFAULT 0,
+  stored_bytes INTEGER NOT NULL DEFAULT 0,
+  rejected_bytes INTEGER NOT NULL DEFAULT 0,
+  first_read_ms INTEGER NOT NULL,
+  last_read_ms INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS runchain_ingest_files_by_inode ON runchain_ingest_files(inode);
+CREATE INDEX IF NOT EXISTS runchain_ingest_files_by_path ON runchain_ingest_files(path);
+
+-- Kept events. `details` and `extra` (fields without a column) are the JSON as it was written.
+CREATE TABLE IF NOT EXISTS runchain_ingested (
+  id INTEGER PRIMARY KEY,
+  event_id TEXT NOT NULL UNIQUE,
+  type TEXT NOT NULL,
+  at TEXT,
+  at_ms INTEGER,
+  run_id TEXT,
+  job_id TEXT,
+  step_id TEXT,
+  pattern_run_id TEXT,
+  pattern_id TEXT,
+  status TEXT,
+  details TEXT,
+  extra TEXT,
+  file_id INTEGER NOT NULL,
+  line INTEGER NOT NULL,
+  offset_bytes INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS runchain_ingested_by_job ON runchain_ingested(job_id, id);
+CREATE INDEX IF NOT EXISTS runchain_ingested_by_run ON runchain_ingested(run_id, id) WHERE run_id IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS runchain_ingest_rejects (
+  id INTEGER PRIMARY KEY,
+  file_id INTEGER NOT NULL,
+  line INTEGER NOT NULL,
+  offset_bytes INTEGER NOT NULL,
+  length_bytes INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  start TEXT NOT NULL,
+  at_ms INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS runchain_ingest_rejects_by_file ON runchain_ingest_rejects(file_id, offset_bytes);
+
+-- What people must see: one row for each fingerprint, however often it happens.
+CREATE TABLE IF NOT EXISTS runchain_alerts (
+  id INTEGER PRIMARY KEY,
+  fingerprint TEXT NOT NULL UNIQUE,
+  rule TEXT NOT NULL,
+  severity TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('firing', 'acknowledged', 'resolved')),
+  run_id TEXT,
+  subject TEXT NOT NULL,
+  message TEXT,
+  count INTEGER NOT NULL,
+  first_at_ms INTEGER NOT NULL,
+  last_at_ms INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS runchain_alerts_firing ON runchain_alerts(last_at_ms) WHERE state = 'firing';
+
+-- Three tables that existing tools read by name. A database may have had them before us; then they
+-- stay as they are, and purge leaves them.
+INSERT OR IGNORE INTO runchain_meta(key, value)
+SELECT 'owns.' || name, NOT EXISTS (SELECT 1 FROM sqlite_master AS m WHERE m.type = 'table' AND m.name = shared.name)
+FROM (SELECT 'archival_log' AS name UNION ALL SELECT 'uet_executions' UNION ALL SELECT 'uet_tasks') AS shared;
+
+CREATE TABLE IF NOT EXISTS archival_log (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  run_id TEXT,
+  archive_path TEXT,
+  archived_at TEXT,
+  size_bytes INTEGER,
+  generation INTEGER,
+  digest TEXT
+);
+
+CREATE TABLE IF NOT EXISTS uet_executions (
+  execution_id TEXT PRIMARY KEY,
+  phase_name TEXT,
+  started_at TEXT,
+  completed_at TEXT,
+  status TEXT,
+  metadata JSON
+);
+
+CREATE TABLE IF NOT EXISTS uet_tasks (
+  task_id TEXT PRIMARY KEY,
+  execution_id TEXT REFERENCES uet_executions(execution_id),
+  task_type TEXT,
+  dependencies JSON,
+  status TEXT,
+  created_at TEXT,
+  started_at TEXT,
+  completed_at TEXT,
+  result JSON
+);
+
+INSERT OR IGNORE INTO runchain_vocabulary(status, phase) VALUES
+  ('CREATED', 'active'), ('PENDING', 'active'), ('QUEUED', 'active'), ('SCHEDULED', 'active'),
+  ('READY', 'active'), ('WAITING', 'active'), ('BLOCKED', 'active'), ('PAUSED', 'active'),
+  ('STARTING', 'active'), ('STARTED', 'active'), ('ACTIVE', 'active'), ('RUNNING', 'active'),
+  ('IN_PROGRESS', 'active'), ('EXECUTING', 'active'), ('PROCESSING', 'active'), ('RETRYING', 'active'),
+  ('COMPLETED', 'completed'), ('COMPLETE', 'completed'), ('SUCCEEDED', 'completed'),
+  ('SUCCESS', 'completed'), ('DONE', 'completed'), ('FINISHED', 'completed'), ('PASSED', 'completed'),
+  ('FAILED', 'failed'), ('FAILURE', 'failed'), ('ERROR', 'failed'), ('ERRORED', 'failed'),
+  ('PARTIAL', 'failed'), ('QUARANTINED', 'failed'), ('CRASHED', 'failed'), ('TIMEOUT', 'failed'),
+  ('TIMED_OUT', 'failed'), ('EXPIRED', 'failed'), ('REJECTED', 'failed'),
+  ('CANCELLED', 'cancelled'), ('CANCELED', 'cancelled'), ('ABORTED', 'cancelled'),
+  ('STOPPED', 'cancelled'), ('TERMINATED', 'cancelled'), ('KILLED', 'cancelled'),
+  ('SKIPPED', 'cancelled');
+
+INSERT OR IGNORE INTO runchain_meta(key, value) VALUES
+  ('schema_version', '2'),
+  ('min_writer_version', '1'),
+  ('epoch', '1'),
+  ('database_uuid', lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2)
+    || '-' || substr('89AB', 1 + (abs(random()) % 4), 1) || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))));
+
+COMMIT;

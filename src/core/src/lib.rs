@@ -1,0 +1,28 @@
+//! The rules of runchain, without any of its machinery.
+//!
+//! runchain makes an orchestrator's own SQLite file act on what is written to it: capture triggers
+//! append to a queue, the queue is expanded into lifecycle events and steps, and steps are leased,
+//! started and settled. This crate holds those rules once, for both of its hosts: the loadable
+//! extension (feature `extension`, inside somebody else's process) and the executor (feature
+//! `host`, with its own SQLite).
+//!
+//! Everything here takes a connection and the time. What does not belong here: threads, child
+//! processes, clocks, configuration files, anything printed.
+
+#[cfg(all(feature = "extension", feature = "host"))]
+compile_error!(
+    "features `extension` and `host` exclude each other: rusqlite would take the loadable path and panic; build the extension in its own workspace"
+);
+
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod ingest;
+pub mod mapping;
+pub mod schema;
+pub mod time;
+
+pub use error::{Error, Result};
+pub use id::{ExecutorId, RunId, StepId};
+pub use mapping::Mapping;
+pub use time::Millis;
