@@ -136,6 +136,19 @@ impl<'a> NewEvent<'a> {
             data,
         }
     }
+
+    /// An event that belongs to no generation, and perhaps to no run.
+    #[must_use]
+    pub fn of_database(kind: EventType, at: Millis, run_id: Option<&'a RunId>, data: Value) -> Self {
+        Self {
+            kind,
+            at,
+            run_id,
+            generation: None,
+            step: None,
+            data,
+        }
+    }
 }
 
 /// Appends one event inside the caller's transaction and returns its id.

@@ -14,13 +14,20 @@ compile_error!(
     "features `extension` and `host` exclude each other: rusqlite would take the loadable path and panic; build the extension in its own workspace"
 );
 
+pub mod chain;
 pub mod error;
 pub mod event;
 pub mod id;
 pub mod ingest;
+pub mod install;
 pub mod mapping;
+pub mod queue;
+pub mod request;
 pub mod schema;
+pub mod steps;
 pub mod time;
+pub mod transaction;
+pub mod vocabulary;
 
 pub use error::{Error, Result};
 pub use id::{ExecutorId, RunId, StepId};

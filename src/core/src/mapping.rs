@@ -29,15 +29,14 @@ pub struct Mapping {
 
 /// What a caller asks for; what is not given is detected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct MappingRequest {
     /// Table in the main database.
     pub table: Option<String>,
     /// Column with the run's id.
-    #[serde(rename = "id", alias = "id_column")]
+    #[serde(rename = "id")]
     pub id_column: Option<String>,
     /// Column with the status word.
-    #[serde(rename = "status", alias = "status_column")]
+    #[serde(rename = "status")]
     pub status_column: Option<String>,
 }
 

@@ -149,11 +149,27 @@ pub fn migrate(conn: &Connection) -> Result<Vec<&'static str>> {
         }
         applied.push(migration.name);
     }
-    if from <= VERSION {
+    if from <= VERSION && !views_in_place(conn)? {
         conn.execute_batch(body(VIEWS_SQL))
             .during("create runchain's views")?;
     }
     Ok(applied)
+}
+
+/// Whether exactly the views of this version are there; making them anew would change the schema
+/// under every other connection for nothing.
+fn views_in_place(conn: &Connection) -> Result<bool> {
+    let mut statement = conn
+        .prepare_cached(
+            "SELECT sql FROM main.sqlite_master WHERE type = 'view' AND name LIKE 'runchain\\_%' ESCAPE '\\'",
+        )
+        .during("look at runchain's views")?;
+    let stored = statement
+        .query_map([], |row| row.get::<_, String>(0))
+        .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
+        .during("look at runchain's views")?;
+    let wanted = VIEWS_SQL.matches("CREATE VIEW ").count();
+    Ok(stored.len() == wanted && stored.iter().all(|sql| VIEWS_SQL.contains(sql.as_str())))
 }
 
 #[cfg(test)]

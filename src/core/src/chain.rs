@@ -1,0 +1,94 @@
+//! The chain of steps that a finished run goes through.
+
+use crate::error::{During, Result};
+use crate::event::{self, EventType, NewEvent};
+use crate::{Millis, RunId};
+use rusqlite::Connection;
+use serde_json::json;
+
+/// One step of a chain, as the configuration names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepSpec {
+    /// Its name: `archive`, `report`, or the NAME of a `[steps.NAME]`.
+    pub name: String,
+    /// The steps that must be done first.
+    pub after: Vec<String>,
+    /// How often it may start before it is dead.
+    pub max_attempts: u32,
+}
+
+/// The steps that each generation gets. Settled before it arrives here: names are unique, `after`
+/// names existing steps, there is no cycle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain(pub Vec<StepSpec>);
+
+impl Chain {
+    /// Archive, then report.
+    #[must_use]
+    pub fn builtin(max_attempts: u32) -> Self {
+        let step = |name: &str, after: &[&str]| StepSpec {
+            name: name.to_owned(),
+            after: after.iter().map(|name| (*name).to_owned()).collect(),
+            max_attempts,
+        };
+        Self(vec![step("archive", &[]), step("report", &["archive"])])
+    }
+
+    /// Inserts the steps of a generation: those that need nothing are ready, the others wait.
+    ///
+    /// # Errors
+    /// Whatever SQLite answers.
+    pub fn begin(&self, conn: &Connection, run_id: &RunId, generation: i64, now: Millis) -> Result<()> {
+        let mut insert = conn
+            .prepare_cached(
+                "INSERT INTO runchain_steps(run_id, generation, step, state, needs, ready_at_ms, max_attempts, created_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6)
+                 ON CONFLICT(run_id, generation, step) DO NOTHING",
+            )
+            .during("insert a chain's steps")?;
+        for step in &self.0 {
+            let state = if step.after.is_empty() { "ready" } else { "waiting" };
+            insert
+                .execute((
+                    run_id,
+                    generation,
+                    &step.name,
+                    state,
+                    json!(step.after).to_string(),
+                    now,
+                    step.max_attempts,
+                ))
+                .during("insert a chain's steps")?;
+        }
+        Ok(())
+    }
+}
+
+/// Cancels what has not ended of a run's chains and says so in an event; returns how many steps
+/// that were. A running step's token grows, so that its settling is fenced off.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn cancel_live(
+    conn: &Connection,
+    run_id: &RunId,
+    generation: i64,
+    why: &str,
+    now: Millis,
+) -> Result<usize> {
+    let cancelled = conn
+        .prepare_cached(
+            "UPDATE runchain_steps SET state = 'cancelled', token = token + 1, executor_id = NULL, finished_ms = ?2
+             WHERE run_id = ?1 AND state IN ('waiting', 'ready', 'leased', 'running', 'dead')",
+        )
+        .and_then(|mut statement| statement.execute((run_id, now)))
+        .during("cancel a run's steps")?;
+    if cancelled > 0 {
+        let data = json!({ "cancelled_steps": cancelled, "reason": why });
+        event::append(
+            conn,
+            &NewEvent::of_run(EventType::ChainCancelled, now, run_id, generation, data),
+        )?;
+    }
+    Ok(cancelled)
+}

@@ -1,0 +1,191 @@
+//! The SQL functions: one table of names, one loop that registers them, for both hosts.
+//!
+//! Whatever has a side effect or reads files is DIRECTONLY, so that a view or a trigger in a hostile
+//! database can't call it. A failure is an SQL error with the text of [`Error`]; SQLITE_BUSY keeps
+//! its code, because callers retry on it. The rules themselves live in the other modules.
+
+use crate::error::{During, Error, Result};
+use crate::id::{RunId, StepId};
+use crate::ingest::{self, IngestOptions};
+use crate::install::{self, InstallOptions};
+use crate::request::{self, StepVerb};
+use crate::validate::{self, ValidateOptions};
+use crate::{Mapping, Millis, schema};
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::types::Value;
+use rusqlite::{Connection, ffi};
+use serde_json::{Value as Json, json};
+
+/// How much is registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surface {
+    /// Everything.
+    Full,
+    /// Nothing that reads files named by its caller.
+    NoFiles,
+}
+
+/// Who calls: as it stands in the audit event of a request.
+const ACTOR: &str = "sql";
+
+type Body = fn(&Connection, &[Value]) -> Result<Json>;
+
+struct Function {
+    name: &'static str,
+    /// Fewest and most arguments.
+    arguments: std::ops::RangeInclusive<usize>,
+    /// What may call it, and where.
+    reads_named_files: bool,
+    pure: bool,
+    body: Body,
+}
+
+const fn function(name: &'static str, arguments: std::ops::RangeInclusive<usize>, body: Body) -> Function {
+    Function { name, arguments, reads_named_files: false, pure: false, body }
+}
+
+/// Every scalar function.
+const FUNCTIONS: [Function; 10] = [
+    function("monitor_validate", 0..=0, monitor_validate),
+    Function { reads_named_files: true, ..function("ingest_events", 1..=1, ingest_events) },
+    function("enqueue_chain", 1..=2, enqueue_chain),
+    Function { pure: true, ..function("runchain_version", 0..=0, runchain_version) },
+    function("runchain_debug", 0..=0, runchain_debug),
+    function("runchain_install", 0..=1, runchain_install),
+    function("runchain_uninstall", 0..=1, runchain_uninstall),
+    function("runchain_status", 0..=0, runchain_status),
+    function("runchain_retry", 1..=2, |conn, arguments| about_step(conn, StepVerb::Retry, arguments)),
+    function("runchain_cancel", 1..=2, |conn, arguments| about_step(conn, StepVerb::Cancel, arguments)),
+];
+
+/// Registers the functions on a connection.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn register(conn: &Connection, surface: Surface) -> Result<()> {
+    for function in FUNCTIONS.iter().filter(|one| surface == Surface::Full || !one.reads_named_files) {
+        let (body, name) = (function.body, function.name);
+        let flags = FunctionFlags::SQLITE_UTF8
+            | if function.pure {
+                FunctionFlags::SQLITE_INNOCUOUS | FunctionFlags::SQLITE_DETERMINISTIC
+            } else {
+                FunctionFlags::SQLITE_DIRECTONLY
+            };
+        for arguments in function.arguments.clone() {
+            conn.create_scalar_function(name, i32::try_from(arguments).unwrap_or(-1), flags, move |context| {
+                call(context, name, body)
+            })
+            .during("register a SQL function")?;
+        }
+    }
+    crate::checks_table::register(conn)
+}
+
+fn call(context: &Context<'_>, name: &'static str, body: Body) -> rusqlite::Result<String> {
+    let arguments = (0..context.len())
+        .map(|index| context.get_raw(index).try_into())
+        .collect::<std::result::Result<Vec<Value>, _>>()
+        .map_err(|error| rusqlite::Error::UserFunctionError(format!("{name}: {error}").into()))?;
+    // SAFETY: the reference lives as long as this call and stays on this thread.
+    let conn = unsafe { context.get_connection() }?;
+    body(&conn, &arguments)
+        .map(|answer| match answer {
+            Json::String(text) => text,
+            other => other.to_string(),
+        })
+        .map_err(|error| into_sql_error(name, error))
+}
+
+/// A message resets the code to SQLITE_ERROR, so a busy database is answered by its code alone.
+fn into_sql_error(name: &str, error: Error) -> rusqlite::Error {
+    match error {
+        Error::Sqlite { source: rusqlite::Error::SqliteFailure(failure, _), .. }
+            if matches!(failure.code, ffi::ErrorCode::DatabaseBusy | ffi::ErrorCode::DatabaseLocked) =>
+        {
+            rusqlite::Error::SqliteFailure(failure, None)
+        }
+        other => rusqlite::Error::UserFunctionError(format!("{name}: {other}").into()),
+    }
+}
+
+fn monitor_validate(conn: &Connection, _: &[Value]) -> Result<Json> {
+    let findings = validate::checks(conn, &ValidateOptions::default(), Millis::now())?;
+    Ok(validate::to_json(&findings))
+}
+
+fn ingest_events(conn: &Connection, arguments: &[Value]) -> Result<Json> {
+    let Some(Value::Text(path)) = arguments.first() else {
+        return Err(Error::refused("the path is not text", "give the path of a JSONL event log: ingest_events('events.jsonl')"));
+    };
+    let report = ingest::ingest_path(conn, std::path::Path::new(path), Millis::now(), &IngestOptions::default())?;
+    Ok(json!(report))
+}
+
+fn enqueue_chain(conn: &Connection, arguments: &[Value]) -> Result<Json> {
+    let run_id = arguments.first().and_then(RunId::from_value).ok_or_else(|| {
+        Error::refused("the run id is NULL or a BLOB", "give the run's id as text or number: enqueue_chain('run-1')")
+    })?;
+    request::enqueue_chain(conn, &run_id, ACTOR, reason(arguments).as_deref())
+}
+
+fn runchain_version(_: &Connection, _: &[Value]) -> Result<Json> {
+    Ok(json!(env!("CARGO_PKG_VERSION")))
+}
+
+fn runchain_debug(conn: &Connection, _: &[Value]) -> Result<Json> {
+    let path: Option<String> = conn
+        .query_row("SELECT file FROM pragma_database_list WHERE name = 'main'", [], |row| row.get(0))
+        .during("read the database's path")?;
+    Ok(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "schema_version": schema::version(conn)?,
+        "schema_version_of_this_build": schema::VERSION,
+        "min_writer_version": schema::meta(conn, "min_writer_version")?,
+        "mapping": Mapping::installed(conn)?,
+        "database": path,
+        "database_uuid": schema::meta(conn, "database_uuid")?,
+        "epoch": schema::meta(conn, "epoch")?,
+        "sqlite_version": rusqlite::version(),
+        "build": if cfg!(feature = "extension") { "extension" } else { "executor" },
+        "target": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+    }))
+}
+
+fn runchain_install(conn: &Connection, arguments: &[Value]) -> Result<Json> {
+    let options = match arguments.first() {
+        None => InstallOptions::default(),
+        Some(Value::Text(text)) => InstallOptions::from_json(text)?,
+        Some(_) => return Err(Error::refused("the options are not text", "give a JSON object, or nothing")),
+    };
+    install::install(conn, &options, Millis::now()).map(|installed| json!(installed))
+}
+
+fn runchain_uninstall(conn: &Connection, arguments: &[Value]) -> Result<Json> {
+    let purge = match arguments.first() {
+        None => false,
+        Some(Value::Text(word)) if word == "purge" => true,
+        Some(_) => {
+            return Err(Error::refused(
+                "the argument is not 'purge'",
+                "call runchain_uninstall() to keep what was recorded, runchain_uninstall('purge') to drop it",
+            ));
+        }
+    };
+    install::uninstall(conn, purge).map(|uninstalled| json!(uninstalled))
+}
+
+fn runchain_status(conn: &Connection, _: &[Value]) -> Result<Json> {
+    Mapping::require(conn)?;
+    validate::status(conn, Millis::now())
+}
+
+fn about_step(conn: &Connection, verb: StepVerb, arguments: &[Value]) -> Result<Json> {
+    let Some(Value::Integer(step_id)) = arguments.first() else {
+        return Err(Error::refused("the step id is no integer", "give the id of a row in runchain_steps"));
+    };
+    request::ask_about_step(conn, verb, StepId(*step_id), ACTOR, reason(arguments).as_deref())
+}
+
+fn reason(arguments: &[Value]) -> Option<String> {
+    arguments.get(1).and_then(RunId::from_value).map(|text| text.0)
+}

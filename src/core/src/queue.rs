@@ -1,0 +1,424 @@
+//! Expanding the queue: what the triggers appended, judged in order, becomes phases, events and
+//! steps.
+//!
+//! One call is one transaction of the caller's: the rows it read are gone together with everything
+//! that they led to, or nothing happened. The judgement compares with the phase last acted on
+//! (`runchain_runs`), so a status that arrives five times is one event. Requests come through the
+//! same door and are judged in `request`. Doing the steps belongs to the executor.
+
+use crate::chain::{self, Chain};
+use crate::error::{During, Result};
+use crate::event::{self, EventType, NewEvent};
+use crate::request;
+use crate::vocabulary::{Phase, Vocabulary};
+use crate::{Mapping, Millis, RunId, StepId};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde_json::{Value as Json, json};
+
+/// What one expansion did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expanded {
+    /// Queue rows that were taken.
+    pub rows: usize,
+    /// Whether the limit was reached, so that more may be waiting.
+    pub more: bool,
+}
+
+/// Takes at most `limit` rows from the queue, oldest first.
+///
+/// # Errors
+/// [`crate::Error::Outdated`], and whatever SQLite answers; the caller rolls back.
+pub fn expand(
+    conn: &Connection,
+    mapping: &Mapping,
+    chain: &Chain,
+    limit: usize,
+    now: Millis,
+) -> Result<Expanded> {
+    crate::schema::check_writer(conn)?;
+    let rows = read(conn, limit)?;
+    let Some(last) = rows.last().map(|row| row.id) else {
+        return Ok(Expanded::default());
+    };
+    let expander = Expander {
+        conn,
+        mapping,
+        chain,
+        vocabulary: Vocabulary::load(conn)?,
+        now,
+    };
+    for row in &rows {
+        expander.take(row)?;
+    }
+    conn.prepare_cached("DELETE FROM runchain_queue WHERE id <= ?1")
+        .and_then(|mut statement| statement.execute([last]))
+        .during("take expanded rows from the queue")?;
+    Ok(Expanded {
+        rows: rows.len(),
+        more: rows.len() == limit,
+    })
+}
+
+/// One row as it was appended. A plain INSERT can put anything in any column, so nothing here is
+/// trusted to have a type.
+#[derive(Debug)]
+pub(crate) struct QueueRow {
+    pub(crate) id: i64,
+    pub(crate) action: String,
+    pub(crate) run_id: Option<RunId>,
+    pub(crate) old_run_id: Option<RunId>,
+    pub(crate) old_status: Option<String>,
+    pub(crate) new_status: Option<String>,
+    pub(crate) step_id: Option<StepId>,
+    pub(crate) actor: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) at: Option<Millis>,
+}
+
+impl QueueRow {
+    fn of_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let text = |index| -> rusqlite::Result<Option<String>> {
+            Ok(RunId::from_value(&value(row, index)?).map(|text| text.0))
+        };
+        let number = |index| -> rusqlite::Result<Option<i64>> {
+            Ok(match value(row, index)? {
+                Value::Integer(number) => Some(number),
+                Value::Text(text) => text.trim().parse().ok(),
+                _ => None,
+            })
+        };
+        Ok(Self {
+            id: row.get(0)?,
+            action: text(1)?.unwrap_or_default(),
+            run_id: text(2)?.map(RunId),
+            old_run_id: text(3)?.map(RunId),
+            old_status: text(4)?,
+            new_status: text(5)?,
+            step_id: number(6)?.map(StepId),
+            actor: text(7)?,
+            reason: text(8)?,
+            at: number(9)?.map(Millis),
+        })
+    }
+}
+
+/// A value of any type; TEXT that is no UTF-8 is read with replacement characters.
+fn value(row: &Row<'_>, index: usize) -> rusqlite::Result<Value> {
+    use rusqlite::types::ValueRef;
+    Ok(match row.get_ref(index)? {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Real(number) => Value::Real(number),
+        ValueRef::Text(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+    })
+}
+
+fn read(conn: &Connection, limit: usize) -> Result<Vec<QueueRow>> {
+    let mut statement = conn
+        .prepare_cached(
+            "SELECT id, action, run_id, old_run_id, old_status, new_status, step_id, actor, reason, at_ms
+             FROM runchain_queue ORDER BY id LIMIT ?1",
+        )
+        .during("read the queue")?;
+    let rows = statement
+        .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], QueueRow::of_row)
+        .during("read the queue")?;
+    rows.collect::<rusqlite::Result<_>>().during("read the queue")
+}
+
+/// What was last acted on for a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownRun {
+    /// The phase.
+    pub phase: Phase,
+    /// The user's word for it.
+    pub status: Option<String>,
+    /// Entries into a terminal phase so far.
+    pub generation: i64,
+    /// When the phase began.
+    pub since: Millis,
+    /// The event RUN_COMPLETED of this generation.
+    pub ended_event_id: Option<i64>,
+}
+
+/// The run's row in `runchain_runs`.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn known_run(conn: &Connection, run_id: &RunId) -> Result<Option<KnownRun>> {
+    conn.prepare_cached("SELECT phase, status, generation, phase_since_ms, ended_event_id FROM runchain_runs WHERE run_id = ?1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([run_id], |row| {
+                    Ok(KnownRun {
+                        phase: row.get(0)?,
+                        status: row.get(1)?,
+                        generation: row.get(2)?,
+                        since: row.get(3)?,
+                        ended_event_id: row.get(4)?,
+                    })
+                })
+                .optional()
+        })
+        .during("look a run up")
+}
+
+/// Everything that the judgement of one batch needs.
+pub(crate) struct Expander<'a> {
+    pub(crate) conn: &'a Connection,
+    pub(crate) mapping: &'a Mapping,
+    pub(crate) chain: &'a Chain,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) now: Millis,
+}
+
+impl Expander<'_> {
+    fn take(&self, row: &QueueRow) -> Result<()> {
+        let at = row.at.unwrap_or(self.now);
+        match (row.action.as_str(), &row.run_id) {
+            ("insert", Some(run_id)) => self.observe(run_id, None, row.new_status.as_deref(), at),
+            ("update", new_id) => self.take_update(row, new_id.as_ref(), at),
+            ("delete", Some(run_id)) => self.look_whether_gone(run_id, at),
+            ("insert" | "delete", None) => self.refuse(
+                row,
+                "the run id is neither text nor a number, so it is not followed",
+            ),
+            _ => request::take(self, row),
+        }
+    }
+
+    fn take_update(&self, row: &QueueRow, new_id: Option<&RunId>, at: Millis) -> Result<()> {
+        let (old_status, new_status) = (row.old_status.as_deref(), row.new_status.as_deref());
+        match (row.old_run_id.as_ref(), new_id) {
+            (Some(old), Some(new)) if old != new => {
+                self.rename(old, new, at)?;
+                self.observe(new, old_status, new_status, at)
+            }
+            (_, Some(run_id)) => self.observe(run_id, old_status, new_status, at),
+            (Some(old), None) => self.look_whether_gone(old, at),
+            (None, None) => self.refuse(
+                row,
+                "the run id is neither text nor a number, so it is not followed",
+            ),
+        }
+    }
+
+    /// Judges one status of one run. `old_status` speaks only for runs that were never seen before:
+    /// an UPDATE of a run that was finished before runchain came is no news.
+    pub(crate) fn observe(
+        &self,
+        run_id: &RunId,
+        old_status: Option<&str>,
+        status: Option<&str>,
+        at: Millis,
+    ) -> Result<()> {
+        let known = known_run(self.conn, run_id)?.filter(|run| run.phase != Phase::Deleted);
+        let next = self.vocabulary.phase(status);
+        let Some(run) = known else {
+            let before = self.vocabulary.phase(old_status);
+            return self.first_sight(run_id, status, before, next, at);
+        };
+        match next {
+            None => self.note_unknown(run_id, &run, status, at),
+            Some(next) if next == run.phase => self.set_status(run_id, status),
+            Some(Phase::Active) => self.restart(run_id, &run, status, at),
+            Some(terminal) => self.end(run_id, terminal, status, at),
+        }
+    }
+
+    fn first_sight(
+        &self,
+        run_id: &RunId,
+        status: Option<&str>,
+        before: Option<Phase>,
+        next: Option<Phase>,
+        at: Millis,
+    ) -> Result<()> {
+        let begins_as = before.unwrap_or(Phase::Active);
+        self.conn
+            .prepare_cached(
+                "INSERT INTO runchain_runs(run_id, phase, status, first_seen_ms, phase_since_ms) VALUES (?1, ?2, ?3, ?4, ?4)
+                 ON CONFLICT(run_id) DO UPDATE SET phase = excluded.phase, status = excluded.status,
+                   phase_since_ms = excluded.phase_since_ms, monitor = 'off', stalled_since_ms = NULL",
+            )
+            .and_then(|mut statement| statement.execute((run_id, begins_as, status, at)))
+            .during("remember a new run")?;
+        if begins_as == Phase::Active {
+            self.run_event(
+                EventType::RunCreated,
+                run_id,
+                self.generation(run_id)?,
+                json!({ "status": status }),
+                at,
+            )?;
+        }
+        match next {
+            None => self.unknown_event(run_id, begins_as, status, at),
+            Some(next) if next == begins_as => Ok(()),
+            Some(_) => self.observe(run_id, None, status, at),
+        }
+    }
+
+    /// A word that nobody knows changes the word on record, never the phase.
+    fn note_unknown(&self, run_id: &RunId, run: &KnownRun, status: Option<&str>, at: Millis) -> Result<()> {
+        if run.status.as_deref() == status {
+            return Ok(());
+        }
+        self.set_status(run_id, status)?;
+        self.unknown_event(run_id, run.phase, status, at)
+    }
+
+    fn unknown_event(&self, run_id: &RunId, phase: Phase, status: Option<&str>, at: Millis) -> Result<()> {
+        let data = json!({
+            "status": status, "phase": phase,
+            "remedy": "add the word: INSERT INTO runchain_vocabulary(status, phase) VALUES (...)",
+        });
+        self.run_event(
+            EventType::StatusUnknown,
+            run_id,
+            self.generation(run_id)?,
+            data,
+            at,
+        )
+    }
+
+    fn set_status(&self, run_id: &RunId, status: Option<&str>) -> Result<()> {
+        self.conn
+            .prepare_cached("UPDATE runchain_runs SET status = ?2 WHERE run_id = ?1 AND status IS NOT ?2")
+            .and_then(|mut statement| statement.execute((run_id, status)))
+            .map(|_| ())
+            .during("remember a run's status")
+    }
+
+    fn restart(&self, run_id: &RunId, run: &KnownRun, status: Option<&str>, at: Millis) -> Result<()> {
+        self.set_phase(run_id, Phase::Active, status, at)?;
+        let data = json!({ "status": status, "was": run.phase });
+        self.run_event(EventType::RunRestarted, run_id, run.generation, data, at)?;
+        chain::cancel_live(
+            self.conn,
+            run_id,
+            run.generation,
+            "the run was started again",
+            self.now,
+        )
+        .map(|_| ())
+    }
+
+    /// The run enters a terminal phase: a new generation with a chain of its own.
+    pub(crate) fn end(&self, run_id: &RunId, phase: Phase, status: Option<&str>, at: Millis) -> Result<()> {
+        let generation = self.generation(run_id)? + 1;
+        chain::cancel_live(self.conn, run_id, generation - 1, "the run ended again", self.now)?;
+        self.set_phase(run_id, phase, status, at)?;
+        let data = json!({ "status": status, "phase": phase });
+        let event = NewEvent::of_run(EventType::RunCompleted, at, run_id, generation, data);
+        let event_id = event::append(self.conn, &event)?;
+        self.conn
+            .prepare_cached("UPDATE runchain_runs SET generation = ?2, ended_event_id = ?3 WHERE run_id = ?1")
+            .and_then(|mut statement| statement.execute((run_id, generation, event_id)))
+            .during("begin a generation")?;
+        self.chain.begin(self.conn, run_id, generation, self.now)
+    }
+
+    fn set_phase(&self, run_id: &RunId, phase: Phase, status: Option<&str>, at: Millis) -> Result<()> {
+        self.conn
+            .prepare_cached(
+                "UPDATE runchain_runs SET phase = ?2, status = ?3, phase_since_ms = ?4, stalled_since_ms = NULL,
+                   monitor = CASE WHEN monitor = 'abandoned' THEN 'off' ELSE monitor END
+                 WHERE run_id = ?1",
+            )
+            .and_then(|mut statement| statement.execute((run_id, phase, status, at)))
+            .map(|_| ())
+            .during("remember a run's phase")
+    }
+
+    fn generation(&self, run_id: &RunId) -> Result<i64> {
+        Ok(known_run(self.conn, run_id)?.map_or(0, |run| run.generation))
+    }
+
+    /// A delete only asks to look: OR REPLACE deletes, too, and the row may be back.
+    fn look_whether_gone(&self, run_id: &RunId, at: Millis) -> Result<()> {
+        if self.mapping.status_of(self.conn, run_id)?.is_some() {
+            return Ok(());
+        }
+        let Some(run) = known_run(self.conn, run_id)?.filter(|run| run.phase != Phase::Deleted) else {
+            return Ok(());
+        };
+        self.set_phase(run_id, Phase::Deleted, run.status.as_deref(), at)?;
+        self.run_event(
+            EventType::RunDeleted,
+            run_id,
+            run.generation,
+            json!({ "was": run.phase }),
+            at,
+        )?;
+        chain::cancel_live(
+            self.conn,
+            run_id,
+            run.generation,
+            "the run's row is gone",
+            self.now,
+        )
+        .map(|_| ())
+    }
+
+    /// The row lives on under another id: its phase and generation go with it, and what has not
+    /// ended of its chain begins anew under the new id.
+    fn rename(&self, old: &RunId, new: &RunId, at: Millis) -> Result<()> {
+        let Some(run) = known_run(self.conn, old)?.filter(|run| run.phase != Phase::Deleted) else {
+            return Ok(());
+        };
+        if self.mapping.status_of(self.conn, old)?.is_some() {
+            return Ok(());
+        }
+        self.conn
+            .prepare_cached(
+                "INSERT INTO runchain_runs(run_id, phase, status, generation, first_seen_ms, phase_since_ms, ended_event_id)
+                 SELECT ?2, phase, status, generation, first_seen_ms, phase_since_ms, ended_event_id
+                 FROM runchain_runs WHERE run_id = ?1
+                 ON CONFLICT(run_id) DO UPDATE SET phase = excluded.phase, status = excluded.status,
+                   generation = max(runchain_runs.generation, excluded.generation),
+                   phase_since_ms = excluded.phase_since_ms, ended_event_id = excluded.ended_event_id",
+            )
+            .and_then(|mut statement| statement.execute((old, new)))
+            .during("carry a run over to its new id")?;
+        self.set_phase(old, Phase::Deleted, run.status.as_deref(), at)?;
+        self.run_event(
+            EventType::RunRenamed,
+            new,
+            run.generation,
+            json!({ "was": old }),
+            at,
+        )?;
+        let cancelled = chain::cancel_live(self.conn, old, run.generation, "the run was renamed", self.now)?;
+        if cancelled > 0 && run.phase.is_terminal() {
+            self.chain
+                .begin(self.conn, new, self.generation(new)?, self.now)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn run_event(
+        &self,
+        kind: EventType,
+        run_id: &RunId,
+        generation: i64,
+        data: Json,
+        at: Millis,
+    ) -> Result<()> {
+        event::append(self.conn, &NewEvent::of_run(kind, at, run_id, generation, data)).map(|_| ())
+    }
+
+    pub(crate) fn refuse(&self, row: &QueueRow, why: &str) -> Result<()> {
+        let data = json!({
+            "action": row.action, "answer": "refused", "message": why, "step_id": row.step_id,
+            "actor": row.actor, "reason": row.reason,
+        });
+        event::append(
+            self.conn,
+            &NewEvent::of_database(EventType::Request, self.now, row.run_id.as_ref(), data),
+        )
+        .map(|_| ())
+    }
+}
