@@ -15,6 +15,7 @@ use crate::{Mapping, Millis, RunId, StepId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::{Value as Json, json};
+use std::cell::RefCell;
 
 /// What one expansion did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,7 +38,9 @@ pub fn expand(
     now: Millis,
 ) -> Result<Expanded> {
     crate::schema::check_writer(conn)?;
-    let rows = read(conn, limit)?;
+    let mut rows = read(conn, limit.saturating_add(1))?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
     let Some(last) = rows.last().map(|row| row.id) else {
         return Ok(Expanded::default());
     };
@@ -47,16 +50,20 @@ pub fn expand(
         chain,
         vocabulary: Vocabulary::load(conn)?,
         now,
+        created: RefCell::default(),
     };
     for row in &rows {
         expander.take(row)?;
+    }
+    if !more {
+        expander.look_at_created()?;
     }
     conn.prepare_cached("DELETE FROM runchain_queue WHERE id <= ?1")
         .and_then(|mut statement| statement.execute([last]))
         .during("take expanded rows from the queue")?;
     Ok(Expanded {
         rows: rows.len(),
-        more: rows.len() == limit,
+        more,
     })
 }
 
@@ -172,6 +179,7 @@ pub(crate) struct Expander<'a> {
     pub(crate) chain: &'a Chain,
     pub(crate) vocabulary: Vocabulary,
     pub(crate) now: Millis,
+    created: RefCell<Vec<RunId>>,
 }
 
 impl Expander<'_> {
@@ -245,6 +253,7 @@ impl Expander<'_> {
             )
             .and_then(|mut statement| statement.execute((run_id, begins_as, status, at)))
             .during("remember a new run")?;
+        self.created.borrow_mut().push(run_id.clone());
         if begins_as == Phase::Active {
             self.run_event(
                 EventType::RunCreated,
@@ -361,6 +370,15 @@ impl Expander<'_> {
             self.now,
         )
         .map(|_| ())
+    }
+
+    /// SQLite fires the newest trigger first, so a user's own trigger that deletes the row at once is
+    /// captured before the insert that it answers.
+    fn look_at_created(&self) -> Result<()> {
+        for run_id in self.created.take() {
+            self.look_whether_gone(&run_id, self.now)?;
+        }
+        Ok(())
     }
 
     /// The row lives on under another id: its phase and generation go with it, and what has not
