@@ -91,8 +91,13 @@ impl Claim {
 pub enum Wanted<'a> {
     /// Any that is due.
     Due,
-    /// Those of one run, due or not: somebody asked for it now.
-    OfRun(&'a RunId),
+    /// Those of one run (and of one name) that are due.
+    OfRun {
+        /// The run.
+        run_id: &'a RunId,
+        /// Only the step of this name.
+        step: Option<&'a str>,
+    },
 }
 
 /// Leases at most `limit` ready steps, in order of priority, then age.
@@ -108,19 +113,19 @@ pub fn lease(
     now: Millis,
 ) -> Result<Vec<Claim>> {
     schema::check_writer(conn)?;
-    let (condition, run_id) = match wanted {
-        Wanted::Due => ("ready_at_ms <= ?1 AND ?2 IS NULL", None),
-        Wanted::OfRun(run_id) => ("?1 IS NOT NULL AND run_id = ?2", Some(run_id)),
+    let (condition, run_id, step) = match wanted {
+        Wanted::Due => ("?2 IS NULL AND ?3 IS NULL", None, None),
+        Wanted::OfRun { run_id, step } => ("run_id = ?2 AND (?3 IS NULL OR step = ?3)", Some(run_id), step),
     };
     let sql = format!(
-        "SELECT {columns} FROM runchain_steps WHERE state = 'ready' AND {condition} \
-         ORDER BY priority, ready_at_ms, id LIMIT ?3",
+        "SELECT {columns} FROM runchain_steps WHERE state = 'ready' AND ready_at_ms <= ?1 AND {condition} \
+         ORDER BY priority, ready_at_ms, id LIMIT ?4",
         columns = Claim::COLUMNS
     );
     let mut select = conn.prepare_cached(&sql).during("find ready steps")?;
     let mut claims = select
         .query_map(
-            (now, run_id, i64::try_from(limit).unwrap_or(i64::MAX)),
+            (now, run_id, step, i64::try_from(limit).unwrap_or(i64::MAX)),
             Claim::of_row,
         )
         .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
@@ -487,17 +492,32 @@ pub fn next_due(conn: &Connection) -> Result<Option<Millis>> {
         .during("look for the next step")
 }
 
-/// Whether anything is queued, ready (now or later), leased or running; for one run or for all.
+/// When the next ready step of one run (and name) is due, if there is one.
 ///
 /// # Errors
 /// Whatever SQLite answers.
-pub fn work_left(conn: &Connection, run_id: Option<&RunId>) -> Result<bool> {
+pub fn next_due_of(conn: &Connection, run_id: &RunId, step: Option<&str>) -> Result<Option<Millis>> {
+    conn.prepare_cached(
+        "SELECT min(ready_at_ms) FROM runchain_steps WHERE state = 'ready' AND run_id = ?1 AND (?2 IS NULL OR step = ?2)",
+    )
+    .and_then(|mut statement| statement.query_row((run_id, step), |row| row.get(0)))
+    .during("look for the run's next step")
+}
+
+/// Whether anything is queued, ready (now or later), leased or running: of all, of one run, or of
+/// one step of it.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn work_left(conn: &Connection, run_id: Option<&RunId>, step: Option<&str>) -> Result<bool> {
     conn.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM runchain_queue)
-             OR EXISTS (SELECT 1 FROM runchain_steps WHERE state = 'ready' AND (?1 IS NULL OR run_id = ?1))
-             OR EXISTS (SELECT 1 FROM runchain_steps WHERE state IN ('leased', 'running') AND (?1 IS NULL OR run_id = ?1))",
+             OR EXISTS (SELECT 1 FROM runchain_steps WHERE state = 'ready'
+                        AND (?1 IS NULL OR run_id = ?1) AND (?2 IS NULL OR step = ?2))
+             OR EXISTS (SELECT 1 FROM runchain_steps WHERE state IN ('leased', 'running')
+                        AND (?1 IS NULL OR run_id = ?1) AND (?2 IS NULL OR step = ?2))",
     )
-    .and_then(|mut statement| statement.query_row([run_id], |row| row.get(0)))
+    .and_then(|mut statement| statement.query_row((run_id, step), |row| row.get(0)))
     .during("look whether work is left")
 }
 

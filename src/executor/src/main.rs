@@ -1,1 +1,3 @@
+//! x
+mod command;
 fn main() {}

@@ -1,0 +1,90 @@
+//! The one door that every write of the executor passes: BEGIN IMMEDIATE, and again when busy.
+//!
+//! Invariant: the executor never dies of a busy database, and never holds a transaction open while
+//! it waits. SQLite's own busy timeout covers most waits; what it can't cover (a deadlock answered
+//! at once, a checkpoint in the way) is tried again here with growing, jittered pauses.
+
+use runchain_core::error::{During, Error, Result};
+use rusqlite::{Connection, TransactionBehavior};
+use std::time::Duration;
+
+/// Pauses double from the first to the last; with SQLite's own timeout before each try.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LAST_PAUSE: Duration = Duration::from_millis(1_000);
+/// Tries before the caller is told. Its own loop then goes on, so nothing is lost by it.
+const TRIES: u32 = 20;
+
+/// Runs `work` in a transaction of its own, again from the start whenever the database is busy.
+/// `work` must not keep state between tries.
+///
+/// # Errors
+/// The first failure that isn't "busy", or the last busy one.
+pub(crate) fn write<T>(conn: &mut Connection, mut work: impl FnMut(&Connection) -> Result<T>) -> Result<T> {
+    patiently(|| {
+        let transaction = conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .during("begin a transaction")?;
+        let value = work(&transaction)?;
+        transaction.commit().during("commit")?;
+        Ok(value)
+    })
+}
+
+/// Runs `work` again whenever the database is busy; for statements that are their own transaction
+/// and for reads.
+///
+/// # Errors
+/// The first failure that isn't "busy", or the last busy one.
+pub(crate) fn patiently<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..TRIES {
+        match work() {
+            Err(error) if error.is_busy() => {
+                std::thread::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0));
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+            settled => return settled,
+        }
+    }
+    work()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_waits_for_another_writer_and_then_happens() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let mut ours = Connection::open(&path).unwrap();
+        ours.busy_timeout(Duration::ZERO).unwrap();
+        ours.execute_batch("CREATE TABLE t(x)").unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)").unwrap();
+        let mut tries = 0;
+        let mut other = Some(other);
+        patiently(|| {
+            tries += 1;
+            if tries == 3 {
+                other.take().unwrap().execute_batch("COMMIT").unwrap();
+            }
+            ours.execute("INSERT INTO t VALUES (2)", []).during("insert")
+        })
+        .unwrap();
+        assert_eq!(tries, 3);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t(x)").unwrap();
+        let failed: Result<()> = write(&mut conn, |conn| {
+            conn.execute("INSERT INTO t VALUES (1)", []).during("insert")?;
+            Err(Error::refused("no", "don't"))
+        });
+        assert!(failed.is_err());
+        let rows: i64 = conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 0);
+    }
+}

@@ -1,0 +1,103 @@
+//! What wakes the main loop: a write to the database, a finished step, a signal, a timer.
+//!
+//! Wake is a hint, the queue is the truth: a missed event costs a poll interval, a false one a look
+//! at an empty queue. The watcher watches the database's *folder* (a descriptor of the database
+//! itself, once closed, would drop SQLite's locks), and lets through only what concerns the database
+//! file, its `-wal` and its `-journal`.
+
+use crate::drain::worker::Finished;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::Arc;
+
+/// Why the main loop wakes.
+#[derive(Debug)]
+pub(crate) enum Wake {
+    /// Something was written to the database, perhaps.
+    Changed,
+    /// A worker is through with a step.
+    Finished(Box<Finished>),
+    /// Somebody asks us to stop; a second time means at once.
+    Stop(i32),
+}
+
+/// Sends [`Wake::Changed`] for as long as it lives. One unread hint is enough, so a storm of writes
+/// can't fill the channel: [`Watch::rearm`] lets the next one through.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    _watcher: RecommendedWatcher,
+    hinted: Arc<AtomicBool>,
+}
+
+impl Watch {
+    /// Watches the folder of the database.
+    ///
+    /// # Errors
+    /// When the system has no watch to give; the caller polls instead, and says so.
+    pub(crate) fn start(database: &Path, wake: Sender<Wake>) -> notify::Result<Self> {
+        let hinted = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&hinted);
+        let name = database.file_name().unwrap_or_default().to_os_string();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let concerns_us = event.is_ok_and(|event| {
+                !matches!(event.kind, EventKind::Access(_))
+                    && event.paths.iter().any(|path| is_ours(&name, path.file_name().unwrap_or_default()))
+            });
+            if concerns_us && !flag.swap(true, Ordering::AcqRel) {
+                let _ = wake.send(Wake::Changed);
+            }
+        })?;
+        let folder = database.parent().unwrap_or(Path::new("."));
+        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        Ok(Self { _watcher: watcher, hinted })
+    }
+
+    /// The hint was read: the next write sends another.
+    pub(crate) fn rearm(&self) {
+        self.hinted.store(false, Ordering::Release);
+    }
+}
+
+/// The database, its write-ahead log and its rollback journal; not the `-shm`, which readers touch.
+fn is_ours(database: &std::ffi::OsStr, changed: &std::ffi::OsStr) -> bool {
+    let (database, changed) = (database.as_encoded_bytes(), changed.as_encoded_bytes());
+    changed.strip_prefix(database).is_some_and(|rest| matches!(rest, b"" | b"-wal" | b"-journal"))
+}
+
+/// Turns SIGTERM and SIGINT into wakes.
+///
+/// # Errors
+/// When the handlers can't be set.
+pub(crate) fn signals(wake: Sender<Wake>) -> std::io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if wake.send(Wake::Stop(signal)).is_err() {
+                break;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ours;
+
+    #[test]
+    fn only_the_database_and_its_journals_wake() {
+        for (changed, wakes) in [
+            ("orchestration.db", true),
+            ("orchestration.db-wal", true),
+            ("orchestration.db-journal", true),
+            ("orchestration.db-shm", false),
+            ("orchestration.db.runchain-lock", false),
+            ("other.db-wal", false),
+        ] {
+            assert_eq!(is_ours("orchestration.db".as_ref(), changed.as_ref()), wakes, "{changed}");
+        }
+    }
+}
