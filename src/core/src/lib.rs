@@ -21,6 +21,7 @@ pub mod ingest;
 pub mod mapping;
 pub mod schema;
 pub mod time;
+pub mod validate;
 
 pub use error::{Error, Result};
 pub use id::{ExecutorId, RunId, StepId};
