@@ -8,9 +8,12 @@ use crate::Millis;
 use crate::error::{During, Result};
 use crate::validate::{self, Finding, ValidateOptions};
 use rusqlite::vtab::{
-    Context, Filters, IndexInfo, VTab, VTabConfig, VTabConnection, VTabCursor, sqlite3_vtab, sqlite3_vtab_cursor,
+    Context, Filters, IndexInfo, Module, VTab, VTabConfig, VTabConnection, VTabCursor, sqlite3_vtab,
+    sqlite3_vtab_cursor,
 };
 use rusqlite::{Connection, ffi};
+use std::borrow::Cow;
+use std::ffi::CStr;
 use std::marker::PhantomData;
 
 /// Registers the table-valued function on a connection.
@@ -18,7 +21,8 @@ use std::marker::PhantomData;
 /// # Errors
 /// Whatever SQLite answers.
 pub(crate) fn register(conn: &Connection) -> Result<()> {
-    conn.create_module(c"monitor_checks", rusqlite::vtab::eponymous_only_module::<ChecksTable>(), None)
+    const MODULE: Module<'_, ChecksTable> = Module::eponymous_only_module();
+    conn.create_module(c"monitor_checks", &MODULE, None)
         .during("register monitor_checks")
 }
 
@@ -40,18 +44,20 @@ unsafe impl<'vtab> VTab<'vtab> for ChecksTable {
         _database: &[u8],
         _table: &[u8],
         _args: &[&[u8]],
-    ) -> rusqlite::Result<(String, Self)> {
+    ) -> rusqlite::Result<(Cow<'static, CStr>, Self)> {
         // It looks at files, so no view or trigger may call it.
         db.config(VTabConfig::DirectOnly)?;
         // SAFETY: the handle outlives the virtual table, which SQLite drops before it closes.
         let db = unsafe { db.handle() };
-        let schema = "CREATE TABLE checks(check_name TEXT, severity TEXT, found TEXT, meaning TEXT, remedy TEXT)";
-        Ok((schema.to_owned(), Self { base: sqlite3_vtab::default(), db }))
+        let schema =
+            c"CREATE TABLE checks(check_name TEXT, severity TEXT, found TEXT, meaning TEXT, remedy TEXT)";
+        let base = sqlite3_vtab::default();
+        Ok((schema.into(), Self { base, db }))
     }
 
-    fn best_index(&self, info: &mut IndexInfo) -> rusqlite::Result<()> {
+    fn best_index(&self, info: &mut IndexInfo) -> rusqlite::Result<bool> {
         info.set_estimated_cost(1_000.0);
-        Ok(())
+        Ok(true)
     }
 
     fn open(&'vtab mut self) -> rusqlite::Result<ChecksCursor<'vtab>> {
@@ -76,7 +82,12 @@ struct ChecksCursor<'vtab> {
 
 // SAFETY: `#[repr(C)]` with `sqlite3_vtab_cursor` as the first field, as SQLite asks.
 unsafe impl VTabCursor for ChecksCursor<'_> {
-    fn filter(&mut self, _index: std::ffi::c_int, _name: Option<&str>, _args: &Filters<'_>) -> rusqlite::Result<()> {
+    fn filter(
+        &mut self,
+        _index: std::ffi::c_int,
+        _name: Option<&str>,
+        _args: &Filters<'_>,
+    ) -> rusqlite::Result<()> {
         // SAFETY: SQLite calls this from a statement of that very connection; the borrowed
         // connection doesn't close the handle when it is dropped.
         let conn = unsafe { Connection::from_handle(self.db) }?;

@@ -41,21 +41,37 @@ struct Function {
 }
 
 const fn function(name: &'static str, arguments: std::ops::RangeInclusive<usize>, body: Body) -> Function {
-    Function { name, arguments, reads_named_files: false, pure: false, body }
+    Function {
+        name,
+        arguments,
+        reads_named_files: false,
+        pure: false,
+        body,
+    }
 }
 
 /// Every scalar function.
 const FUNCTIONS: [Function; 10] = [
     function("monitor_validate", 0..=0, monitor_validate),
-    Function { reads_named_files: true, ..function("ingest_events", 1..=1, ingest_events) },
+    Function {
+        reads_named_files: true,
+        ..function("ingest_events", 1..=1, ingest_events)
+    },
     function("enqueue_chain", 1..=2, enqueue_chain),
-    Function { pure: true, ..function("runchain_version", 0..=0, runchain_version) },
+    Function {
+        pure: true,
+        ..function("runchain_version", 0..=0, runchain_version)
+    },
     function("runchain_debug", 0..=0, runchain_debug),
     function("runchain_install", 0..=1, runchain_install),
     function("runchain_uninstall", 0..=1, runchain_uninstall),
     function("runchain_status", 0..=0, runchain_status),
-    function("runchain_retry", 1..=2, |conn, arguments| about_step(conn, StepVerb::Retry, arguments)),
-    function("runchain_cancel", 1..=2, |conn, arguments| about_step(conn, StepVerb::Cancel, arguments)),
+    function("runchain_retry", 1..=2, |conn, arguments| {
+        about_step(conn, StepVerb::Retry, arguments)
+    }),
+    function("runchain_cancel", 1..=2, |conn, arguments| {
+        about_step(conn, StepVerb::Cancel, arguments)
+    }),
 ];
 
 /// Registers the functions on a connection.
@@ -63,7 +79,10 @@ const FUNCTIONS: [Function; 10] = [
 /// # Errors
 /// Whatever SQLite answers.
 pub fn register(conn: &Connection, surface: Surface) -> Result<()> {
-    for function in FUNCTIONS.iter().filter(|one| surface == Surface::Full || !one.reads_named_files) {
+    for function in FUNCTIONS
+        .iter()
+        .filter(|one| surface == Surface::Full || !one.reads_named_files)
+    {
         let (body, name) = (function.body, function.name);
         let flags = FunctionFlags::SQLITE_UTF8
             | if function.pure {
@@ -72,9 +91,12 @@ pub fn register(conn: &Connection, surface: Surface) -> Result<()> {
                 FunctionFlags::SQLITE_DIRECTONLY
             };
         for arguments in function.arguments.clone() {
-            conn.create_scalar_function(name, i32::try_from(arguments).unwrap_or(-1), flags, move |context| {
-                call(context, name, body)
-            })
+            conn.create_scalar_function(
+                name,
+                i32::try_from(arguments).unwrap_or(-1),
+                flags,
+                move |context| call(context, name, body),
+            )
             .during("register a SQL function")?;
         }
     }
@@ -99,8 +121,13 @@ fn call(context: &Context<'_>, name: &'static str, body: Body) -> rusqlite::Resu
 /// A message resets the code to SQLITE_ERROR, so a busy database is answered by its code alone.
 fn into_sql_error(name: &str, error: Error) -> rusqlite::Error {
     match error {
-        Error::Sqlite { source: rusqlite::Error::SqliteFailure(failure, _), .. }
-            if matches!(failure.code, ffi::ErrorCode::DatabaseBusy | ffi::ErrorCode::DatabaseLocked) =>
+        Error::Sqlite {
+            source: rusqlite::Error::SqliteFailure(failure, _),
+            ..
+        } if matches!(
+            failure.code,
+            ffi::ErrorCode::DatabaseBusy | ffi::ErrorCode::DatabaseLocked
+        ) =>
         {
             rusqlite::Error::SqliteFailure(failure, None)
         }
@@ -115,15 +142,26 @@ fn monitor_validate(conn: &Connection, _: &[Value]) -> Result<Json> {
 
 fn ingest_events(conn: &Connection, arguments: &[Value]) -> Result<Json> {
     let Some(Value::Text(path)) = arguments.first() else {
-        return Err(Error::refused("the path is not text", "give the path of a JSONL event log: ingest_events('events.jsonl')"));
+        return Err(Error::refused(
+            "the path is not text",
+            "give the path of a JSONL event log: ingest_events('events.jsonl')",
+        ));
     };
-    let report = ingest::ingest_path(conn, std::path::Path::new(path), Millis::now(), &IngestOptions::default())?;
+    let report = ingest::ingest_path(
+        conn,
+        std::path::Path::new(path),
+        Millis::now(),
+        &IngestOptions::default(),
+    )?;
     Ok(json!(report))
 }
 
 fn enqueue_chain(conn: &Connection, arguments: &[Value]) -> Result<Json> {
     let run_id = arguments.first().and_then(RunId::from_value).ok_or_else(|| {
-        Error::refused("the run id is NULL or a BLOB", "give the run's id as text or number: enqueue_chain('run-1')")
+        Error::refused(
+            "the run id is NULL or a BLOB",
+            "give the run's id as text or number: enqueue_chain('run-1')",
+        )
     })?;
     request::enqueue_chain(conn, &run_id, ACTOR, reason(arguments).as_deref())
 }
@@ -134,7 +172,11 @@ fn runchain_version(_: &Connection, _: &[Value]) -> Result<Json> {
 
 fn runchain_debug(conn: &Connection, _: &[Value]) -> Result<Json> {
     let path: Option<String> = conn
-        .query_row("SELECT file FROM pragma_database_list WHERE name = 'main'", [], |row| row.get(0))
+        .query_row(
+            "SELECT file FROM pragma_database_list WHERE name = 'main'",
+            [],
+            |row| row.get(0),
+        )
         .during("read the database's path")?;
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -155,7 +197,12 @@ fn runchain_install(conn: &Connection, arguments: &[Value]) -> Result<Json> {
     let options = match arguments.first() {
         None => InstallOptions::default(),
         Some(Value::Text(text)) => InstallOptions::from_json(text)?,
-        Some(_) => return Err(Error::refused("the options are not text", "give a JSON object, or nothing")),
+        Some(_) => {
+            return Err(Error::refused(
+                "the options are not text",
+                "give a JSON object, or nothing",
+            ));
+        }
     };
     install::install(conn, &options, Millis::now()).map(|installed| json!(installed))
 }
@@ -181,7 +228,10 @@ fn runchain_status(conn: &Connection, _: &[Value]) -> Result<Json> {
 
 fn about_step(conn: &Connection, verb: StepVerb, arguments: &[Value]) -> Result<Json> {
     let Some(Value::Integer(step_id)) = arguments.first() else {
-        return Err(Error::refused("the step id is no integer", "give the id of a row in runchain_steps"));
+        return Err(Error::refused(
+            "the step id is no integer",
+            "give the id of a row in runchain_steps",
+        ));
     };
     request::ask_about_step(conn, verb, StepId(*step_id), ACTOR, reason(arguments).as_deref())
 }

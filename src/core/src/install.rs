@@ -115,8 +115,14 @@ pub struct History {
 /// answers; then nothing was changed.
 pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Result<Installed> {
     atomically(conn, !options.dry_run, || {
-        let mapping = Mapping::resolve(conn, &options.mapping)?;
         let before = Mapping::installed(conn)?;
+        // Asked for nothing in particular, what is installed is what is meant.
+        let mapping = match &before {
+            Some(installed) if options.mapping == MappingRequest::default() => {
+                Mapping::resolve(conn, &MappingRequest::from(installed))?
+            }
+            _ => Mapping::resolve(conn, &options.mapping)?,
+        };
         let from = schema::version(conn)?;
         let mut sql = String::new();
         let migrations = schema::migrate(conn)?;

@@ -15,8 +15,10 @@ compile_error!(
 );
 
 pub mod chain;
+mod checks_table;
 pub mod error;
 pub mod event;
+pub mod functions;
 pub mod id;
 pub mod ingest;
 pub mod install;
@@ -27,6 +29,7 @@ pub mod schema;
 pub mod steps;
 pub mod time;
 pub mod transaction;
+pub mod validate;
 pub mod vocabulary;
 
 pub use error::{Error, Result};

@@ -40,6 +40,16 @@ pub struct MappingRequest {
     pub status_column: Option<String>,
 }
 
+impl From<&Mapping> for MappingRequest {
+    fn from(mapping: &Mapping) -> Self {
+        Self {
+            table: Some(mapping.table.clone()),
+            id_column: Some(mapping.id_column.clone()),
+            status_column: Some(mapping.status_column.clone()),
+        }
+    }
+}
+
 /// One column of a user's table.
 #[derive(Debug, Clone)]
 pub struct Column {

@@ -1,0 +1,142 @@
+//! How much work stands in runchain's own tables, and how old the oldest of it is.
+//!
+//! Invariant: each question is answered by an index (a test reads the query plans), and a count
+//! stops at [`COUNT_LIMIT`], so that a backlog of millions costs no more than one of thousands.
+
+use crate::error::{During, Result};
+use crate::{Millis, schema};
+use rusqlite::{Connection, OptionalExtension};
+
+/// Counts stop here.
+pub(super) const COUNT_LIMIT: i64 = 10_000;
+
+/// What can be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Backlog {
+    QueueRows,
+    WaitingSteps,
+    ReadySteps,
+    LeasedSteps,
+    RunningSteps,
+    DeadSteps,
+    ActiveRuns,
+    MonitoredRuns,
+    StalledRuns,
+    FiringAlerts,
+}
+
+impl Backlog {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 10] = [
+        Self::QueueRows,
+        Self::WaitingSteps,
+        Self::ReadySteps,
+        Self::LeasedSteps,
+        Self::RunningSteps,
+        Self::DeadSteps,
+        Self::ActiveRuns,
+        Self::MonitoredRuns,
+        Self::StalledRuns,
+        Self::FiringAlerts,
+    ];
+
+    /// Table and condition. A partial index is used only where its own condition is repeated as it
+    /// stands in the schema.
+    fn rows(self) -> &'static str {
+        match self {
+            Self::QueueRows => "runchain_queue",
+            Self::WaitingSteps => "runchain_steps WHERE state = 'waiting'",
+            Self::ReadySteps => "runchain_steps WHERE state = 'ready'",
+            Self::LeasedSteps => "runchain_steps WHERE state IN ('leased', 'running') AND state = 'leased'",
+            Self::RunningSteps => "runchain_steps WHERE state IN ('leased', 'running') AND state = 'running'",
+            Self::DeadSteps => "runchain_steps WHERE state = 'dead'",
+            Self::ActiveRuns => "runchain_runs WHERE phase = 'active'",
+            Self::MonitoredRuns => "runchain_runs WHERE monitor = 'on'",
+            Self::StalledRuns => "runchain_runs WHERE monitor = 'on' AND stalled_since_ms IS NOT NULL",
+            Self::FiringAlerts => "runchain_alerts WHERE state = 'firing'",
+        }
+    }
+
+    pub(super) fn sql(self) -> String {
+        format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {COUNT_LIMIT})",
+            self.rows()
+        )
+    }
+
+    /// How many there are, up to [`COUNT_LIMIT`].
+    pub(super) fn count(self, conn: &Connection) -> Result<i64> {
+        conn.query_row(&self.sql(), [], |row| row.get(0))
+            .during("count what is waiting")
+    }
+}
+
+/// The earliest `ready_at_ms` of all ready steps. The index begins with the priority, so each
+/// priority is asked for its own earliest; there are few priorities and perhaps many steps.
+pub(super) const OLDEST_READY_SQL: &str = "
+WITH RECURSIVE priorities(priority) AS (
+  SELECT min(priority) FROM runchain_steps WHERE state = 'ready'
+  UNION ALL
+  SELECT (SELECT min(later.priority) FROM runchain_steps AS later
+          WHERE later.state = 'ready' AND later.priority > priorities.priority)
+  FROM priorities WHERE priorities.priority IS NOT NULL
+  LIMIT 1000
+)
+SELECT min((SELECT min(first.ready_at_ms) FROM runchain_steps AS first
+            WHERE first.state = 'ready' AND first.priority = priorities.priority))
+FROM priorities";
+
+/// Since when the oldest ready step has been due; `None` when none is due yet.
+pub(super) fn oldest_due_step(conn: &Connection, now: Millis) -> Result<Option<Millis>> {
+    let earliest: Option<Millis> = conn
+        .query_row(OLDEST_READY_SQL, [], |row| row.get(0))
+        .during("look for the oldest ready step")?;
+    Ok(earliest.filter(|at| *at <= now))
+}
+
+/// The queue's first row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OldestQueueRow {
+    pub(super) id: i64,
+    /// `None` where the writer put something that is no number.
+    pub(super) at: Option<Millis>,
+}
+
+/// The first row that the executor will expand.
+pub(super) fn oldest_queue_row(conn: &Connection) -> Result<Option<OldestQueueRow>> {
+    conn.query_row(
+        "SELECT id, CASE WHEN typeof(at_ms) IN ('integer', 'real') THEN CAST(at_ms AS INTEGER) END
+         FROM runchain_queue ORDER BY id LIMIT 1",
+        [],
+        |row| {
+            Ok(OldestQueueRow {
+                id: row.get(0)?,
+                at: row.get(1)?,
+            })
+        },
+    )
+    .optional()
+    .during("look at the queue's first row")
+}
+
+/// The executor that was heard of last, as a person would name it.
+pub(super) fn last_executor(conn: &Connection) -> Result<Option<String>> {
+    if !schema::table_exists(conn, "runchain_executors")? {
+        return Ok(None);
+    }
+    conn.query_row(
+        "SELECT host, pid, version, beat_ms FROM runchain_executors ORDER BY beat_ms DESC LIMIT 1",
+        [],
+        |row| {
+            Ok(format!(
+                "process {} on {}, runchain {}, last beat {}",
+                row.get::<_, i64>(1)?,
+                super::wording::shown(&row.get::<_, String>(0)?),
+                super::wording::shown(&row.get::<_, String>(2)?),
+                row.get::<_, Millis>(3)?.iso(),
+            ))
+        },
+    )
+    .optional()
+    .during("look for the last executor")
+}

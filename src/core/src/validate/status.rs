@@ -1,0 +1,58 @@
+//! The numbers behind `runchain_status()`: is anybody draining, and how much is there to drain?
+
+use super::backlog::{self, Backlog, COUNT_LIMIT};
+use super::database_path;
+use super::work::{Liveness, executor_alive};
+use crate::error::Result;
+use crate::{Mapping, Millis, schema};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+/// What runs, what waits and for how long. Counts stop at `count_limit`; steps that are done or
+/// cancelled are not counted, because only a scan of all history could.
+///
+/// `executor.alive` is null where it can't be known; `executor.reason` then says why.
+///
+/// # Errors
+/// Whatever SQLite answers. Before install it is no error: `installed` is false.
+pub fn status(conn: &Connection, now: Millis) -> Result<Value> {
+    let executor = executor(conn)?;
+    if !schema::table_exists(conn, "runchain_meta")? {
+        return Ok(json!({"installed": false, "executor": executor}));
+    }
+    let count = |backlog: Backlog| backlog.count(conn);
+    let queue_oldest = backlog::oldest_queue_row(conn)?.and_then(|row| row.at);
+    Ok(json!({
+        "installed": Mapping::installed(conn)?.is_some(),
+        "executor": executor,
+        "queue_rows": count(Backlog::QueueRows)?,
+        "oldest_queue_age_ms": queue_oldest.map(|at| now.since(at)),
+        "steps": {
+            "waiting": count(Backlog::WaitingSteps)?,
+            "ready": count(Backlog::ReadySteps)?,
+            "leased": count(Backlog::LeasedSteps)?,
+            "running": count(Backlog::RunningSteps)?,
+            "dead": count(Backlog::DeadSteps)?,
+        },
+        "oldest_ready_age_ms": backlog::oldest_due_step(conn, now)?.map(|at| now.since(at)),
+        "runs": {
+            "active": count(Backlog::ActiveRuns)?,
+            "monitored": count(Backlog::MonitoredRuns)?,
+            "stalled": count(Backlog::StalledRuns)?,
+        },
+        "alerts_firing": count(Backlog::FiringAlerts)?,
+        "count_limit": COUNT_LIMIT,
+    }))
+}
+
+fn executor(conn: &Connection) -> Result<Value> {
+    let liveness = match database_path(conn)? {
+        Some(path) => executor_alive(&path),
+        None => Liveness::Unknown("this database has no file".to_owned()),
+    };
+    Ok(match liveness {
+        Liveness::Alive => json!({"alive": true, "who": backlog::last_executor(conn)?}),
+        Liveness::Dead => json!({"alive": false, "last": backlog::last_executor(conn)?}),
+        Liveness::Unknown(reason) => json!({"alive": null, "reason": reason}),
+    })
+}
