@@ -16,6 +16,7 @@ compile_error!(
 
 pub mod error;
 pub mod event;
+pub mod functions;
 pub mod id;
 pub mod ingest;
 pub mod mapping;
