@@ -1,6 +1,6 @@
 //! The SQL functions, one implementation for every host.
 
-use crate::error::{During, Result};
+use crate::error::{During, Error, Result};
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 
@@ -18,14 +18,24 @@ pub enum Surface {
 /// # Errors
 /// Whatever SQLite answers.
 pub fn register(conn: &Connection, surface: Surface) -> Result<()> {
-    let _ = surface;
     conn.create_scalar_function(
         "runchain_version",
         0,
-        FunctionFlags::SQLITE_UTF8
-            | FunctionFlags::SQLITE_DETERMINISTIC
-            | FunctionFlags::SQLITE_INNOCUOUS,
+        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS,
         |_| Ok(env!("CARGO_PKG_VERSION")),
     )
-    .during("register runchain_version")
+    .during("register runchain_version")?;
+    if surface == Surface::Full {
+        conn.create_scalar_function(
+            "ingest_events",
+            1,
+            FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DIRECTONLY,
+            |_| -> rusqlite::Result<i64> {
+                let error = Error::refused("ingest_events is not built yet", "wait for it");
+                Err(rusqlite::Error::UserFunctionError(error.into()))
+            },
+        )
+        .during("register ingest_events")?;
+    }
+    Ok(())
 }
