@@ -43,7 +43,7 @@ pub unsafe extern "C" fn sqlite3_runchain_init(
     api: *mut Api,
 ) -> c_int {
     // SAFETY: the arguments are those of our own caller.
-    unsafe { enter(&HOST, message, api, || load(db, message, api, |conn| register(&conn, Surface::Full))) }
+    unsafe { load(db, message, api, |conn| register(&conn, Surface::Full)) }
 }
 
 /// The entry point that SQLite tries first, whatever the file is called.
@@ -72,7 +72,24 @@ pub unsafe extern "C" fn sqlite3_runchainnofiles_init(
     api: *mut Api,
 ) -> c_int {
     // SAFETY: the arguments are those of our own caller.
-    unsafe { enter(&HOST, message, api, || load(db, message, api, |conn| register(&conn, Surface::NoFiles))) }
+    unsafe { load(db, message, api, |conn| register(&conn, Surface::NoFiles)) }
+}
+
+/// What every entry point does: past the guards, rusqlite's variables are filled in and `register`
+/// registers the functions.
+///
+/// # Safety
+/// The first three are what SQLite has called an entry point with.
+unsafe fn load(
+    db: *mut ffi::sqlite3,
+    message: *mut *mut c_char,
+    api: *mut Api,
+    register: fn(Connection) -> rusqlite::Result<bool>,
+) -> c_int {
+    // SAFETY: pointers from SQLite's own call; `register` does no more than register.
+    let init = || unsafe { Connection::extension_init2(db, message, api, register) };
+    // SAFETY: `api` is a constant of the host's, `message` its variable.
+    unsafe { enter(&HOST, message, api, init) }
 }
 
 /// Runs `load` for the one host that may have it; for any other, and for a panic, it answers with a
@@ -157,20 +174,6 @@ unsafe fn say(table: &Api, message: *mut *mut c_char, text: &str) {
         }
         message.write(copy);
     }
-}
-
-/// Fills in rusqlite's variables and registers the functions. From here on rusqlite works.
-///
-/// # Safety
-/// All three come from the host's call, and `api` has passed [`enter`].
-unsafe fn load(
-    db: *mut ffi::sqlite3,
-    message: *mut *mut c_char,
-    api: *mut Api,
-    register: fn(Connection) -> rusqlite::Result<bool>,
-) -> c_int {
-    // SAFETY: as this function's caller promises; `register` only registers.
-    unsafe { Connection::extension_init2(db, message, api, register) }
 }
 
 /// `true`: the library stays loaded until the process ends, so that a host which opens a connection
