@@ -4,7 +4,10 @@
 //! The database is made by the stock shell; only the statements of a case run in the writer. What
 //! the executor makes of the queue is not tested here.
 
+mod cases;
+
 use crate::support::{Sqlite, repository, stock_sqlite3};
+use cases::CASES;
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +23,7 @@ INSERT INTO runs VALUES ('a', 'RUNNING', 't0', 't0', NULL), ('b', 'RUNNING', 't0
 INSERT INTO step_attempts(id, run_id, status) VALUES (1, 'a', 'running'), (2, 'b', 'running');
 ";
 
-/// Columns of an expected row: action | run_id | old_run_id | old_status | new_status.
+/// The queue in the words of the cases.
 const QUEUE: &str = "
 SELECT action || ' | ' || quote(run_id) || ' | ' || quote(old_run_id) || ' | ' || quote(old_status) || ' | '
        || quote(new_status)
@@ -34,248 +37,6 @@ SELECT 'changes', changes();
 SELECT quote(run_id), status, created_at, updated_at, quote(metadata_json) FROM runs ORDER BY rowid;
 SELECT id, run_id, status FROM step_attempts ORDER BY id;
 ";
-
-struct Case {
-    name: &'static str,
-    statements: &'static str,
-    queue: &'static [&'static str],
-}
-
-const CASES: &[Case] = &[
-    Case {
-        name: "insert of a new run",
-        statements: "INSERT INTO runs VALUES ('d', 'CREATED', 't1', 't1', '{}');",
-        queue: &["insert | 'd' | NULL | NULL | 'CREATED'"],
-    },
-    Case {
-        name: "insert of a finished run",
-        statements: "INSERT INTO runs VALUES ('d', 'COMPLETED', 't1', 't1', '{}');",
-        queue: &["insert | 'd' | NULL | NULL | 'COMPLETED'"],
-    },
-    Case {
-        name: "insert of many runs in one statement",
-        statements: "INSERT INTO runs SELECT run_id || '2', 'FAILED', 't1', 't1', NULL FROM runs ORDER BY run_id;",
-        queue: &[
-            "insert | 'a2' | NULL | NULL | 'FAILED'",
-            "insert | 'b2' | NULL | NULL | 'FAILED'",
-            "insert | 'c2' | NULL | NULL | 'FAILED'",
-        ],
-    },
-    Case {
-        name: "insert or replace of a run that exists",
-        statements: "INSERT OR REPLACE INTO runs VALUES ('a', 'COMPLETED', 't0', 't1', NULL);",
-        queue: &["insert | 'a' | NULL | NULL | 'COMPLETED'"],
-    },
-    Case {
-        name: "five identical insert or replace",
-        statements: "
-            INSERT OR REPLACE INTO runs VALUES ('a', 'COMPLETED', 't0', 't1', NULL);
-            INSERT OR REPLACE INTO runs VALUES ('a', 'COMPLETED', 't0', 't1', NULL);
-            INSERT OR REPLACE INTO runs VALUES ('a', 'COMPLETED', 't0', 't1', NULL);
-            INSERT OR REPLACE INTO runs VALUES ('a', 'COMPLETED', 't0', 't1', NULL);
-            INSERT OR REPLACE INTO runs VALUES ('a', 'COMPLETED', 't0', 't1', NULL);",
-        queue: &["insert | 'a' | NULL | NULL | 'COMPLETED'"; 5],
-    },
-    Case {
-        name: "insert or replace with recursive triggers is a delete and an insert",
-        statements: "
-            PRAGMA recursive_triggers = ON;
-            REPLACE INTO runs VALUES ('a', 'COMPLETED', 't0', 't1', NULL);",
-        queue: &[
-            "delete | 'a' | NULL | 'RUNNING' | NULL",
-            "insert | 'a' | NULL | NULL | 'COMPLETED'",
-        ],
-    },
-    Case {
-        name: "insert or ignore of a run that exists",
-        statements: "INSERT OR IGNORE INTO runs VALUES ('a', 'COMPLETED', 't0', 't1', NULL);",
-        queue: &[],
-    },
-    Case {
-        name: "insert or ignore of a new run",
-        statements: "INSERT OR IGNORE INTO runs VALUES ('d', 'COMPLETED', 't1', 't1', NULL);",
-        queue: &["insert | 'd' | NULL | NULL | 'COMPLETED'"],
-    },
-    Case {
-        name: "upsert of a run that exists",
-        statements: "
-            INSERT INTO runs VALUES ('a', 'COMPLETED', 't0', 't1', NULL)
-            ON CONFLICT(run_id) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at;",
-        queue: &["update | 'a' | 'a' | 'RUNNING' | 'COMPLETED'"],
-    },
-    Case {
-        name: "upsert of a new run",
-        statements: "
-            INSERT INTO runs VALUES ('d', 'COMPLETED', 't1', 't1', NULL)
-            ON CONFLICT(run_id) DO UPDATE SET status = excluded.status;",
-        queue: &["insert | 'd' | NULL | NULL | 'COMPLETED'"],
-    },
-    Case {
-        name: "upsert that does nothing",
-        statements: "INSERT INTO runs VALUES ('a', 'COMPLETED', 't0', 't1', NULL) ON CONFLICT DO NOTHING;",
-        queue: &[],
-    },
-    Case {
-        name: "upsert with the same status",
-        statements: "
-            INSERT INTO runs VALUES ('a', 'RUNNING', 't0', 't1', NULL)
-            ON CONFLICT(run_id) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at;",
-        queue: &[],
-    },
-    Case {
-        name: "update of one run",
-        statements: "UPDATE runs SET status = 'COMPLETED', updated_at = 't1' WHERE run_id = 'b';",
-        queue: &["update | 'b' | 'b' | 'RUNNING' | 'COMPLETED'"],
-    },
-    Case {
-        name: "update of many runs",
-        statements: "UPDATE runs SET status = 'FAILED';",
-        queue: &[
-            "update | 'a' | 'a' | 'RUNNING' | 'FAILED'",
-            "update | 'b' | 'b' | 'RUNNING' | 'FAILED'",
-            "update | 'c' | 'c' | 'PENDING' | 'FAILED'",
-        ],
-    },
-    Case {
-        name: "update or ignore",
-        statements: "UPDATE OR IGNORE runs SET status = 'COMPLETED' WHERE run_id = 'a';",
-        queue: &["update | 'a' | 'a' | 'RUNNING' | 'COMPLETED'"],
-    },
-    Case {
-        name: "update to the status that it has",
-        statements: "UPDATE runs SET status = 'RUNNING', updated_at = 't1' WHERE run_id = 'a';",
-        queue: &[],
-    },
-    Case {
-        name: "update of other columns",
-        statements: "UPDATE runs SET updated_at = 't1', metadata_json = '{\"done\":1}';",
-        queue: &[],
-    },
-    Case {
-        name: "a re-run",
-        statements: "
-            UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'a';
-            UPDATE runs SET status = 'RUNNING' WHERE run_id = 'a';
-            UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'a';",
-        queue: &[
-            "update | 'a' | 'a' | 'RUNNING' | 'COMPLETED'",
-            "update | 'a' | 'a' | 'COMPLETED' | 'RUNNING'",
-            "update | 'a' | 'a' | 'RUNNING' | 'COMPLETED'",
-        ],
-    },
-    Case {
-        name: "update of the id",
-        statements: "UPDATE runs SET run_id = 'z' WHERE run_id = 'c';",
-        queue: &["update | 'z' | 'c' | 'PENDING' | 'PENDING'"],
-    },
-    Case {
-        name: "update of id and status at once",
-        statements: "UPDATE runs SET run_id = 'z', status = 'COMPLETED' WHERE run_id = 'c';",
-        queue: &["update | 'z' | 'c' | 'PENDING' | 'COMPLETED'"],
-    },
-    Case {
-        name: "update of the id onto another run",
-        statements: "UPDATE OR REPLACE runs SET run_id = 'a' WHERE run_id = 'c';",
-        queue: &["update | 'a' | 'c' | 'PENDING' | 'PENDING'"],
-    },
-    Case {
-        name: "update of the id to NULL",
-        statements: "UPDATE runs SET run_id = NULL WHERE run_id = 'c';",
-        queue: &["update | NULL | 'c' | 'PENDING' | 'PENDING'"],
-    },
-    Case {
-        name: "delete",
-        statements: "DELETE FROM runs WHERE run_id = 'c';",
-        queue: &["delete | 'c' | NULL | 'PENDING' | NULL"],
-    },
-    Case {
-        name: "delete of all, which SQLite would otherwise do by truncating",
-        statements: "PRAGMA foreign_keys = OFF; DELETE FROM runs;",
-        queue: &[
-            "delete | 'a' | NULL | 'RUNNING' | NULL",
-            "delete | 'b' | NULL | 'RUNNING' | NULL",
-            "delete | 'c' | NULL | 'PENDING' | NULL",
-        ],
-    },
-    Case {
-        name: "NULL id, which can't be followed",
-        statements: "
-            INSERT INTO runs VALUES (NULL, 'RUNNING', 't1', 't1', NULL);
-            INSERT OR IGNORE INTO runs VALUES (NULL, 'COMPLETED', 't1', 't1', NULL);
-            DELETE FROM runs WHERE run_id IS NULL;",
-        queue: &[],
-    },
-    Case {
-        name: "BLOB id",
-        statements: "
-            INSERT INTO runs VALUES (x'00FF', 'RUNNING', 't1', 't1', NULL);
-            UPDATE runs SET status = 'COMPLETED' WHERE run_id = x'00FF';
-            DELETE FROM runs WHERE run_id = x'00FF';",
-        queue: &[
-            "insert | X'00FF' | NULL | NULL | 'RUNNING'",
-            "update | X'00FF' | X'00FF' | 'RUNNING' | 'COMPLETED'",
-            "delete | X'00FF' | NULL | 'COMPLETED' | NULL",
-        ],
-    },
-    Case {
-        name: "ids that look like something else",
-        statements: "
-            INSERT INTO runs VALUES ('', 'RUNNING', 't1', 't1', NULL);
-            INSERT INTO runs VALUES ('../x', 'RUNNING', 't1', 't1', NULL);
-            INSERT INTO runs VALUES (7, 'RUNNING', 't1', 't1', NULL);",
-        queue: &[
-            "insert | '' | NULL | NULL | 'RUNNING'",
-            "insert | '../x' | NULL | NULL | 'RUNNING'",
-            "insert | '7' | NULL | NULL | 'RUNNING'",
-        ],
-    },
-    Case {
-        name: "a transaction that is rolled back",
-        statements: "
-            BEGIN;
-            INSERT INTO runs VALUES ('d', 'COMPLETED', 't1', 't1', NULL);
-            UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'a';
-            ROLLBACK;",
-        queue: &[],
-    },
-    Case {
-        name: "a savepoint that is rolled back inside a transaction that isn't",
-        statements: "
-            BEGIN;
-            UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'a';
-            SAVEPOINT inner;
-            UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'b';
-            ROLLBACK TO inner;
-            COMMIT;",
-        queue: &["update | 'a' | 'a' | 'RUNNING' | 'COMPLETED'"],
-    },
-    Case {
-        name: "a schema that the writer doesn't trust",
-        statements: "
-            PRAGMA trusted_schema = OFF;
-            UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'a';",
-        queue: &["update | 'a' | 'a' | 'RUNNING' | 'COMPLETED'"],
-    },
-    Case {
-        name: "delete with foreign keys on cascades to the orchestrator's rows as before",
-        statements: "PRAGMA foreign_keys = ON; DELETE FROM runs WHERE run_id = 'a';",
-        queue: &["delete | 'a' | NULL | 'RUNNING' | NULL"],
-    },
-    Case {
-        name: "insert or replace with foreign keys on",
-        statements: "
-            PRAGMA foreign_keys = ON;
-            INSERT OR REPLACE INTO runs VALUES ('b', 'COMPLETED', 't0', 't1', NULL);",
-        queue: &["insert | 'b' | NULL | NULL | 'COMPLETED'"],
-    },
-    Case {
-        name: "an id inserted beside a table of the orchestrator's own keeps last_insert_rowid()",
-        statements: "
-            INSERT INTO step_attempts(id, run_id, status) VALUES (77, 'a', 'done');
-            UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'a';",
-        queue: &["update | 'a' | 'a' | 'RUNNING' | 'COMPLETED'"],
-    },
-];
 
 fn sql_file(name: &str) -> PathBuf {
     repository().join("sql").join(name)
@@ -430,5 +191,41 @@ fn every_sql_file_runs_in_every_shell_and_twice() {
             SELECT name, sql FROM sqlite_master
             WHERE tbl_name NOT IN ('archival_log', 'uet_executions', 'uet_tasks', 'sqlite_sequence') ORDER BY name;";
         assert_eq!(stock_sqlite3(&database, left), before, "{shell:?}");
+    }
+}
+
+#[test]
+fn triggers_for_columns_that_are_not_there_install_nothing_and_say_so() {
+    let shape_b = "CREATE TABLE runs(run_id TEXT PRIMARY KEY, state TEXT NOT NULL);";
+    for orchestrator in [shape_b, "CREATE TABLE jobs(id INTEGER PRIMARY KEY, status TEXT);"] {
+        for shell in Sqlite::ALL {
+            let folder = tempfile::tempdir().unwrap();
+            let database = folder.path().join("state.db");
+            stock_sqlite3(&database, orchestrator);
+            let done = shell.run(&database, &read_to_string(sql_file("triggers.sql")).unwrap());
+            assert!(!done.success, "{shell:?} said nothing");
+            let said = done.stdout + &done.stderr;
+            assert!(said.contains("runchain: nothing installed"), "{shell:?}: {said}");
+            let stored = "SELECT count(*) FROM sqlite_master WHERE name LIKE 'runchain%';";
+            assert_eq!(stock_sqlite3(&database, stored), "0\n", "{shell:?}");
+        }
+    }
+}
+
+#[test]
+fn uninstall_frees_the_writers_of_a_half_dropped_schema() {
+    for writer in Sqlite::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("state.db");
+        stock_sqlite3(&database, ORCHESTRATOR);
+        read_files(&database, &["schema.sql", "triggers.sql", "views.sql"]);
+        stock_sqlite3(&database, "DROP TABLE runchain_queue;");
+        let write = "UPDATE runs SET status = 'DONE' WHERE run_id = 'a';\n";
+        assert!(
+            !writer.run(&database, write).success,
+            "{writer:?}: the triggers don't write"
+        );
+        read_files(&database, &["uninstall.sql"]);
+        writer.run(&database, write).output();
     }
 }
