@@ -1,1 +1,18 @@
-fn main() {}
+//! The black-box suite: real files, real hosts, the built binary and the built extension.
+//!
+//! Contents:
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this crate is tests: a panic is how they fail"
+)]
+
+/// Builds what is tested, finds the host programs, runs SQL in them.
+mod support;
+
+/// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
+mod hosts;
+/// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.
+mod writers;

@@ -1,0 +1,9 @@
+//! What every black-box test needs. It knows no promise of runchain's: those are in the tests.
+
+mod build;
+mod programs;
+mod sqlite;
+
+pub(crate) use build::{cargo, extension, repository};
+pub(crate) use programs::{Finished, apsw, python, run};
+pub(crate) use sqlite::{Sqlite, stock_sqlite3};
