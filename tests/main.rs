@@ -12,6 +12,8 @@
 /// Builds what is tested, finds the host programs, runs SQL in them.
 mod support;
 
+/// Settings, their layers, exit codes; databases that can't be opened.
+mod config;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.

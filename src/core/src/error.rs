@@ -36,6 +36,22 @@ pub enum Error {
         /// What to do, starting with a verb.
         remedy: String,
     },
+    /// The user's table or columns are not what the mapping says.
+    #[error("{what}; {remedy}")]
+    WrongMapping {
+        /// What was looked for, and what was found instead.
+        what: String,
+        /// The option to give.
+        remedy: String,
+    },
+    /// Files that belong to another database, or a database that is not the one it was.
+    #[error("{what}; {remedy}")]
+    OtherIdentity {
+        /// The thing and the two identities.
+        what: String,
+        /// What to do, starting with a verb.
+        remedy: String,
+    },
     /// runchain's tables or triggers are not in this database.
     #[error(
         "runchain is not installed in this database; run SELECT runchain_install(); or `runchain install`"
@@ -57,6 +73,22 @@ impl Error {
     /// A refusal: `what` names the thing and the reason, `remedy` what to do instead.
     pub fn refused(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Refused {
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A mapping that doesn't fit the user's tables.
+    pub fn wrong_mapping(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::WrongMapping {
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// Something that belongs to another database.
+    pub fn other_identity(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::OtherIdentity {
             what: what.into(),
             remedy: remedy.into(),
         }

@@ -99,7 +99,7 @@ impl Mapping {
     pub fn resolve(conn: &Connection, request: &MappingRequest) -> Result<Self> {
         let wanted = request.table.as_deref().unwrap_or("runs");
         let Some((table, kind)) = object_named(conn, wanted)? else {
-            return Err(Error::refused(
+            return Err(Error::wrong_mapping(
                 format!(
                     "there is no table {wanted} in this database (it has: {})",
                     list(&user_tables(conn)?)
@@ -108,13 +108,13 @@ impl Mapping {
             ));
         };
         if kind != "table" {
-            return Err(Error::refused(
+            return Err(Error::wrong_mapping(
                 format!("{table} is a {kind}; triggers can only follow a table"),
                 "name the table below it",
             ));
         }
         if table.to_ascii_lowercase().starts_with("runchain_") {
-            return Err(Error::refused(
+            return Err(Error::wrong_mapping(
                 format!("{table} is runchain's own table"),
                 "name the table that holds the runs",
             ));
@@ -128,7 +128,7 @@ impl Mapping {
         };
         let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
         let missing = |role: &str, looked_for: &str, option: &str| {
-            Error::refused(
+            Error::wrong_mapping(
                 format!(
                     "table {table} has no {role} column {looked_for} (it has: {})",
                     list(&names)
@@ -152,7 +152,7 @@ impl Mapping {
                 .ok_or_else(|| missing("status", "status or state", "status"))?,
         };
         if id_column == status_column {
-            return Err(Error::refused(
+            return Err(Error::wrong_mapping(
                 format!("{table}.{id_column} can't be both the id and the status"),
                 "name two different columns",
             ));

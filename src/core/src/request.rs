@@ -147,6 +147,59 @@ pub fn ask_about_step(
     )
 }
 
+/// Asks for every step of a run's newest chain to which the verb applies; returns how many those
+/// are now. Nothing is queued when there are none.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn ask_about_run(conn: &Connection, verb: StepVerb, run_id: &RunId, actor: &str, reason: Option<&str>) -> Result<usize> {
+    let steps = newest_steps(conn, run_id)?.into_iter().filter(|step| verb.applies_to(&step.state)).count();
+    if steps > 0 {
+        append(conn, verb.action(), Some(run_id), None, actor, reason)?;
+    }
+    Ok(steps)
+}
+
+/// Asks for one step of a run's newest chain to be done (again); `false` when the run has no such
+/// step, or its step has to wait for others first, so that the whole chain must be asked for.
+///
+/// # Errors
+/// A refusal when the step waits for one that is dead or cancelled; whatever SQLite answers.
+pub fn ask_for_step(conn: &Connection, run_id: &RunId, step: &str, actor: &str, reason: Option<&str>) -> Result<bool> {
+    Mapping::require(conn)?;
+    let Some(found) = newest_steps(conn, run_id)?.into_iter().find(|one| one.step == step) else {
+        return Ok(false);
+    };
+    match found.state.as_str() {
+        "waiting" => Err(Error::refused(
+            format!("step {step} of run {run_id} waits for a step before it"),
+            "do the whole chain: runchain finish --run ID",
+        )),
+        state if StepVerb::Redo.applies_to(state) => {
+            append(conn, StepVerb::Redo.action(), Some(run_id), Some(found.id), actor, reason)?;
+            Ok(true)
+        }
+        _ => Ok(true),
+    }
+}
+
+struct StepState {
+    id: StepId,
+    step: String,
+    state: String,
+}
+
+fn newest_steps(conn: &Connection, run_id: &RunId) -> Result<Vec<StepState>> {
+    let generation = known_run(conn, run_id)?.map_or(0, |run| run.generation);
+    let mut statement = conn
+        .prepare_cached("SELECT id, step, state FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 ORDER BY id")
+        .during("read a run's steps")?;
+    let rows = statement
+        .query_map((run_id, generation), |row| Ok(StepState { id: row.get(0)?, step: row.get(1)?, state: row.get(2)? }))
+        .during("read a run's steps")?;
+    rows.collect::<rusqlite::Result<_>>().during("read a run's steps")
+}
+
 /// What can be asked about one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepVerb {
@@ -154,6 +207,8 @@ pub enum StepVerb {
     Retry,
     /// Cancel a step that has not ended.
     Cancel,
+    /// Do a step again that has ended, in whatever way.
+    Redo,
 }
 
 impl StepVerb {
@@ -161,6 +216,17 @@ impl StepVerb {
         match self {
             Self::Retry => "retry",
             Self::Cancel => "cancel",
+            Self::Redo => "redo",
+        }
+    }
+
+    /// Completes "run X ..." when there is nothing to do.
+    #[must_use]
+    pub fn has_none(self) -> &'static str {
+        match self {
+            Self::Retry => "has no dead step",
+            Self::Cancel => "has no step that has not ended",
+            Self::Redo => "has no step that has ended",
         }
     }
 
@@ -168,6 +234,7 @@ impl StepVerb {
         match self {
             Self::Retry => state == "dead",
             Self::Cancel => !matches!(state, "done" | "cancelled"),
+            Self::Redo => matches!(state, "done" | "dead" | "cancelled"),
         }
     }
 
@@ -177,6 +244,7 @@ impl StepVerb {
                 "only a dead step can be retried; to do a whole chain again use enqueue_chain(run_id)"
             }
             Self::Cancel => "only a step that has not ended can be cancelled",
+            Self::Redo => "only a step that has ended can be done again",
         }
     }
 }
@@ -204,7 +272,8 @@ pub(crate) fn take(expander: &Expander<'_>, row: &QueueRow) -> Result<()> {
         ("enqueue_chain", None) => expander.refuse(row, "enqueue_chain needs a run_id"),
         ("retry", _) => take_steps(expander, row, StepVerb::Retry),
         ("cancel", _) => take_steps(expander, row, StepVerb::Cancel),
-        _ => expander.refuse(row, "unknown action; known are enqueue_chain, retry and cancel"),
+        ("redo", _) => take_steps(expander, row, StepVerb::Redo),
+        _ => expander.refuse(row, "unknown action; known are enqueue_chain, retry, cancel and redo"),
     }
 }
 
@@ -231,7 +300,9 @@ fn take_chain(expander: &Expander<'_>, row: &QueueRow, run_id: &RunId) -> Result
             )
             .during("do a chain again")?;
         }
-        ChainAnswer::Retried => retry_dead(expander, run_id, generation)?,
+        ChainAnswer::Retried => {
+            all_steps(expander, StepVerb::Retry, run_id)?;
+        }
         ChainAnswer::UnderWay | ChainAnswer::RunActive | ChainAnswer::NoSuchRun => {}
     }
     answered(expander, row, run_id, answer.as_str(), answer.message())
@@ -258,58 +329,30 @@ fn take_steps(expander: &Expander<'_>, row: &QueueRow, verb: StepVerb) -> Result
 }
 
 fn one_step(expander: &Expander<'_>, verb: StepVerb, claim: &steps::Claim) -> Result<()> {
+    let (conn, now) = (expander.conn, expander.now);
     match verb {
-        StepVerb::Retry => {
-            steps::retry(expander.conn, claim.step_id, expander.now)?;
+        StepVerb::Retry | StepVerb::Redo => {
+            steps::ready_again(conn, claim.step_id, now)?;
             let data = json!({ "step": claim.step, "step_id": claim.step_id });
-            expander.run_event(EventType::StepRetried, &claim.run_id, claim.generation, data, expander.now)
+            expander.run_event(EventType::StepRetried, &claim.run_id, claim.generation, data, now)
         }
-        StepVerb::Cancel => expander
-            .conn
-            .execute(
-                "UPDATE runchain_steps SET state = 'cancelled', token = token + 1, executor_id = NULL, finished_ms = ?2
-                 WHERE id = ?1",
-                (claim.step_id, expander.now),
-            )
-            .map(|_| ())
-            .during("cancel a step"),
+        StepVerb::Cancel => steps::cancel(conn, claim.step_id, now),
     }
 }
 
 fn all_steps(expander: &Expander<'_>, verb: StepVerb, run_id: &RunId) -> Result<usize> {
     let generation = known_run(expander.conn, run_id)?.map_or(0, |run| run.generation);
-    match verb {
-        StepVerb::Retry => {
-            let before = dead_steps(expander.conn, run_id, generation)?.len();
-            retry_dead(expander, run_id, generation)?;
-            Ok(before)
+    if verb == StepVerb::Cancel {
+        return chain::cancel_live(expander.conn, run_id, generation, "somebody asked for it", expander.now);
+    }
+    let mut changed = 0;
+    for step in newest_steps(expander.conn, run_id)? {
+        if verb.applies_to(&step.state) {
+            one_step(expander, verb, &steps::find(expander.conn, step.id)?.0)?;
+            changed += 1;
         }
-        StepVerb::Cancel => chain::cancel_live(
-            expander.conn,
-            run_id,
-            generation,
-            "somebody asked for it",
-            expander.now,
-        ),
     }
-}
-
-fn retry_dead(expander: &Expander<'_>, run_id: &RunId, generation: i64) -> Result<()> {
-    for step_id in dead_steps(expander.conn, run_id, generation)? {
-        let (claim, _) = steps::find(expander.conn, step_id)?;
-        one_step(expander, StepVerb::Retry, &claim)?;
-    }
-    Ok(())
-}
-
-fn dead_steps(conn: &Connection, run_id: &RunId, generation: i64) -> Result<Vec<StepId>> {
-    let mut statement = conn
-        .prepare_cached("SELECT id FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 AND state = 'dead' ORDER BY id")
-        .during("find dead steps")?;
-    let rows = statement
-        .query_map((run_id, generation), |row| row.get(0))
-        .during("find dead steps")?;
-    rows.collect::<rusqlite::Result<_>>().during("find dead steps")
+    Ok(changed)
 }
 
 fn answered(

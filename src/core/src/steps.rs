@@ -467,19 +467,32 @@ pub fn recover(conn: &Connection, backoff: Backoff, jitter: f64, now: Millis) ->
     Ok(running.len() + leased)
 }
 
-/// Makes a dead step ready again with its attempts at zero; its token and its failures stay.
-/// `false` when it isn't dead.
+/// Makes a step that has ended ready again with its attempts at zero; its token and its failures
+/// stay.
 ///
 /// # Errors
 /// Whatever SQLite answers.
-pub fn retry(conn: &Connection, step_id: StepId, now: Millis) -> Result<bool> {
+pub fn ready_again(conn: &Connection, step_id: StepId, now: Millis) -> Result<()> {
     conn.prepare_cached(
         "UPDATE runchain_steps SET state = 'ready', attempts = 0, ready_at_ms = ?2, finished_ms = NULL, note = NULL
-         WHERE id = ?1 AND state = 'dead'",
+         WHERE id = ?1 AND state IN ('done', 'dead', 'cancelled')",
     )
     .and_then(|mut statement| statement.execute((step_id, now)))
-    .map(|changed| changed == 1)
-    .during("retry a step")
+    .map(|_| ())
+    .during("make a step ready again")
+}
+
+/// Cancels a step; who runs it is fenced off.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn cancel(conn: &Connection, step_id: StepId, now: Millis) -> Result<()> {
+    conn.prepare_cached(
+        "UPDATE runchain_steps SET state = 'cancelled', token = token + 1, executor_id = NULL, finished_ms = ?2 WHERE id = ?1",
+    )
+    .and_then(|mut statement| statement.execute((step_id, now)))
+    .map(|_| ())
+    .during("cancel a step")
 }
 
 /// When the next ready step is due, if there is one.

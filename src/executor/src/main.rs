@@ -1,3 +1,48 @@
-//! x
+//! `runchain`: the companion executor of the runchain extension.
+//!
+//! `main` reads as the pipeline: command line, settings, command, exit code. Each command is a file
+//! of its own below `commands`; the service itself is `drain`.
+
+mod archive;
+mod cli;
 mod command;
-fn main() {}
+mod commands;
+mod config;
+mod door;
+mod drain;
+mod exit;
+mod failure;
+mod monitor;
+mod open;
+mod output;
+mod projector;
+mod report;
+mod wake;
+
+use cli::Cli;
+use config::{Settings, Surroundings};
+use output::Output;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let output = Output::new(&cli.global);
+    let settings = Surroundings::of_process()
+        .and_then(|around| Settings::load(&cli.flags(), cli.global.config.as_deref(), &around));
+    let outcome = match settings {
+        Ok(settings) => commands::run(&cli.command, settings, &output),
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(exit) => exit,
+        Err(failure) => {
+            // Nothing is left to say it to when standard error is closed.
+            let _ = output.error(&failure, failure.exit.code());
+            failure.exit
+        }
+    }
+    .into()
+}

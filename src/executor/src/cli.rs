@@ -1,0 +1,312 @@
+//! The command line: what can be asked, with examples first in every `--help`.
+//!
+//! Invariant: a run id is data. Whatever it looks like (`--help`, `-x`, the empty string), it is
+//! accepted as the value of `--run` and after `--`. What does not belong here: doing anything.
+
+use crate::config::Flag;
+use crate::exit::Exit;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Heading of the options that every command takes.
+const COMMON: &str = "Options of every command";
+
+/// Makes an orchestrator's own SQLite file act: finished runs are archived, then reported.
+#[derive(Debug, Parser)]
+#[command(
+    name = "runchain",
+    version,
+    max_term_width = 100,
+    before_help = "Examples:
+  runchain install                   follow the table runs of .state/orchestration.db
+  runchain drain                     archive and report runs as they finish (a service)
+  runchain drain --until-idle        do what there is to do, then exit
+  runchain finish --run run-42       archive and report one run now
+  runchain status                    runs, steps, and whether an executor is alive"
+)]
+pub(crate) struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command takes, before or after its name.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalArgs {
+    /// The orchestrator's database [RUNCHAIN_STATE_DB_PATH; else .state/orchestration.db]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "PATH")]
+    pub(crate) db: Option<PathBuf>,
+    /// The configuration file [RUNCHAIN_CONFIG; else runchain.toml, where there is one]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long, global = true, help_heading = COMMON)]
+    pub(crate) json: bool,
+    /// Print only what was asked for, and errors
+    #[arg(long, short, global = true, help_heading = COMMON)]
+    pub(crate) quiet: bool,
+    /// When to colour [auto: on a terminal, unless NO_COLOR is set]
+    #[arg(
+        long,
+        global = true, help_heading = COMMON,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub(crate) color: Color,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Also in a pipe.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the steps of finished runs: as a service, once, or until nothing is left
+    #[command(before_help = "Examples:
+  runchain drain                     as a service; SIGTERM stops it in order
+  runchain drain --once              what is ready now, then exit
+  runchain drain --until-idle        until nothing is queued, runnable or running")]
+    Drain(DrainArgs),
+    /// Create runchain's tables and the capture triggers
+    #[command(before_help = "Examples:
+  runchain install
+  runchain install --table jobs --id-column job_id --status-column state
+  runchain install --dry-run         print the SQL and what it would touch")]
+    Install(InstallArgs),
+    /// Take triggers and views away; keep what was recorded, unless --purge
+    #[command(before_help = "Examples:
+  runchain uninstall                 the user's tables are as before; our data stays
+  runchain uninstall --purge         our data goes too")]
+    Uninstall(UninstallArgs),
+    /// Check the database and say what to mend
+    #[command(before_help = "Examples:
+  runchain validate
+  runchain validate --json | jq '.checks[] | select(.ok | not)'")]
+    Validate,
+    /// Store the events of JSONL files, each exactly once
+    #[command(before_help = "Examples:
+  runchain ingest pattern_events.jsonl
+  runchain ingest --finalise jobs/*/pattern_events.jsonl")]
+    Ingest(IngestArgs),
+    /// Archive one run now
+    #[command(before_help = "Examples:
+  runchain archive --run run-42
+  runchain archive --run=--odd-id    any id is accepted as it is")]
+    Archive(RunArgs),
+    /// Write the reports of one run now
+    #[command(before_help = "Examples:
+  runchain report --run run-42")]
+    Report(RunArgs),
+    /// Archive one run, then write its reports
+    #[command(before_help = "Examples:
+  runchain finish --run run-42       exits 14 when a step of the chain is dead")]
+    Finish(RunArgs),
+    /// Runs and steps by state, and whether an executor is alive
+    #[command(before_help = "Examples:
+  runchain status
+  runchain status --json | jq .executor.alive")]
+    Status,
+    /// One run: its phase, its steps, its events
+    #[command(before_help = "Examples:
+  runchain show run-42
+  runchain show -- --odd-id          an id that looks like an option")]
+    Show(ShowArgs),
+    /// Make dead steps ready again
+    #[command(before_help = "Examples:
+  runchain retry run-42              every dead step of the run
+  runchain retry --reason 'disk was full' run-42")]
+    Retry(RequestArgs),
+    /// Cancel what has not ended of a run's chain
+    #[command(before_help = "Examples:
+  runchain cancel run-42
+  runchain cancel --reason 'wrong project' -- --odd-id")]
+    Cancel(RequestArgs),
+    /// The configuration: what holds and where it comes from
+    #[command(before_help = "Examples:
+  runchain config show
+  runchain config check --config deploy/runchain.toml")]
+    Config(ConfigArgs),
+}
+
+/// `drain`
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Execute what is ready now, then exit
+    #[arg(long, conflicts_with = "until_idle")]
+    pub(crate) once: bool,
+    /// Exit when nothing is queued, runnable or running; an active run does not hold it
+    #[arg(long)]
+    pub(crate) until_idle: bool,
+    /// Steps to execute at once [else the key workers]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<OsString>,
+}
+
+/// `install`
+#[derive(Debug, Args)]
+pub(crate) struct InstallArgs {
+    /// The table that holds the runs [else runs]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Option<String>,
+    /// Its column with the run's id [else run_id, id, or the primary key]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) id_column: Option<String>,
+    /// Its column with the status word [else status or state]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) status_column: Option<String>,
+    /// Which runs that are already there to follow
+    #[arg(long, value_name = "WHICH", default_value = "active")]
+    pub(crate) backfill: Backfill,
+    /// Print the SQL and what it would touch; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Which of the runs that are there at install are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backfill {
+    /// None of them
+    None,
+    /// Active ones younger than a day
+    Active,
+    /// All: those that have ended are archived and reported
+    All,
+}
+
+impl Backfill {
+    /// The word of the option and of `runchain_install()`.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Active => "active",
+            Self::All => "all",
+        }
+    }
+}
+
+/// `uninstall`
+#[derive(Debug, Args)]
+pub(crate) struct UninstallArgs {
+    /// Also drop what runchain recorded; archives, reports and logs on disk stay
+    #[arg(long)]
+    pub(crate) purge: bool,
+}
+
+/// `ingest`
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    /// JSONL files
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// The files have ended: take a last line without a newline too
+    #[arg(long, alias = "finalize")]
+    pub(crate) finalise: bool,
+}
+
+/// `archive`, `report`, `finish`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The run's id, whatever it looks like
+    #[arg(long = "run", value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) run_id: String,
+}
+
+/// `show`
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The run's id; after -- it may look like an option
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+/// `retry`, `cancel`
+#[derive(Debug, Args)]
+pub(crate) struct RequestArgs {
+    /// The run's id; after -- it may look like an option
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Why; it stands in the audit event
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) reason: Option<String>,
+}
+
+/// `config`
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+/// The commands below `config`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Every key, its value, and where that comes from
+    #[command(before_help = "Examples:
+  runchain config show
+  runchain --db other.db config show --json")]
+    Show,
+    /// Read the configuration and say what is wrong with it; touches no database
+    #[command(before_help = "Examples:
+  runchain config check              exits 3 when something is wrong")]
+    Check,
+}
+
+impl Cli {
+    /// Reads a command line, the program's name first.
+    ///
+    /// # Errors
+    /// clap's own: `error.exit()` prints it and ends with 2, or with 0 for `--help`.
+    pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+
+    /// The options that beat every other layer of the configuration.
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let db = self.global.db.as_ref().map(|path| Flag {
+            name: "--db",
+            key: "state_db_path",
+            text: path.clone().into_os_string(),
+        });
+        let workers = match &self.command {
+            Command::Drain(arguments) => arguments.workers.as_ref(),
+            _ => None,
+        };
+        let workers = workers.map(|text| Flag {
+            name: "--workers",
+            key: "workers",
+            text: text.clone(),
+        });
+        db.into_iter().chain(workers).collect()
+    }
+}
+
+/// The whole command line, with the exit codes below the help of the program itself.
+pub(crate) fn command() -> clap::Command {
+    examples_first(Cli::command()).after_help(Exit::help())
+}
+
+/// clap does not hand a template down to subcommands, so it is set on each.
+fn examples_first(command: clap::Command) -> clap::Command {
+    command
+        .help_template("{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}")
+        .mut_subcommands(examples_first)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,38 @@
+//! `runchain drain`: the service, and the two ways of running it to an end.
+
+use super::open_checked;
+use crate::cli::DrainArgs;
+use crate::config::Settings;
+use crate::drain::{self, Ended, Goal};
+use crate::exit::Exit;
+use crate::failure::Outcome;
+use crate::output::Output;
+use runchain_core::Millis;
+use signal_hook::consts::SIGINT;
+use std::sync::Arc;
+
+pub(super) fn drain(arguments: &DrainArgs, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
+    let goal = match arguments {
+        DrainArgs { once: true, .. } => Goal::Once,
+        DrainArgs { until_idle: true, .. } => Goal::UntilIdle,
+        _ => Goal::Forever,
+    };
+    until(&goal, settings, output)
+}
+
+/// Runs the loop to its goal; the exit code says how it ended.
+pub(super) fn until(goal: &Goal, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
+    drop(open_checked(settings)?);
+    let say = |text: &str| {
+        // A service whose standard error is gone still drains.
+        let _ = output.progress(&format!("{} {text}", Millis::now().iso()));
+    };
+    if *goal == Goal::Forever {
+        say(&format!("draining {}", settings.state_db_path.display()));
+    }
+    Ok(match drain::run(settings, goal, &say)? {
+        Ended::Reached | Ended::Stopped => Exit::Ok,
+        Ended::Forced(SIGINT) => Exit::Interrupted,
+        Ended::Forced(_) => Exit::Terminated,
+    })
+}

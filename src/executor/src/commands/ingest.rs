@@ -1,0 +1,38 @@
+//! `runchain ingest PATH...`: event logs into the database, each event once.
+
+use super::open;
+use crate::cli::IngestArgs;
+use crate::config::Settings;
+use crate::door;
+use crate::exit::Exit;
+use crate::failure::Outcome;
+use crate::open::OpenMode;
+use crate::output::Output;
+use runchain_core::Millis;
+use runchain_core::ingest::{self, IngestOptions};
+
+pub(super) fn ingest(arguments: &IngestArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
+    let conn = open(settings, OpenMode::ReadWrite)?;
+    let options = IngestOptions { finalise: arguments.finalise, ..IngestOptions::default() };
+    let mut reports = Vec::new();
+    let mut failed = 0_usize;
+    for path in &arguments.paths {
+        match door::patiently(|| ingest::ingest_path(&conn, path, Millis::now(), &options)) {
+            Ok(report) => reports.push(report),
+            Err(error) => {
+                failed += 1;
+                output.error(&error, Exit::Failed.code())?;
+            }
+        }
+    }
+    if output.json {
+        output.print_json(&reports)?;
+    } else {
+        let rows = reports.iter().map(|report| {
+            let counts = [report.stored, report.duplicate, report.rejected, report.pending];
+            std::iter::once(report.path.display().to_string()).chain(counts.map(|count| count.to_string()))
+        });
+        output.table(&["FILE", "STORED", "DUPLICATE", "REJECTED", "PENDING BYTES"], rows)?;
+    }
+    Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
+}

@@ -1,0 +1,66 @@
+//! One file for each command (or family of commands): opens the database, asks the core, prints.
+
+mod drain;
+mod ingest;
+mod install;
+mod request;
+mod run;
+mod show;
+mod status;
+mod validate;
+
+use crate::cli::{Command, ConfigCommand};
+use crate::config::{self, Settings};
+use crate::exit::Exit;
+use crate::failure::Outcome;
+use crate::open::{self, OpenError, OpenMode};
+use crate::output::Output;
+use runchain_core::request::StepVerb;
+use runchain_core::{Millis, functions};
+use rusqlite::Connection;
+use std::sync::Arc;
+
+/// Does what the command line asks for.
+pub(crate) fn run(command: &Command, settings: Settings, output: &Output) -> Outcome<Exit> {
+    let settings = Arc::new(settings);
+    match command {
+        Command::Drain(arguments) => drain::drain(arguments, &settings, output),
+        Command::Install(arguments) => install::install(arguments, &settings, output),
+        Command::Uninstall(arguments) => install::uninstall(arguments, &settings, output),
+        Command::Validate => validate::validate(&settings, output),
+        Command::Ingest(arguments) => ingest::ingest(arguments, &settings, output),
+        Command::Archive(arguments) => run::step(&arguments.run_id, "archive", &settings, output),
+        Command::Report(arguments) => run::step(&arguments.run_id, "report", &settings, output),
+        Command::Finish(arguments) => run::finish(&arguments.run_id, &settings, output),
+        Command::Status => status::status(&settings, output),
+        Command::Show(arguments) => show::show(&arguments.id, &settings, output),
+        Command::Retry(arguments) => request::request(StepVerb::Retry, arguments, &settings, output),
+        Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
+        Command::Config(arguments) => {
+            match arguments.command {
+                ConfigCommand::Show => config::show(&settings, output)?,
+                ConfigCommand::Check => config::say_ok(&settings, output)?,
+            }
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// Opens the state database; what is wrong with it also stands in `logs/monitor.jsonl` then.
+fn open(settings: &Settings, mode: OpenMode) -> Outcome<Connection> {
+    let conn = open::open_state(&settings.state_db_path, mode).map_err(|error| logged(settings, error))?;
+    functions::register(&conn, functions::Surface::Full)?;
+    Ok(conn)
+}
+
+/// Opens the state database for work, which needs the required tables.
+fn open_checked(settings: &Settings) -> Outcome<Connection> {
+    let conn = open(settings, OpenMode::ReadWrite)?;
+    open::required_tables(&conn, &settings.required_tables).map_err(|error| logged(settings, error))?;
+    Ok(conn)
+}
+
+fn logged(settings: &Settings, error: OpenError) -> OpenError {
+    open::log_failure(settings, &error, Millis::now());
+    error
+}

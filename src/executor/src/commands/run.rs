@@ -1,0 +1,120 @@
+//! `runchain archive`, `report` and `finish`: a run's chain now, in the foreground.
+//!
+//! They ask through the queue like everybody else and then drain only that run, so that a service
+//! that runs beside them and they never do one step twice.
+
+use super::drain::until;
+use super::{open_checked, request::actor};
+use crate::config::Settings;
+use crate::door;
+use crate::drain::Goal;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output::Output;
+use runchain_core::error::During;
+use runchain_core::request::{self, ChainAnswer};
+use runchain_core::{Mapping, Millis, Result, RunId, install, queue};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) fn finish(run_id: &str, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
+    let run_id = RunId(run_id.to_owned());
+    let conn = open_checked(settings)?;
+    ask_for_chain(&conn, &run_id)?;
+    execute(&conn, run_id, None, settings, output)
+}
+
+pub(super) fn step(run_id: &str, step: &str, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
+    let run_id = RunId(run_id.to_owned());
+    let conn = open_checked(settings)?;
+    let asked = door::patiently(|| request::ask_for_step(&conn, &run_id, step, &actor(), None))?;
+    if !asked {
+        ask_for_chain(&conn, &run_id)?;
+    }
+    execute(&conn, run_id, Some(step.to_owned()), settings, output)
+}
+
+fn ask_for_chain(conn: &Connection, run_id: &RunId) -> Outcome<()> {
+    door::patiently(|| install::prepare(conn, Millis::now()))?;
+    let mapping = Mapping::require(conn)?;
+    let answer = door::patiently(|| request::judge_chain(conn, &mapping, run_id))?;
+    match answer {
+        ChainAnswer::NoSuchRun => Err(Failure::new(
+            Exit::NoSuchRun,
+            format!("there is no run {run_id} in table {}; runchain status lists the newest", mapping.table),
+        )),
+        ChainAnswer::RunActive => Err(Failure::new(
+            Exit::Failed,
+            format!("run {run_id} is not over; its chain begins by itself when it ends"),
+        )),
+        _ => {
+            door::patiently(|| request::enqueue_chain(conn, run_id, &actor(), None))?;
+            Ok(())
+        }
+    }
+}
+
+fn execute(conn: &Connection, run_id: RunId, step: Option<String>, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
+    let goal = Goal::Run { run_id: run_id.clone(), step: step.clone() };
+    let quiet = Output { quiet: true, ..*output };
+    let exit = until(&goal, settings, &quiet)?;
+    if exit != Exit::Ok {
+        return Ok(exit);
+    }
+    let steps = door::patiently(|| results(conn, &run_id))?;
+    let meant: Vec<&StepResult> = steps.iter().filter(|one| step.as_ref().is_none_or(|name| *name == one.step)).collect();
+    if output.json {
+        output.print_json(&json!({ "run_id": run_id, "steps": meant }))?;
+    } else {
+        let rows = meant.iter().map(|one| [one.step.clone(), one.state.clone(), one.summary()]);
+        output.table(&["STEP", "STATE", "RESULT"], rows)?;
+    }
+    if let Some(stuck) = meant.iter().find(|one| one.state != "done") {
+        return Err(Failure::new(
+            Exit::ChainDead,
+            format!(
+                "step {} of run {run_id} is {}: {}; runchain show shows its attempts, runchain retry tries it again",
+                stuck.step,
+                stuck.state,
+                stuck.error.as_deref().unwrap_or("it waits for a step before it")
+            ),
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+#[derive(Debug, serde::Serialize)]
+struct StepResult {
+    step: String,
+    state: String,
+    result: Option<Value>,
+    error: Option<String>,
+}
+
+impl StepResult {
+    /// Where its files are, or what is wrong.
+    fn summary(&self) -> String {
+        let place = |key: &str| self.result.as_ref().and_then(|result| result.get(key)).and_then(Value::as_str);
+        place("path").or_else(|| place("summary")).or(self.error.as_deref()).unwrap_or_default().to_owned()
+    }
+}
+
+fn results(conn: &Connection, run_id: &RunId) -> Result<Vec<StepResult>> {
+    let generation = queue::known_run(conn, run_id)?.map_or(0, |run| run.generation);
+    let mut statement = conn
+        .prepare("SELECT step, state, result, error FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 ORDER BY id")
+        .during("read the run's steps")?;
+    let rows = statement
+        .query_map((run_id, generation), |row| {
+            let result: Option<String> = row.get(2)?;
+            Ok(StepResult {
+                step: row.get(0)?,
+                state: row.get(1)?,
+                result: result.and_then(|text| serde_json::from_str(&text).ok()),
+                error: row.get(3)?,
+            })
+        })
+        .during("read the run's steps")?;
+    rows.collect::<rusqlite::Result<_>>().during("read the run's steps")
+}

@@ -1,0 +1,181 @@
+//! `runchain.toml`: reads it, refuses what it does not know, and keeps the place of every value.
+
+use super::NAMES;
+use super::error::{ConfigError, Problem, suggest};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The text of a configuration file.
+#[derive(Debug)]
+pub(super) struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+impl Document {
+    /// Reads the file.
+    pub(super) fn read(path: PathBuf) -> Result<Self, ConfigError> {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Self { path, text }),
+            Err(error) => Err(Problem::new(
+                Some(path.display().to_string()),
+                format!("can't read the configuration file: {error}"),
+                "name a readable UTF-8 file with --config or RUNCHAIN_CONFIG",
+            )
+            .into()),
+        }
+    }
+
+    /// Folder that the file's relative paths start from.
+    pub(super) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// 1-based line of a byte.
+    fn line(&self, at: usize) -> usize {
+        self.before(at).matches('\n').count() + 1
+    }
+
+    /// `path:line:column`, in characters.
+    fn place(&self, span: &Range<usize>) -> String {
+        let before = self.before(span.start);
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        format!("{}:{}:{column}", self.path.display(), self.line(span.start))
+    }
+
+    fn before(&self, at: usize) -> &str {
+        self.text.get(..at).unwrap_or(&self.text)
+    }
+}
+
+/// A value with its place.
+pub(super) type Located<'a> = Spanned<DeValue<'a>>;
+
+/// What a configuration file says.
+#[derive(Debug)]
+pub(super) struct File<'a> {
+    document: &'a Document,
+    /// By dotted name; every name is one of [`NAMES`].
+    values: BTreeMap<String, Located<'a>>,
+    /// The tables below `[steps]`, not looked into yet.
+    pub(super) steps: Vec<(String, Located<'a>)>,
+    /// Keys that are not known.
+    pub(super) problems: Vec<Problem>,
+}
+
+impl<'a> File<'a> {
+    /// Parses a document. Unknown keys become `problems`, a syntax error is returned.
+    pub(super) fn parse(document: &'a Document) -> Result<Self, ConfigError> {
+        let root = DeTable::parse(&document.text).map_err(|error| {
+            let place = document.place(&error.span().unwrap_or(0..0));
+            let remedy = "write it as TOML: key = value";
+            Problem::new(Some(place), error.message().replace('\n', ", "), remedy)
+        })?;
+        let mut file = Self {
+            document,
+            values: BTreeMap::new(),
+            steps: Vec::new(),
+            problems: Vec::new(),
+        };
+        file.walk("", root.into_inner());
+        Ok(file)
+    }
+
+    /// The file's path.
+    pub(super) fn path(&self) -> &Path {
+        &self.document.path
+    }
+
+    /// The value of a key, where the file has it.
+    pub(super) fn value(&self, key: &str) -> Option<&Located<'a>> {
+        self.values.get(key)
+    }
+
+    /// Line of a value.
+    pub(super) fn line(&self, span: &Range<usize>) -> usize {
+        self.document.line(span.start)
+    }
+
+    /// `path:line:column` of a value.
+    pub(super) fn place(&self, span: &Range<usize>) -> Option<String> {
+        Some(self.document.place(span))
+    }
+
+    /// Sorts one table's keys: values, sections, steps, and what is not known.
+    fn walk(&mut self, prefix: &str, table: DeTable<'a>) {
+        for (key, value) in table {
+            let name = format!("{prefix}{}", key.get_ref());
+            if NAMES.contains(&name.as_str()) {
+                self.values.insert(name, value);
+            } else if name == "steps" || sections().any(|section| section == name) {
+                self.section(&name, value);
+            } else {
+                self.unknown(prefix, key.get_ref(), &key.span());
+            }
+        }
+    }
+
+    fn section(&mut self, name: &str, value: Located<'a>) {
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Table(table) if name == "steps" => {
+                self.steps = table
+                    .into_iter()
+                    .map(|(key, step)| (key.into_inner().into_owned(), step))
+                    .collect();
+            }
+            DeValue::Table(table) => self.walk(&format!("{name}."), table),
+            other => self.problems.push(Problem::new(
+                self.place(&span),
+                format!("{name} must be a table, not {}", article(other.type_str())),
+                format!("write [{name}] and its keys below"),
+            )),
+        }
+    }
+
+    fn unknown(&mut self, prefix: &str, key: &str, span: &Range<usize>) {
+        let known: Vec<&str> = if prefix.is_empty() {
+            let top = NAMES.iter().copied().filter(|name| !name.contains('.'));
+            top.chain(sections()).chain(["steps"]).collect()
+        } else {
+            NAMES
+                .iter()
+                .filter_map(|name| name.strip_prefix(prefix))
+                .collect()
+        };
+        let elsewhere = NAMES
+            .iter()
+            .filter_map(|name| name.rsplit_once('.'))
+            .find(|&(_, last)| last == key);
+        let remedy = match elsewhere {
+            Some((section, _)) => format!("it belongs into [{section}]"),
+            None => suggest(key, &known),
+        };
+        self.problems.push(Problem::new(
+            self.place(span),
+            format!("unknown key {prefix}{key}"),
+            remedy,
+        ));
+    }
+}
+
+/// The tables of the file, but for `steps`.
+fn sections() -> impl Iterator<Item = &'static str> {
+    let all = NAMES
+        .iter()
+        .filter_map(|name| name.split_once('.'))
+        .map(|(section, _)| section);
+    all.scan("", |last, section| {
+        Some((std::mem::replace(last, section) != section).then_some(section))
+    })
+    .flatten()
+}
+
+/// "an integer", "a string": for sentences about types.
+pub(super) fn article(kind: &str) -> String {
+    let article = if kind.starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}

@@ -1,0 +1,246 @@
+//! Configuration: every key once, its default, and the settings that come out of the layers.
+//!
+//! Order: flag > `RUNCHAIN_*` > `runchain.toml` > default. Invariant: a [`Settings`] that exists is
+//! complete and consistent; all its paths are absolute; each value knows where it came from. What
+//! does not belong here: opening the database, creating anything.
+
+mod error;
+mod file;
+mod layers;
+mod show;
+mod steps;
+
+pub(crate) use error::{ConfigError, Problem};
+pub(crate) use layers::{Flag, Source, Surroundings};
+pub(crate) use show::{say_ok, show};
+pub(crate) use steps::{Action, CommandStep, PLACEHOLDERS, Step};
+
+use file::{Document, File};
+use layers::Layers;
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The configuration file's name, where it is looked for.
+pub(crate) const FILE_NAME: &str = "runchain.toml";
+
+/// One key with its value and origin, for `config show`.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    /// Dotted name, as in the file.
+    pub(crate) key: String,
+    /// The value that holds.
+    pub(crate) value: Value,
+    /// The layer that it comes from.
+    pub(crate) source: Source,
+}
+
+macro_rules! keys {
+    ($($(#[$doc:meta])* $field:ident: $type:ty = $name:literal, $default:expr $(, in $limits:expr)?;)*) => {
+        /// Dotted name of every key outside `[steps]`.
+        pub(crate) const NAMES: &[&str] = &[$($name,)*];
+
+        /// What holds, after all layers.
+        #[derive(Debug, Clone)]
+        pub(crate) struct Settings {
+            $($(#[$doc])* pub(crate) $field: $type,)*
+            /// Folder that relative paths of the file and of defaults start from.
+            pub(crate) root: PathBuf,
+            /// The configuration file that was read.
+            pub(crate) file: Option<PathBuf>,
+            /// The chain, each step after those that it needs.
+            pub(crate) steps: Vec<Step>,
+            /// Where each value came from.
+            pub(crate) rows: Vec<Row>,
+            /// What is odd, but no error.
+            pub(crate) notes: Vec<String>,
+        }
+
+        impl Settings {
+            /// The values of all keys; steps, rows and notes are still empty.
+            fn of_keys(layers: &Layers<'_>, gathered: &mut layers::Gathered) -> Self {
+                Self {
+                    $($field: layers.pick($name, $default, keys!(@limits $($limits)?), gathered),)*
+                    root: layers.root.to_owned(),
+                    file: layers.file.map(|file| file.path().to_owned()),
+                    steps: Vec::new(),
+                    rows: Vec::new(),
+                    notes: layers.notes(),
+                }
+            }
+        }
+    };
+    (@limits) => { None };
+    (@limits $limits:expr) => { Some(&($limits)) };
+}
+
+/// The longest time that a key takes: 31 days.
+const LONGEST_MS: i64 = 31 * 24 * 60 * 60 * 1000;
+
+keys! {
+    /// The orchestrator's database.
+    state_db_path: PathBuf = "state_db_path", PathBuf::from(".state/orchestration.db");
+    /// Tables that must be there.
+    required_tables: Vec<String> = "required_tables", words(&["runs", "tasks", "workstreams"]);
+    /// Folder of the bags.
+    archive_dir: PathBuf = "archive_dir", PathBuf::from(".archive");
+    /// Folder of the reports.
+    reports_dir: PathBuf = "reports_dir", PathBuf::from("reports");
+    /// Folder of `monitor.jsonl` and `archival.jsonl`.
+    logs_dir: PathBuf = "logs_dir", PathBuf::from("logs");
+    /// Steps executed at once.
+    workers: usize = "workers", 4, in 1..=256;
+    /// Time between two looks when no watcher reports anything.
+    poll_ms: i64 = "poll_ms", 60_000, in 100..=LONGEST_MS;
+    /// How long an executor's steps stay its own without renewal.
+    lease_ms: i64 = "lease_ms", 30_000, in 1_000..=LONGEST_MS;
+    /// Time between two heartbeat lines of an active run.
+    monitor_heartbeat_ms: i64 = "monitor.heartbeat_ms", 10_000, in 100..=LONGEST_MS;
+    /// Quiet time after which an active run is reported as stalled.
+    monitor_stall_after_ms: i64 = "monitor.stall_after_ms", 300_000, in 100..=LONGEST_MS;
+    /// Quiet time before a run's bag is sealed.
+    archive_settle_ms: i64 = "archive.settle_ms", 2_000, in 0..=LONGEST_MS;
+    /// How long to wait for that quiet at most.
+    archive_settle_limit_ms: i64 = "archive.settle_limit_ms", 60_000, in 0..=LONGEST_MS;
+    /// Globs of files that belong into a bag.
+    archive_files: Vec<String> = "archive.files", Vec::new();
+    /// Free space that archiving must leave on the disk.
+    archive_min_free_bytes: i64 = "archive.min_free_bytes", 67_108_864, in 0..=i64::MAX;
+    /// Attempts of a step before it is dead.
+    retry_max_attempts: u32 = "retry.max_attempts", 5, in 1..=1_000;
+    /// Longest wait before the second attempt.
+    retry_base_ms: i64 = "retry.base_ms", 1_000, in 1..=LONGEST_MS;
+    /// Longest wait before any attempt.
+    retry_cap_ms: i64 = "retry.cap_ms", 300_000, in 1..=LONGEST_MS;
+}
+
+fn words(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&word| word.to_owned()).collect()
+}
+
+impl Settings {
+    /// Reads all layers.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once; a file with a syntax error stops at that.
+    pub(crate) fn load(
+        flags: &[Flag],
+        config_flag: Option<&Path>,
+        around: &Surroundings,
+    ) -> Result<Self, ConfigError> {
+        let named_root = named_database(flags, around).map(|path| project_of(&path));
+        let document = match named_file(config_flag, around) {
+            Some(path) => Some(Document::read(path)?),
+            None => [named_root.as_deref(), Some(around.folder.as_path())]
+                .into_iter()
+                .flatten()
+                .map(|folder| folder.join(FILE_NAME))
+                .find(|path| stands(path))
+                .map(Document::read)
+                .transpose()?,
+        };
+        let file = document.as_ref().map(File::parse).transpose()?;
+        let root = match &document {
+            Some(document) => document.folder(),
+            None => named_root.as_deref().unwrap_or(&around.folder),
+        };
+        let layers = Layers {
+            flags,
+            around,
+            file: file.as_ref(),
+            root,
+        };
+        let mut gathered = layers::Gathered::of_file(file.as_ref());
+        let mut settings = Self::of_keys(&layers, &mut gathered);
+        settings.steps = steps::resolve(&layers, settings.retry_max_attempts, &mut gathered);
+        settings.rows = gathered.rows;
+        settings.consistent(gathered.problems)
+    }
+
+    /// The origin of a key's value.
+    pub(crate) fn source_of(&self, key: &str) -> Option<&Source> {
+        self.rows.iter().find(|row| row.key == key).map(|row| &row.source)
+    }
+
+    /// What one value's type can't say: globs, and the rules between keys.
+    fn consistent(self, mut problems: Vec<Problem>) -> Result<Self, ConfigError> {
+        let pairs = [
+            (
+                "archive.settle_ms",
+                self.archive_settle_ms,
+                "archive.settle_limit_ms",
+                self.archive_settle_limit_ms,
+            ),
+            (
+                "retry.base_ms",
+                self.retry_base_ms,
+                "retry.cap_ms",
+                self.retry_cap_ms,
+            ),
+        ];
+        for (lesser, low, greater, high) in pairs {
+            if low > high {
+                let place = self.source_of(lesser).map(ToString::to_string);
+                problems.push(Problem::new(
+                    place,
+                    format!("{lesser} is {low}, more than {greater}, which is {high}"),
+                    format!("lower {lesser} or raise {greater}"),
+                ));
+            }
+        }
+        for error in self
+            .archive_files
+            .iter()
+            .filter_map(|glob| globset::Glob::new(glob).err())
+        {
+            let place = self.source_of("archive.files").map(ToString::to_string);
+            problems.push(Problem::new(
+                place,
+                format!("archive.files: {error}"),
+                "mend the glob",
+            ));
+        }
+        if problems.is_empty() {
+            Ok(self)
+        } else {
+            Err(ConfigError { problems })
+        }
+    }
+}
+
+/// The database that a flag or the environment names: it decides where a project is looked for.
+fn named_database(flags: &[Flag], around: &Surroundings) -> Option<PathBuf> {
+    let flag = flags
+        .iter()
+        .find(|flag| flag.key == "state_db_path")
+        .map(|flag| flag.text.as_os_str());
+    flag.or_else(|| around.variable("RUNCHAIN_STATE_DB_PATH"))
+        .map(|text| around.folder.join(text))
+}
+
+fn named_file(flag: Option<&Path>, around: &Surroundings) -> Option<PathBuf> {
+    flag.or_else(|| around.variable("RUNCHAIN_CONFIG").map(Path::new))
+        .map(|path| around.folder.join(path))
+}
+
+/// Whether a file is there; one that can't be looked at or a dangling link counts, so that it is
+/// reported and not passed over.
+fn stands(path: &Path) -> bool {
+    let absent =
+        |error: std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    !std::fs::symlink_metadata(path).is_err_and(absent)
+}
+
+/// The project that a database belongs to: the parent of its folder when that is named `.state`,
+/// else its folder.
+pub(crate) fn project_of(database: &Path) -> PathBuf {
+    let folder = database.parent().unwrap_or(Path::new("/"));
+    match folder.parent() {
+        Some(parent) if folder.file_name() == Some(OsStr::new(".state")) => parent.to_owned(),
+        _ => folder.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! `[steps]`: what a run's chain consists of, in an order in which it can run.
+//!
+//! Invariant: a run id can become an argument or a variable of a step, never the program, never
+//! shell text. What does not belong here: running anything.
+
+mod order;
+mod table;
+
+use super::layers::{Gathered, Layers};
+use super::{Row, Source};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Names that `{name}` may stand for in a step's arguments and environment.
+pub(crate) const PLACEHOLDERS: [&str; 3] = ["run_id", "generation", "step"];
+
+/// One step of every chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Its name in the database.
+    pub(crate) name: String,
+    /// Steps that must be done first.
+    pub(crate) after: Vec<String>,
+    /// Attempts before it is dead.
+    pub(crate) max_attempts: u32,
+    /// What it does.
+    pub(crate) action: Action,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// The built-in bag.
+    Archive,
+    /// The built-in reports.
+    Report,
+    /// A program of the user's.
+    Command(CommandStep),
+}
+
+/// A program of the user's, started without a shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommandStep {
+    /// Program and arguments; placeholders are not filled in yet.
+    pub(crate) command: Vec<String>,
+    /// Variables to set.
+    pub(crate) env: BTreeMap<String, String>,
+    /// Variables to hand on from the executor's environment.
+    pub(crate) pass_env: Vec<String>,
+    /// Working directory, absolute.
+    pub(crate) cwd: PathBuf,
+    /// How long it may run.
+    pub(crate) timeout_ms: i64,
+    /// How much of its output's end is kept.
+    pub(crate) output_bytes: usize,
+}
+
+/// The built-in steps, the file's changes to them and its own, each after those that it needs.
+pub(super) fn resolve(layers: &Layers<'_>, max_attempts: u32, gathered: &mut Gathered) -> Vec<Step> {
+    let built_in = |name: &str, after: &[&str], action: Action| Step {
+        name: name.to_owned(),
+        after: after.iter().map(|&step| step.to_owned()).collect(),
+        max_attempts,
+        action,
+    };
+    let mut steps = vec![
+        built_in("archive", &[], Action::Archive),
+        built_in("report", &["archive"], Action::Report),
+    ];
+    let mut places: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let file_steps = layers
+        .file
+        .iter()
+        .flat_map(|file| file.steps.iter().map(move |step| (*file, step)));
+    for (file, (name, value)) in file_steps {
+        let place = file.place(&value.span());
+        places.insert(name.clone(), place.clone());
+        let base = steps.iter().position(|step| step.name == *name);
+        match table::read(
+            file,
+            name,
+            value,
+            base.map(|at| &steps[at]),
+            layers.root,
+            max_attempts,
+        ) {
+            Ok(step) => {
+                let source = Source::File {
+                    path: file.path().to_owned(),
+                    line: file.line(&value.span()),
+                };
+                gathered.rows.extend(rows(&step, &source));
+                match base {
+                    Some(at) => steps[at] = step,
+                    None => steps.push(step),
+                }
+            }
+            Err(problem) => {
+                gathered.problems.push(problem);
+                // The name is taken all the same: others may stand after it.
+                if base.is_none() {
+                    steps.push(built_in(name, &[], Action::Archive));
+                }
+            }
+        }
+    }
+    for step in steps.iter().filter(|step| !places.contains_key(&step.name)) {
+        gathered.rows.extend(rows(step, &Source::Default));
+    }
+    order::in_order(steps, &places, &mut gathered.problems)
+}
+
+/// For `config show`. Values of variables may be secrets: only their names are shown.
+fn rows(step: &Step, source: &Source) -> Vec<Row> {
+    let row = |key: &str, value: Value| Row {
+        key: format!("steps.{}.{key}", step.name),
+        value,
+        source: source.clone(),
+    };
+    let mut rows = vec![
+        row("after", json!(step.after)),
+        row("max_attempts", json!(step.max_attempts)),
+    ];
+    match &step.action {
+        Action::Archive | Action::Report => rows.insert(0, row("command", json!("built in"))),
+        Action::Command(it) => {
+            rows.insert(0, row("command", json!(it.command)));
+            rows.push(row("env", json!(it.env.keys().collect::<Vec<_>>())));
+            rows.push(row("pass_env", json!(it.pass_env)));
+            rows.push(row("cwd", json!(it.cwd.to_string_lossy())));
+            rows.push(row("timeout_ms", json!(it.timeout_ms)));
+            rows.push(row("output_bytes", json!(it.output_bytes)));
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{FILE_NAME, Settings, Surroundings};
+    use super::*;
+
+    fn load(text: &str) -> Result<Settings, String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE_NAME), text).unwrap();
+        let around = Surroundings {
+            folder: folder.path().to_owned(),
+            variables: BTreeMap::new(),
+        };
+        Settings::load(&[], None, &around).map_err(|error| error.to_string())
+    }
+
+    fn names(settings: &Settings) -> Vec<&str> {
+        settings.steps.iter().map(|step| step.name.as_str()).collect()
+    }
+
+    #[test]
+    fn archive_then_report_are_built_in() {
+        let settings = load("").unwrap();
+        assert_eq!(names(&settings), ["archive", "report"]);
+        assert_eq!(settings.steps[1].after, ["archive"]);
+        assert_eq!(
+            (&settings.steps[0].action, settings.steps[0].max_attempts),
+            (&Action::Archive, 5)
+        );
+    }
+
+    #[test]
+    fn a_step_stands_after_those_it_needs() {
+        let settings = load(
+            "[retry]\nmax_attempts = 9\n\
+             [steps.archive]\nafter = ['collect']\nmax_attempts = 2\n\
+             [steps.collect]\ncommand = ['collect', '{run_id}']\nenv = { RUN = '{run_id}' }\ncwd = 'tools'\n\
+             [steps.report]\ncommand = ['orchestrator', 'report']\n",
+        )
+        .unwrap();
+        assert_eq!(names(&settings), ["collect", "archive", "report"]);
+        let attempts: Vec<u32> = settings.steps.iter().map(|step| step.max_attempts).collect();
+        assert_eq!(attempts, [9, 2, 9]);
+        let Action::Command(collect) = &settings.steps[0].action else {
+            panic!("collect is no command")
+        };
+        assert_eq!(collect.cwd, settings.root.join("tools"));
+        assert_eq!((collect.timeout_ms, collect.output_bytes), (600_000, 65_536));
+        // Its command is replaced, its place in the chain is kept.
+        assert!(matches!(settings.steps[2].action, Action::Command(_)));
+        assert_eq!(settings.steps[2].after, ["archive"]);
+    }
+
+    #[test]
+    fn a_chain_that_can_t_run_is_refused_by_name() {
+        let cases = [
+            (
+                "[steps.archive]\nafter=['report']",
+                "steps wait for each other: archive -> report -> archive",
+            ),
+            (
+                "[steps.a]\ncommand=['x']\nafter=['a']",
+                "steps wait for each other: a -> a",
+            ),
+            (
+                "[steps.a]\ncommand=['x']\nafter=['archiv']",
+                "steps.a.after names archiv, which is no step; did you mean archive?",
+            ),
+            ("[steps.a]\ncommand=[]", "steps.a.command is empty"),
+            ("[steps.a]\nafter=['archive']", "step a has no command"),
+            ("[steps.A]\ncommand=['x']", "step name \"A\" can't be used"),
+            (
+                "[steps.'../x']\ncommand=['x']",
+                "step name \"../x\" can't be used",
+            ),
+            (
+                "[steps.a]\ncommand=['x']\ntimeout=5",
+                "toml:3:1: unknown key steps.a.timeout; did you mean timeout_ms?",
+            ),
+            (
+                "[steps.a]\ncommand='x'",
+                "toml:2:9: steps.a: invalid type: string",
+            ),
+            (
+                "[steps.a]\ncommand=['x']\ntimeout_ms=0",
+                "steps.a.timeout_ms is 0",
+            ),
+            (
+                "[steps.archive]\ntimeout_ms=5",
+                "has no meaning without steps.archive.command",
+            ),
+            ("[steps.a]\ncommand=['{run_id}']", "must not depend on the run"),
+            ("[steps.a]\ncommand=['x','{runid}']", "{runid} stands for nothing"),
+            (
+                "[steps.a]\ncommand=['/bin/sh','-ec','rm {run_id}']",
+                "the run id would become shell text",
+            ),
+            (
+                "[steps.a]\ncommand=['x']\nenv={'A=B'='c'}",
+                "\"A=B\" can't be a variable",
+            ),
+        ];
+        for (text, expected) in cases {
+            let error = load(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn braces_that_are_not_ours_are_left_alone() {
+        for argument in ["{}", "${name}", "{\"a\": 1}", "{run_id}", "x{step}y", "{", "'$1'"] {
+            let text = format!("[steps.a]\ncommand = ['sh', '-c', 'true', '''{argument}''']");
+            assert!(load(&text).is_ok(), "{argument}: {:?}", load(&text));
+        }
+    }
+
+    #[test]
+    fn secrets_of_the_environment_are_not_shown() {
+        let settings = load("[steps.a]\ncommand=['x']\nenv={TOKEN='hunter2'}").unwrap();
+        let shown = format!("{:?}", settings.rows);
+        assert!(shown.contains("TOKEN") && !shown.contains("hunter2"));
+    }
+}

@@ -1,0 +1,210 @@
+//! One `[steps.NAME]` table: read, checked by itself, and completed with defaults.
+
+use super::super::error::{Problem, suggest};
+use super::super::file::{File, Located};
+use super::{Action, CommandStep, PLACEHOLDERS, Step};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use toml::de::ValueDeserializer;
+
+/// `[steps.NAME]` as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    command: Option<Vec<String>>,
+    env: Option<BTreeMap<String, String>>,
+    pass_env: Option<Vec<String>>,
+    cwd: Option<PathBuf>,
+    timeout_ms: Option<i64>,
+    output_bytes: Option<usize>,
+    max_attempts: Option<u32>,
+    after: Option<Vec<String>>,
+}
+
+/// The fields of [`Table`], for suggestions.
+const KEYS: [&str; 8] = [
+    "command",
+    "env",
+    "pass_env",
+    "cwd",
+    "timeout_ms",
+    "output_bytes",
+    "max_attempts",
+    "after",
+];
+
+/// Reads and checks one table.
+pub(super) fn read(
+    file: &File<'_>,
+    name: &str,
+    value: &Located<'_>,
+    base: Option<&Step>,
+    root: &Path,
+    max_attempts: u32,
+) -> Result<Step, Problem> {
+    let problem = |what: String, remedy: &str| Problem::new(file.place(&value.span()), what, remedy);
+    if !is_name(name) {
+        return Err(problem(
+            format!("step name {name:?} can't be used"),
+            "use a lower-case letter, then lower-case letters, digits, _ and -",
+        ));
+    }
+    if let Some(table) = value.get_ref().as_table()
+        && let Some(key) = table.keys().find(|key| !KEYS.contains(&key.get_ref().as_ref()))
+    {
+        let what = format!("unknown key steps.{name}.{}", key.get_ref());
+        return Err(Problem::new(
+            file.place(&key.span()),
+            what,
+            suggest(key.get_ref(), &KEYS),
+        ));
+    }
+    let table = Table::deserialize(ValueDeserializer::from(value.clone())).map_err(|error| {
+        let span = error.span().unwrap_or_else(|| value.span());
+        let what = format!("steps.{name}: {}", error.message().replace('\n', ", "));
+        Problem::new(
+            file.place(&span),
+            what,
+            "see `runchain config show` for the shape of a step",
+        )
+    })?;
+    check(name, &table, base).map_err(|(what, remedy)| problem(what, remedy))?;
+    let action = match (table.command, base) {
+        (Some(command), _) => Action::Command(CommandStep {
+            command,
+            env: table.env.unwrap_or_default(),
+            pass_env: table.pass_env.unwrap_or_default(),
+            cwd: table.cwd.map_or_else(|| root.to_owned(), |cwd| root.join(cwd)),
+            timeout_ms: table.timeout_ms.unwrap_or(600_000),
+            output_bytes: table.output_bytes.unwrap_or(65_536),
+        }),
+        (None, Some(base)) => base.action.clone(),
+        (None, None) => return Err(problem(format!("step {name} has no command"), NO_COMMAND)),
+    };
+    Ok(Step {
+        name: name.to_owned(),
+        after: table
+            .after
+            .unwrap_or_else(|| base.map(|step| step.after.clone()).unwrap_or_default()),
+        max_attempts: table.max_attempts.unwrap_or(max_attempts),
+        action,
+    })
+}
+
+const NO_COMMAND: &str = "give it command = [\"program\", \"argument\"]";
+
+/// What is wrong with a step by itself, and the remedy.
+fn check(name: &str, table: &Table, base: Option<&Step>) -> Result<(), (String, &'static str)> {
+    match &table.command {
+        Some(command) => check_command(name, command)?,
+        None if base.is_none() => return Err((format!("step {name} has no command"), NO_COMMAND)),
+        None => {
+            let idle = [
+                ("env", table.env.is_some()),
+                ("pass_env", table.pass_env.is_some()),
+                ("cwd", table.cwd.is_some()),
+                ("timeout_ms", table.timeout_ms.is_some()),
+                ("output_bytes", table.output_bytes.is_some()),
+            ];
+            if let Some((key, _)) = idle.iter().find(|&&(_, given)| given) {
+                let what = format!("steps.{name}.{key} has no meaning without steps.{name}.command");
+                return Err((
+                    what,
+                    "leave it out, or give a command that replaces the built-in step",
+                ));
+            }
+        }
+    }
+    for (variable, text) in table.env.iter().flatten() {
+        if variable.is_empty() || variable.contains(['=', '\0']) || text.contains('\0') {
+            return Err((
+                format!("steps.{name}.env: {variable:?} can't be a variable"),
+                "rename it",
+            ));
+        }
+        check_placeholders(&format!("steps.{name}.env.{variable}"), text)?;
+    }
+    let numbers = [
+        ("timeout_ms", table.timeout_ms, 1, 7 * 24 * 60 * 60 * 1000),
+        (
+            "output_bytes",
+            table.output_bytes.and_then(|bytes| bytes.try_into().ok()),
+            0,
+            16 * 1024 * 1024,
+        ),
+        ("max_attempts", table.max_attempts.map(i64::from), 1, 1_000),
+    ];
+    for (key, number, low, high) in numbers {
+        if let Some(number) = number.filter(|number| !(low..=high).contains(number)) {
+            return Err((
+                format!("steps.{name}.{key} is {number}, outside {low} to {high}"),
+                "choose one inside",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_command(name: &str, command: &[String]) -> Result<(), (String, &'static str)> {
+    let Some((program, arguments)) = command.split_first().filter(|(program, _)| !program.is_empty()) else {
+        return Err((format!("steps.{name}.command is empty"), NO_COMMAND));
+    };
+    if command.iter().any(|word| word.contains('\0')) {
+        return Err((
+            format!("steps.{name}.command has a NUL byte in it"),
+            "take it out",
+        ));
+    }
+    if program.contains('{') {
+        let what = format!("steps.{name}.command: the program {program:?} must not depend on the run");
+        return Err((what, "name the program; placeholders belong into arguments"));
+    }
+    for argument in arguments {
+        check_placeholders(&format!("steps.{name}.command"), argument)?;
+    }
+    let shell = Path::new(program)
+        .file_name()
+        .and_then(|file| file.to_str())
+        .unwrap_or("");
+    let script = arguments
+        .iter()
+        .skip_while(|word| !(word.starts_with('-') && word.ends_with('c')))
+        .nth(1);
+    if ["sh", "bash", "dash", "zsh", "ksh", "fish"].contains(&shell)
+        && script.is_some_and(|script| script.contains("{run_id}"))
+    {
+        let what = format!("steps.{name}.command: the run id would become shell text, and so a command");
+        return Err((
+            what,
+            "hand it over as an argument: [\"sh\", \"-c\", \"upload \\\"$1\\\"\", \"sh\", \"{run_id}\"]",
+        ));
+    }
+    Ok(())
+}
+
+/// `{word}` must be one of ours; `${word}` and everything else in braces is left alone.
+fn check_placeholders(key: &str, text: &str) -> Result<(), (String, &'static str)> {
+    for (at, _) in text.match_indices('{') {
+        let Some((word, _)) = text[at + 1..].split_once('}') else {
+            break;
+        };
+        let ours = !text[..at].ends_with('$')
+            && !word.is_empty()
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if ours && !PLACEHOLDERS.contains(&word) {
+            return Err((
+                format!("{key}: {{{word}}} stands for nothing"),
+                "use {run_id}, {generation} or {step}",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+}

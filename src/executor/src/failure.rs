@@ -1,0 +1,66 @@
+//! How a command fails: what a person reads, and the exit code that a script reads.
+
+use crate::config::ConfigError;
+use crate::exit::Exit;
+use crate::open::OpenError;
+use runchain_core::Error;
+use std::fmt;
+
+/// A failure on its way out.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The code for the script.
+    pub(crate) exit: Exit,
+    /// The sentence for the person: what, where, and what to do.
+    pub(crate) message: String,
+}
+
+/// Result of every command.
+pub(crate) type Outcome<T> = Result<T, Failure>;
+
+impl Failure {
+    /// A failure with a code of its own.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::ConfigInvalid, error.to_string())
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        Self::new(error.exit(), error.to_string())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit = match &error {
+            Error::NotInstalled => Exit::NotInstalled,
+            Error::Outdated { .. } => Exit::Outdated,
+            Error::OtherIdentity { .. } => Exit::OtherIdentity,
+            Error::WrongMapping { .. } => Exit::SchemaInvalid,
+            error if error.is_busy() => Exit::DatabaseLocked,
+            error if error.is_corrupt() => Exit::DatabaseCorrupt,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    /// Only printing fails this way; everything else says which file.
+    fn from(error: std::io::Error) -> Self {
+        Self::new(Exit::Failed, format!("can't print: {error}"))
+    }
+}

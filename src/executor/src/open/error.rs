@@ -1,0 +1,190 @@
+//! What is wrong with the state database: the path, the finding, the remedy, the exit code.
+
+use crate::exit::Exit;
+use rusqlite::ErrorCode;
+use std::fmt;
+use std::path::PathBuf;
+
+/// A database that can't be used.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenError {
+    /// Absolute path.
+    pub(crate) path: PathBuf,
+    /// What is wrong with it.
+    pub(crate) problem: Problem,
+}
+
+/// What can be wrong.
+#[derive(Debug, Clone)]
+pub(crate) enum Problem {
+    /// There is no such file.
+    Missing {
+        /// The path is a link that leads there.
+        link_to: Option<PathBuf>,
+        /// Databases that may be meant.
+        nearby: Vec<PathBuf>,
+    },
+    /// No bytes.
+    Empty {
+        /// Databases that may be meant.
+        nearby: Vec<PathBuf>,
+    },
+    /// A folder, a pipe, a device.
+    NotAFile {
+        /// With its article: "a folder".
+        kind: &'static str,
+    },
+    /// Not SQLite's format.
+    NotADatabase,
+    /// SQLite's format, but damaged.
+    Corrupt {
+        /// SQLite's words.
+        reason: String,
+    },
+    /// The system refuses to read.
+    Unreadable {
+        /// The system's words.
+        reason: String,
+    },
+    /// The system refuses to write the file, or to create files beside it.
+    NotWritable {
+        /// The file or folder.
+        what: PathBuf,
+    },
+    /// Files that we create beside it would lock its owner out.
+    LocksOwnerOut {
+        /// User id of the owner.
+        owner: u32,
+        /// Group id of the file.
+        group: u32,
+    },
+    /// Somebody else holds the lock for longer than we wait.
+    Locked,
+    /// Required tables are not there.
+    MissingTables {
+        /// Their names, each with what stands in its place.
+        missing: Vec<String>,
+        /// The tables that are there.
+        found: Vec<String>,
+    },
+}
+
+impl Problem {
+    /// Sorts SQLite's answer to an open or a first read.
+    pub(super) fn of_sqlite(error: &rusqlite::Error) -> Self {
+        let reason = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::NotADatabase,
+            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { reason },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
+            _ => Self::Unreadable { reason },
+        }
+    }
+}
+
+impl OpenError {
+    /// The exit code of the process that stops because of it.
+    pub(crate) fn exit(&self) -> Exit {
+        match self.problem {
+            Problem::Missing { .. } => Exit::DatabaseMissing,
+            Problem::Empty { .. } => Exit::DatabaseEmpty,
+            Problem::NotADatabase | Problem::Corrupt { .. } => Exit::DatabaseCorrupt,
+            Problem::NotAFile { .. }
+            | Problem::Unreadable { .. }
+            | Problem::NotWritable { .. }
+            | Problem::LocksOwnerOut { .. } => Exit::DatabaseUnreadable,
+            Problem::Locked => Exit::DatabaseLocked,
+            Problem::MissingTables { .. } => Exit::SchemaInvalid,
+        }
+    }
+
+    /// What is wrong, with the path.
+    pub(crate) fn what(&self) -> String {
+        let path = self.path.display();
+        match &self.problem {
+            Problem::Missing {
+                link_to: Some(target),
+                ..
+            } => {
+                format!(
+                    "the state database {path} does not exist: it is a link to {}",
+                    target.display()
+                )
+            }
+            Problem::Missing { .. } => format!("the state database {path} does not exist"),
+            Problem::Empty { .. } => format!("the state database {path} is an empty file"),
+            Problem::NotAFile { kind } => format!("{path} is {kind}, not a database file"),
+            Problem::NotADatabase => format!("{path} is not an SQLite database"),
+            Problem::Corrupt { reason } => format!("the state database {path} is damaged: {reason}"),
+            Problem::Unreadable { reason } => format!("can't read the state database {path}: {reason}"),
+            Problem::NotWritable { what } if *what == self.path => {
+                format!("the state database {path} can't be written")
+            }
+            Problem::NotWritable { what } => format!(
+                "the state database {path} can't be written: SQLite has to create files in {}",
+                what.display()
+            ),
+            Problem::LocksOwnerOut { owner, .. } => format!(
+                "opening {path} as another user would lock its owner (user id {owner}) out: files that SQLite creates beside it would be ours"
+            ),
+            Problem::Locked => format!("the state database {path} stayed locked by another process"),
+            Problem::MissingTables { missing, found } => format!(
+                "the state database {path} lacks required tables: {} (it has: {})",
+                missing.join(", "),
+                if found.is_empty() {
+                    "no tables".to_owned()
+                } else {
+                    found.join(", ")
+                }
+            ),
+        }
+    }
+
+    /// What to do.
+    pub(crate) fn remedy(&self) -> String {
+        let path = self.path.display();
+        match &self.problem {
+            Problem::Missing { nearby, .. } | Problem::Empty { nearby } => {
+                let found: Vec<String> = nearby.iter().map(|found| found.display().to_string()).collect();
+                let found = match found.as_slice() {
+                    [] => String::new(),
+                    found => format!(" (found nearby: {})", found.join(", ")),
+                };
+                format!(
+                    "let the orchestrator create it, or name another with --db, RUNCHAIN_STATE_DB_PATH or state_db_path in runchain.toml{found}"
+                )
+            }
+            Problem::NotAFile { .. } | Problem::NotADatabase => {
+                "name the orchestrator's database with --db, RUNCHAIN_STATE_DB_PATH or state_db_path in runchain.toml".into()
+            }
+            Problem::Corrupt { .. } => format!("restore it from a backup, or try: sqlite3 {path} .recover"),
+            Problem::Unreadable { .. } => format!(
+                "check with ls -l that user id {} may read it, the files beside it with its name, and every folder above (in WAL mode its folder must be writable too, unless a process has it open)",
+                rustix::process::geteuid().as_raw()
+            ),
+            Problem::NotWritable { what } => {
+                format!("run as its owner, or allow user id {} to write {}", rustix::process::geteuid().as_raw(), what.display())
+            }
+            Problem::LocksOwnerOut { owner, group } => {
+                let folder = self.path.parent().unwrap_or(&self.path).display();
+                format!(
+                    "run as user id {owner}, or share the group {group}: chgrp {group} {folder} && chmod g+rwxs {folder} && chmod g+rw {path}"
+                )
+            }
+            Problem::Locked => {
+                format!("see which process holds it with fuser {path}, let that end its transaction, and try again")
+            }
+            Problem::MissingTables { .. } => {
+                "name the tables that your orchestrator has in required_tables (runchain.toml), or another database with --db".into()
+            }
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what(), self.remedy())
+    }
+}
+
+impl std::error::Error for OpenError {}
