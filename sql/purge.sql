@@ -4,6 +4,7 @@
 -- `runchain uninstall --purge` knows which of them runchain made, and drops those too.
 BEGIN IMMEDIATE;
 DROP TABLE IF EXISTS runchain_alerts;
+DROP TABLE IF EXISTS runchain_derived;
 DROP TABLE IF EXISTS runchain_ingest_rejects;
 DROP TABLE IF EXISTS runchain_ingested;
 DROP TABLE IF EXISTS runchain_ingest_files;

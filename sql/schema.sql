@@ -199,6 +199,25 @@ CREATE TABLE IF NOT EXISTS runchain_ingest_rejects (
 );
 CREATE INDEX IF NOT EXISTS runchain_ingest_rejects_by_file ON runchain_ingest_rejects(file_id, offset_bytes);
 
+-- What the kept events say about executions (jobs) and tasks (pattern runs), to be shown in the uet_*
+-- tables. Each value is a least or a greatest, so that the order of the events doesn't matter.
+--   succeeded_ms         the latest completion, also where a later failure decided
+--   decided_ms, decided_by  time and event_id of the terminal event that decided the outcome
+CREATE TABLE IF NOT EXISTS runchain_derived (
+  kind TEXT NOT NULL CHECK (kind IN ('execution', 'task')),
+  id TEXT NOT NULL,
+  execution_id TEXT,
+  task_type TEXT,
+  started_ms INTEGER,
+  ended_ms INTEGER,
+  succeeded_ms INTEGER,
+  outcome TEXT,
+  decided_ms INTEGER,
+  decided_by TEXT,
+  error TEXT,
+  PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+
 -- What people must see: one row for each fingerprint, however often it happens.
 CREATE TABLE IF NOT EXISTS runchain_alerts (
   id INTEGER PRIMARY KEY,

@@ -54,6 +54,21 @@ CREATE TABLE runchain_ingest_rejects (
 );
 CREATE INDEX runchain_ingest_rejects_by_file ON runchain_ingest_rejects(file_id, offset_bytes);
 
+CREATE TABLE runchain_derived (
+  kind TEXT NOT NULL CHECK (kind IN ('execution', 'task')),
+  id TEXT NOT NULL,
+  execution_id TEXT,
+  task_type TEXT,
+  started_ms INTEGER,
+  ended_ms INTEGER,
+  succeeded_ms INTEGER,
+  outcome TEXT,
+  decided_ms INTEGER,
+  decided_by TEXT,
+  error TEXT,
+  PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+
 CREATE TABLE runchain_alerts (
   id INTEGER PRIMARY KEY,
   fingerprint TEXT NOT NULL UNIQUE,

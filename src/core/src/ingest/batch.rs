@@ -1,0 +1,187 @@
+//! A batch of lines inside its transaction: events and rejects are stored line by line, what follows
+//! from them is gathered and written once at the end.
+
+use super::alert::Alerts;
+use super::checkpoint::Checkpoint;
+use super::fields::{self, Event, Line};
+use super::file::LogFile;
+use super::lines::{Chunk, Content};
+use super::progress::Gathered;
+use super::{IngestReport, uet};
+use crate::Millis;
+use crate::error::{During, Result};
+use rusqlite::Connection;
+
+/// So much of a rejected line is kept.
+const REJECT_START_CHARS: usize = 200;
+
+/// Where a chunk stands.
+struct Place {
+    file_id: i64,
+    line: u64,
+    offset: u64,
+    length: u64,
+}
+
+/// What became of an event.
+enum Stored {
+    New,
+    Duplicate,
+}
+
+/// A batch under way.
+pub(super) struct Batch<'a> {
+    conn: &'a Connection,
+    log: &'a LogFile,
+    tables: &'a uet::Tables,
+    now: Millis,
+    progress: Gathered,
+    alerts: Alerts,
+}
+
+impl<'a> Batch<'a> {
+    /// An empty batch in a transaction that has begun.
+    pub(super) fn new(conn: &'a Connection, log: &'a LogFile, tables: &'a uet::Tables, now: Millis) -> Self {
+        Self {
+            conn,
+            log,
+            tables,
+            now,
+            progress: Gathered::default(),
+            alerts: Alerts::default(),
+        }
+    }
+
+    /// Stores or rejects one chunk and moves the checkpoint past it.
+    pub(super) fn take(
+        &mut self,
+        chunk: &Chunk<'_>,
+        checkpoint: &mut Checkpoint,
+        report: &mut IngestReport,
+    ) -> Result<()> {
+        let row = &mut checkpoint.row;
+        let place = Place {
+            file_id: checkpoint.id,
+            line: row.lines + 1,
+            offset: chunk.offset,
+            length: chunk.length,
+        };
+        let rejected = match chunk.content {
+            Content::Nuls => Some(("NUL bytes".to_owned(), &b""[..])),
+            Content::TooLong(start) => Some(("longer than the limit of a line".to_owned(), start)),
+            Content::Line(line) => match fields::parse(line) {
+                Err(reason) => Some((reason, line)),
+                Ok(Line::Empty) => None,
+                Ok(Line::Event(event)) => {
+                    match self.store(&event, line, &place)? {
+                        Stored::New => (row.stored, report.stored) = (row.stored + 1, report.stored + 1),
+                        Stored::Duplicate => {
+                            (row.duplicates, report.duplicate) = (row.duplicates + 1, report.duplicate + 1);
+                        }
+                    }
+                    None
+                }
+            },
+        };
+        // NUL bytes stand before a line; they are none.
+        if !matches!(chunk.content, Content::Nuls) {
+            row.lines += 1;
+        }
+        if let Some((reason, start)) = rejected {
+            self.reject(&reason, start, &place)?;
+            row.rejected += 1;
+            row.rejected_bytes += chunk.length;
+            report.rejected += 1;
+        } else {
+            row.stored_bytes += chunk.length;
+        }
+        row.offset_bytes += chunk.length;
+        report.bytes += chunk.length;
+        Ok(())
+    }
+
+    fn store(&mut self, event: &Event<'_>, line: &[u8], place: &Place) -> Result<Stored> {
+        let generated;
+        let id = match &event.id {
+            Some(id) => id.as_ref(),
+            None => {
+                generated = self.log.generated_id(place.offset, line);
+                &generated
+            }
+        };
+        let inserted = self
+            .conn
+            .prepare_cached(
+                "INSERT INTO runchain_ingested(event_id, type, at, at_ms, run_id, job_id, step_id, pattern_run_id,
+                                               pattern_id, status, details, extra, file_id, line, offset_bytes)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                 ON CONFLICT(event_id) DO NOTHING",
+            )
+            .and_then(|mut statement| {
+                statement.execute((
+                    id,
+                    &event.kind,
+                    &event.at,
+                    event.at_ms,
+                    &event.run_id,
+                    &event.job_id,
+                    &event.step_id,
+                    &event.pattern_run_id,
+                    &event.pattern_id,
+                    &event.status,
+                    event.details,
+                    &event.extra,
+                    place.file_id,
+                    place.line as i64,
+                    place.offset as i64,
+                ))
+            })
+            .during("store an event")?;
+        if inserted == 0 {
+            return Ok(Stored::Duplicate);
+        }
+        self.progress.add(id, event);
+        self.alerts.add(event, self.now);
+        Ok(Stored::New)
+    }
+
+    fn reject(&self, reason: &str, line: &[u8], place: &Place) -> Result<()> {
+        // At most four bytes a character, so the rest needs no decoding.
+        let start = &line[..line.len().min(REJECT_START_CHARS * 4)];
+        let start: String = String::from_utf8_lossy(start)
+            .chars()
+            .take(REJECT_START_CHARS)
+            .collect();
+        self.conn
+            .prepare_cached(
+                "INSERT INTO runchain_ingest_rejects(file_id, line, offset_bytes, length_bytes, reason, start, at_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )
+            .and_then(|mut statement| {
+                statement.execute((
+                    place.file_id,
+                    place.line as i64,
+                    place.offset as i64,
+                    place.length as i64,
+                    reason,
+                    start,
+                    self.now,
+                ))
+            })
+            .during("record a rejected line")
+            .map(drop)
+    }
+
+    /// Writes what follows from the batch's new events.
+    pub(super) fn finish(self, report: &mut IngestReport) -> Result<()> {
+        let merged = self.progress.merge_into(self.conn)?;
+        for entry in &merged.executions {
+            self.tables.executions.show(self.conn, entry, report)?;
+        }
+        for entry in &merged.tasks {
+            self.tables.tasks.show(self.conn, entry, report)?;
+        }
+        report.alerts += self.alerts.write(self.conn, &merged.tasks)?;
+        Ok(())
+    }
+}

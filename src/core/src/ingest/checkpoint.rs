@@ -1,0 +1,174 @@
+//! How far each file was read: the rows of `runchain_ingest_files`.
+//!
+//! A file is known by its inode and the hash of its head. What is shorter than its checkpoint, or
+//! begins otherwise, is another file (truncated, replaced, a reused inode): a new row from offset 0;
+//! deduplication by event id takes care of what it repeats. A known file under another path was
+//! renamed by rotation and goes on where it was.
+
+use super::file::LogFile;
+use crate::Millis;
+use crate::error::{During, Result};
+use rusqlite::{Connection, Row};
+
+/// The columns that ingesting changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileRow {
+    path: String,
+    device: i64,
+    head_bytes: u64,
+    head_sha256: String,
+    pub(super) size_bytes: u64,
+    /// Everything before it is stored or rejected.
+    pub(super) offset_bytes: u64,
+    pub(super) lines: u64,
+    pub(super) stored: u64,
+    pub(super) duplicates: u64,
+    pub(super) rejected: u64,
+    pub(super) stored_bytes: u64,
+    pub(super) rejected_bytes: u64,
+}
+
+/// A file's row, as it is being moved on by a batch.
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    pub(super) id: i64,
+    pub(super) row: FileRow,
+    loaded: FileRow,
+}
+
+const COLUMNS: &str = "id, path, device, head_bytes, head_sha256, size_bytes, offset_bytes, lines, stored,
+    duplicates, rejected, stored_bytes, rejected_bytes";
+
+impl Checkpoint {
+    /// The row of this file inside the batch's transaction, made if there is none. `known` is the
+    /// row that an earlier batch of the same call used.
+    pub(super) fn locate(conn: &Connection, log: &LogFile, known: Option<i64>, now: Millis) -> Result<Self> {
+        let found = match known {
+            Some(id) => Self::query(conn, "id = ?1", id)?.into_iter().next(),
+            None => Self::query(conn, "inode = ?1", log.inode)?
+                .into_iter()
+                .filter(|candidate| candidate.is(log))
+                // The device is only a hint: it decides between equals.
+                .max_by_key(|candidate| (candidate.row.device == log.device, candidate.id)),
+        };
+        let mut checkpoint = match found {
+            Some(checkpoint) => checkpoint,
+            None => Self::insert(conn, log, now)?,
+        };
+        let row = &mut checkpoint.row;
+        row.path.clone_from(&log.path);
+        row.device = log.device;
+        // The head of a young file is still growing.
+        if row.head_bytes < log.head.len() as u64 {
+            row.head_bytes = log.head.len() as u64;
+            row.head_sha256 = log.head_sha256(log.head.len()).unwrap_or_default();
+        }
+        Ok(checkpoint)
+    }
+
+    fn is(&self, log: &LogFile) -> bool {
+        let head = usize::try_from(self.row.head_bytes)
+            .ok()
+            .and_then(|bytes| log.head_sha256(bytes));
+        self.row.offset_bytes <= log.size_bytes && head.as_deref() == Some(self.row.head_sha256.as_str())
+    }
+
+    fn query(conn: &Connection, condition: &str, key: i64) -> Result<Vec<Self>> {
+        let sql = format!("SELECT {COLUMNS} FROM runchain_ingest_files WHERE {condition}");
+        conn.prepare_cached(&sql)
+            .and_then(|mut statement| {
+                let rows = statement.query_map([key], Self::read)?;
+                rows.collect()
+            })
+            .during("read the checkpoint of an event log")
+    }
+
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let loaded = FileRow {
+            path: row.get(1)?,
+            device: row.get(2)?,
+            head_bytes: unsigned(row, 3)?,
+            head_sha256: row.get(4)?,
+            size_bytes: unsigned(row, 5)?,
+            offset_bytes: unsigned(row, 6)?,
+            lines: unsigned(row, 7)?,
+            stored: unsigned(row, 8)?,
+            duplicates: unsigned(row, 9)?,
+            rejected: unsigned(row, 10)?,
+            stored_bytes: unsigned(row, 11)?,
+            rejected_bytes: unsigned(row, 12)?,
+        };
+        Ok(Self {
+            id: row.get(0)?,
+            row: loaded.clone(),
+            loaded,
+        })
+    }
+
+    fn insert(conn: &Connection, log: &LogFile, now: Millis) -> Result<Self> {
+        conn.prepare_cached(
+            "INSERT INTO runchain_ingest_files(path, inode, device, head_bytes, head_sha256, size_bytes,
+                                               first_read_ms, last_read_ms)
+             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?6)",
+        )
+        .and_then(|mut statement| {
+            statement.insert((
+                &log.path,
+                log.inode,
+                log.device,
+                log.head_sha256(0),
+                log.size_bytes as i64,
+                now,
+            ))
+        })
+        .during("record a new event log")
+        .and_then(|id| {
+            let found = Self::query(conn, "id = ?1", id)?;
+            found
+                .into_iter()
+                .next()
+                .ok_or(rusqlite::Error::QueryReturnedNoRows)
+                .during("read the checkpoint of an event log")
+        })
+    }
+
+    /// Writes the row back, where anything changed.
+    pub(super) fn save(&self, conn: &Connection, now: Millis) -> Result<()> {
+        if self.row == self.loaded {
+            return Ok(());
+        }
+        let row = &self.row;
+        conn.prepare_cached(
+            "UPDATE runchain_ingest_files
+             SET path = ?2, device = ?3, head_bytes = ?4, head_sha256 = ?5, size_bytes = ?6, offset_bytes = ?7,
+                 lines = ?8, stored = ?9, duplicates = ?10, rejected = ?11, stored_bytes = ?12,
+                 rejected_bytes = ?13, last_read_ms = ?14
+             WHERE id = ?1",
+        )
+        .and_then(|mut statement| {
+            statement.execute((
+                self.id,
+                &row.path,
+                row.device,
+                row.head_bytes as i64,
+                &row.head_sha256,
+                row.size_bytes as i64,
+                row.offset_bytes as i64,
+                row.lines as i64,
+                row.stored as i64,
+                row.duplicates as i64,
+                row.rejected as i64,
+                row.stored_bytes as i64,
+                row.rejected_bytes as i64,
+                now,
+            ))
+        })
+        .during("move the checkpoint of an event log")
+        .map(drop)
+    }
+}
+
+/// Counts and offsets are never negative; SQLite just has no type that says so.
+fn unsigned(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(index).map(i64::unsigned_abs)
+}

@@ -1,0 +1,237 @@
+//! A log cut into lines, in bounded memory, whatever stands in it.
+//!
+//! A chunk is given out only when its end is certain, so that the chunks of a file don't depend on
+//! how it grew between calls. What waits for its end is pending.
+
+use super::IngestOptions;
+use super::file::LogFile;
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::{BufRead as _, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// Enough for a batch of ordinary lines; larger only where one line may be larger.
+const BUFFER_BYTES: usize = 4 << 20;
+
+/// So much of a skipped line is kept for its reject.
+const SAMPLE_BYTES: usize = 1024;
+
+/// A piece of the file whose end is certain.
+#[derive(Debug)]
+pub(super) struct Chunk<'a> {
+    /// Where it begins in the file.
+    pub(super) offset: u64,
+    /// Its bytes in the file, newline included.
+    pub(super) length: u64,
+    /// What it is.
+    pub(super) content: Content<'a>,
+}
+
+/// What a chunk is.
+#[derive(Debug)]
+pub(super) enum Content<'a> {
+    /// A line without its newline.
+    Line(&'a [u8]),
+    /// A line over the limit; only its beginning was kept.
+    TooLong(&'a [u8]),
+    /// NUL bytes before a line or an end: what a crash leaves of a tail that was never written. They
+    /// are a chunk of their own so that the line glued to them is not lost.
+    Nuls,
+}
+
+/// What is being skipped, until its end comes into sight.
+struct Skip {
+    nuls: bool,
+    offset: u64,
+}
+
+enum Shape {
+    Line(Range<usize>),
+    TooLong,
+    Nuls,
+}
+
+/// Reads a log from an offset to the end that it had when it was opened.
+pub(super) struct LineReader {
+    file: File,
+    path: PathBuf,
+    limit: u64,
+    max_line_bytes: usize,
+    finalise: bool,
+    buffer: Vec<u8>,
+    /// What of the buffer is not yet given out.
+    unread: Range<usize>,
+    /// Offset in the file of the byte after the buffer.
+    read_to: u64,
+    ended: bool,
+    skip: Option<Skip>,
+    sample: Vec<u8>,
+}
+
+impl LineReader {
+    /// Before the first chunk: [`LineReader::seek`], [`LineReader::fill`].
+    pub(super) fn new(file: File, log: &LogFile, options: &IngestOptions) -> Self {
+        let capacity = options.max_line_bytes.saturating_add(2).max(BUFFER_BYTES);
+        // A small file needs no more than its own size.
+        let capacity =
+            usize::try_from(log.size_bytes.saturating_add(1)).map_or(capacity, |size| capacity.min(size));
+        Self {
+            file,
+            path: log.given().to_path_buf(),
+            limit: log.size_bytes,
+            max_line_bytes: options.max_line_bytes,
+            finalise: options.finalise,
+            buffer: vec![0; capacity],
+            unread: 0..0,
+            read_to: 0,
+            ended: false,
+            skip: None,
+            sample: Vec::new(),
+        }
+    }
+
+    /// Offset of the first byte that was not given out.
+    pub(super) fn offset(&self) -> u64 {
+        match &self.skip {
+            Some(skip) => skip.offset,
+            None => self.read_to - self.unread.len() as u64,
+        }
+    }
+
+    /// Bytes read but not given out.
+    pub(super) fn pending(&self) -> u64 {
+        self.read_to - self.offset()
+    }
+
+    /// Whether nothing is left to read.
+    pub(super) fn at_end(&self) -> bool {
+        self.ended
+    }
+
+    /// Goes on from another offset.
+    pub(super) fn seek(&mut self, offset: u64) -> Result<()> {
+        self.file
+            .seek(SeekFrom::Start(offset))
+            .map_err(|source| Error::io("read the event log", &self.path, source))?;
+        self.unread = 0..0;
+        self.read_to = offset;
+        self.ended = false;
+        self.skip = None;
+        Ok(())
+    }
+
+    /// Fills the buffer; while something is being skipped, up to its end.
+    pub(super) fn fill(&mut self) -> Result<()> {
+        loop {
+            self.fill_once()?;
+            if self.ended || self.skip.is_none() || self.end_of_skip().is_some() {
+                return Ok(());
+            }
+            self.unread.start = self.unread.end;
+        }
+    }
+
+    fn fill_once(&mut self) -> Result<()> {
+        self.buffer.copy_within(self.unread.clone(), 0);
+        self.unread = 0..self.unread.len();
+        while !self.ended && self.unread.end < self.buffer.len() {
+            let left = self.limit.saturating_sub(self.read_to);
+            let room = self.buffer.len() - self.unread.end;
+            let want = usize::try_from(left).map_or(room, |left| room.min(left));
+            let target = &mut self.buffer[self.unread.end..self.unread.end + want];
+            match self.file.read(target) {
+                // The end that we know of, or the file was cut while we read.
+                Ok(0) => self.ended = true,
+                Ok(got) => {
+                    self.unread.end += got;
+                    self.read_to += got as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(source) => return Err(Error::io("read the event log", &self.path, source)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next chunk, or `None` until the buffer is filled again (or for good, at the end).
+    pub(super) fn next_chunk(&mut self) -> Option<Chunk<'_>> {
+        let offset = self.offset();
+        let shape = self.advance()?;
+        let length = self.offset() - offset;
+        let content = match shape {
+            Shape::Line(range) => Content::Line(&self.buffer[range]),
+            Shape::TooLong => Content::TooLong(&self.sample),
+            Shape::Nuls => Content::Nuls,
+        };
+        Some(Chunk {
+            offset,
+            length,
+            content,
+        })
+    }
+
+    fn advance(&mut self) -> Option<Shape> {
+        if self.skip.is_some() {
+            return self.finish_skip();
+        }
+        let bytes = &self.buffer[self.unread.clone()];
+        if *bytes.first()? == 0 {
+            self.begin_skip(true);
+            return self.finish_skip();
+        }
+        let start = self.unread.start;
+        let (length, taken) = match newline(bytes) {
+            Some(length) => (length, length + 1),
+            None => (bytes.len(), bytes.len()),
+        };
+        if length > self.max_line_bytes {
+            self.begin_skip(false);
+            return self.finish_skip();
+        }
+        let whole = taken > length || (self.ended && self.finalise);
+        if !whole {
+            return None;
+        }
+        self.unread.start += taken;
+        Some(Shape::Line(start..start + length))
+    }
+
+    fn begin_skip(&mut self, nuls: bool) {
+        let bytes = &self.buffer[self.unread.clone()];
+        self.sample.clear();
+        self.sample
+            .extend_from_slice(&bytes[..bytes.len().min(SAMPLE_BYTES)]);
+        self.skip = Some(Skip {
+            nuls,
+            offset: self.offset(),
+        });
+    }
+
+    fn finish_skip(&mut self) -> Option<Shape> {
+        let end = self.end_of_skip();
+        self.unread.start += end.unwrap_or(self.unread.len());
+        if end.is_none() && !(self.ended && self.finalise) {
+            return None;
+        }
+        let skip = self.skip.take()?;
+        Some(if skip.nuls { Shape::Nuls } else { Shape::TooLong })
+    }
+
+    /// How much of the buffer still belongs to what is skipped, if its end is there.
+    fn end_of_skip(&self) -> Option<usize> {
+        let bytes = &self.buffer[self.unread.clone()];
+        if self.skip.as_ref()?.nuls {
+            bytes.iter().position(|byte| *byte != 0)
+        } else {
+            newline(bytes).map(|length| length + 1)
+        }
+    }
+}
+
+/// Bytes before the first newline. `skip_until` is the standard library's memchr.
+fn newline(mut bytes: &[u8]) -> Option<usize> {
+    let all = bytes;
+    let taken = bytes.skip_until(b'\n').unwrap_or(0);
+    (taken > 0 && all[taken - 1] == b'\n').then(|| taken - 1)
+}

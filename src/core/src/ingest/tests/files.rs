@@ -1,0 +1,197 @@
+//! Which file is which, and which must not be opened.
+
+use super::*;
+
+fn lines(ids: std::ops::Range<u32>) -> String {
+    ids.map(|id| format!("{{\"id\":\"e-{id}\",\"type\":\"a\",\"n\":{id}}}\n"))
+        .collect()
+}
+
+#[test]
+fn reading_again_reads_nothing_and_appended_lines_once() {
+    let bench = Bench::new();
+    assert_eq!(bench.ingest_bytes(lines(0..3)).stored, 3);
+    let again = bench.ingest("log.jsonl");
+    assert_eq!((again.bytes, again.stored, again.duplicate), (0, 0, 0));
+    assert_eq!(bench.ingest_bytes(lines(3..5)).stored, 2);
+    assert_eq!(
+        bench.text("SELECT count(*), sum(lines), sum(stored) FROM runchain_ingest_files"),
+        "1|5|5"
+    );
+}
+
+#[test]
+fn a_call_with_nothing_new_changes_no_row() {
+    let bench = Bench::new();
+    bench.ingest_bytes(lines(0..3));
+    let before = bench.conn.total_changes();
+    bench.ingest("log.jsonl");
+    assert_eq!(bench.conn.total_changes(), before);
+}
+
+#[test]
+fn a_file_rotated_by_rename_goes_on_under_its_new_name() {
+    let bench = Bench::new();
+    bench.ingest_bytes(lines(0..3));
+    bench.append("log.jsonl", lines(3..5));
+    fs::rename(bench.path("log.jsonl"), bench.path("log.jsonl.1")).unwrap();
+    bench.append("log.jsonl", lines(5..6));
+    let old = bench.ingest("log.jsonl.1");
+    assert_eq!((old.stored, old.duplicate), (2, 0));
+    let new = bench.ingest("log.jsonl");
+    assert_eq!((new.stored, new.duplicate), (1, 0));
+    assert_ne!(old.file_id, new.file_id);
+    assert_eq!(
+        bench.text("SELECT replace(path, rtrim(path, 'log.jsonl.1'), ''), stored FROM runchain_ingest_files ORDER BY id"),
+        "log.jsonl.1|5;log.jsonl|1"
+    );
+}
+
+#[test]
+fn a_truncated_file_is_read_from_its_beginning() {
+    let bench = Bench::new();
+    bench.ingest_bytes(lines(0..5));
+    fs::write(bench.path("log.jsonl"), lines(10..11)).unwrap();
+    let report = bench.ingest("log.jsonl");
+    assert_eq!((report.stored, report.duplicate), (1, 0));
+}
+
+#[test]
+fn a_file_truncated_and_grown_past_its_checkpoint_is_read_from_its_beginning() {
+    let bench = Bench::new();
+    bench.ingest_bytes(lines(0..5));
+    fs::write(bench.path("log.jsonl"), lines(10..30)).unwrap();
+    let report = bench.ingest("log.jsonl");
+    assert_eq!((report.stored, report.duplicate, report.rejected), (20, 0, 0));
+    assert_eq!(bench.ingest_bytes(lines(30..31)).stored, 1);
+}
+
+#[test]
+fn copy_truncate_repeats_nothing() {
+    let bench = Bench::new();
+    bench.ingest_bytes(lines(0..5));
+    bench.append("log.jsonl", lines(5..7));
+    fs::copy(bench.path("log.jsonl"), bench.path("log.jsonl.1")).unwrap();
+    fs::write(bench.path("log.jsonl"), lines(7..8)).unwrap();
+    let copy = bench.ingest("log.jsonl.1");
+    assert_eq!((copy.stored, copy.duplicate), (2, 5));
+    assert_eq!(bench.ingest("log.jsonl").stored, 1);
+    assert_eq!(bench.text("SELECT count(*) FROM runchain_ingested"), "8");
+}
+
+#[test]
+fn the_same_events_in_two_files_are_stored_once() {
+    let bench = Bench::new();
+    bench.append("global.jsonl", lines(0..4));
+    bench.append("job.jsonl", lines(2..6));
+    assert_eq!(bench.ingest("global.jsonl").stored, 4);
+    let job = bench.ingest("job.jsonl");
+    assert_eq!((job.stored, job.duplicate, job.rejected), (2, 2, 0));
+}
+
+#[test]
+fn an_event_without_id_is_the_same_in_a_copy_and_another_at_another_place() {
+    let bench = Bench::new();
+    let line = "{\"type\":\"tick\"}\n";
+    assert_eq!(bench.ingest_bytes(line.repeat(3)).stored, 3);
+    fs::copy(bench.path("log.jsonl"), bench.path("copy.jsonl")).unwrap();
+    assert_eq!(bench.ingest("copy.jsonl").duplicate, 3);
+}
+
+#[test]
+fn a_file_is_known_through_a_symbolic_link() {
+    let bench = Bench::new();
+    bench.ingest_bytes(lines(0..2));
+    std::os::unix::fs::symlink(bench.path("log.jsonl"), bench.path("link")).unwrap();
+    let report = bench.ingest("link");
+    assert_eq!(report.bytes, 0);
+    assert!(report.path.ends_with("log.jsonl"), "{}", report.path);
+}
+
+#[test]
+fn an_empty_file_is_no_error() {
+    let bench = Bench::new();
+    let report = bench.ingest_bytes("");
+    assert_eq!((report.bytes, report.pending), (0, 0));
+    assert_eq!(bench.ingest_bytes(lines(0..1)).stored, 1);
+}
+
+#[test]
+fn the_database_and_the_files_beside_it_are_refused_before_they_are_opened() {
+    let bench = Bench::new();
+    bench.ingest_bytes(lines(0..1));
+    fs::hard_link(bench.path("state.db"), bench.path("innocent.jsonl")).unwrap();
+    std::os::unix::fs::symlink(bench.path("state.db-wal"), bench.path("link.jsonl")).unwrap();
+    let attached = bench.path("other.db");
+    bench
+        .conn
+        .execute("ATTACH ?1 AS other", [attached.to_str().unwrap()])
+        .unwrap();
+    bench.conn.execute_batch("CREATE TABLE other.t(x)").unwrap();
+    // Closing any descriptor of such a file would drop this process's locks on it.
+    bench.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let before = locks(&bench);
+    for name in [
+        "state.db",
+        "state.db-wal",
+        "state.db-shm",
+        "innocent.jsonl",
+        "link.jsonl",
+        "other.db",
+    ] {
+        let refusal = bench.refusal(name);
+        assert!(
+            refusal.contains("is a file of this database"),
+            "{name}: {refusal}"
+        );
+    }
+    assert_eq!(locks(&bench), before);
+    bench.conn.execute_batch("COMMIT").unwrap();
+}
+
+/// The locks that anybody holds on the database's files, as the kernel lists them.
+fn locks(bench: &Bench) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let inodes = ["state.db", "state.db-shm"].map(|name| fs::metadata(bench.path(name)).unwrap().ino());
+    let all = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let on_ours = |line: &&str| inodes.iter().any(|inode| line.contains(&format!(":{inode} ")));
+    // Without the running number.
+    let held = all
+        .lines()
+        .filter(on_ours)
+        .filter_map(|line| line.split_once(": "));
+    let mut held: Vec<String> = held.map(|(_, lock)| lock.to_owned()).collect();
+    held.sort();
+    held
+}
+
+#[test]
+fn another_database_is_no_event_log() {
+    let bench = Bench::new();
+    let other = Connection::open(bench.path("stranger.db")).unwrap();
+    other.execute_batch("CREATE TABLE t(x)").unwrap();
+    drop(other);
+    assert!(bench.refusal("stranger.db").contains("is an SQLite database"));
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_in_a_sentence() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("folder")).unwrap();
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        bench.path("fifo"),
+        rustix::fs::Mode::from_raw_mode(0o600),
+    )
+    .unwrap();
+    for (name, what) in [
+        ("missing", "there is no event log"),
+        ("folder", "is a folder"),
+        ("fifo", "is a FIFO"),
+        ("/dev/zero", "is a device"),
+    ] {
+        let refusal = bench.refusal(name);
+        assert!(refusal.contains(what), "{name}: {refusal}");
+    }
+    assert_eq!(bench.text("SELECT count(*) FROM runchain_ingest_files"), "0");
+}
