@@ -1,0 +1,5 @@
+//! The promises of the step `archive`, on databases of both shapes.
+
+mod content;
+mod place;
+mod quiet;
