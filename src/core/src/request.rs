@@ -152,8 +152,17 @@ pub fn ask_about_step(
 ///
 /// # Errors
 /// Whatever SQLite answers.
-pub fn ask_about_run(conn: &Connection, verb: StepVerb, run_id: &RunId, actor: &str, reason: Option<&str>) -> Result<usize> {
-    let steps = newest_steps(conn, run_id)?.into_iter().filter(|step| verb.applies_to(&step.state)).count();
+pub fn ask_about_run(
+    conn: &Connection,
+    verb: StepVerb,
+    run_id: &RunId,
+    actor: &str,
+    reason: Option<&str>,
+) -> Result<usize> {
+    let steps = newest_steps(conn, run_id)?
+        .into_iter()
+        .filter(|step| verb.applies_to(&step.state))
+        .count();
     if steps > 0 {
         append(conn, verb.action(), Some(run_id), None, actor, reason)?;
     }
@@ -165,9 +174,18 @@ pub fn ask_about_run(conn: &Connection, verb: StepVerb, run_id: &RunId, actor: &
 ///
 /// # Errors
 /// A refusal when the step waits for one that is dead or cancelled; whatever SQLite answers.
-pub fn ask_for_step(conn: &Connection, run_id: &RunId, step: &str, actor: &str, reason: Option<&str>) -> Result<bool> {
+pub fn ask_for_step(
+    conn: &Connection,
+    run_id: &RunId,
+    step: &str,
+    actor: &str,
+    reason: Option<&str>,
+) -> Result<bool> {
     Mapping::require(conn)?;
-    let Some(found) = newest_steps(conn, run_id)?.into_iter().find(|one| one.step == step) else {
+    let Some(found) = newest_steps(conn, run_id)?
+        .into_iter()
+        .find(|one| one.step == step)
+    else {
         return Ok(false);
     };
     match found.state.as_str() {
@@ -176,7 +194,14 @@ pub fn ask_for_step(conn: &Connection, run_id: &RunId, step: &str, actor: &str, 
             "do the whole chain: runchain finish --run ID",
         )),
         state if StepVerb::Redo.applies_to(state) => {
-            append(conn, StepVerb::Redo.action(), Some(run_id), Some(found.id), actor, reason)?;
+            append(
+                conn,
+                StepVerb::Redo.action(),
+                Some(run_id),
+                Some(found.id),
+                actor,
+                reason,
+            )?;
             Ok(true)
         }
         _ => Ok(true),
@@ -192,10 +217,18 @@ struct StepState {
 fn newest_steps(conn: &Connection, run_id: &RunId) -> Result<Vec<StepState>> {
     let generation = known_run(conn, run_id)?.map_or(0, |run| run.generation);
     let mut statement = conn
-        .prepare_cached("SELECT id, step, state FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 ORDER BY id")
+        .prepare_cached(
+            "SELECT id, step, state FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 ORDER BY id",
+        )
         .during("read a run's steps")?;
     let rows = statement
-        .query_map((run_id, generation), |row| Ok(StepState { id: row.get(0)?, step: row.get(1)?, state: row.get(2)? }))
+        .query_map((run_id, generation), |row| {
+            Ok(StepState {
+                id: row.get(0)?,
+                step: row.get(1)?,
+                state: row.get(2)?,
+            })
+        })
         .during("read a run's steps")?;
     rows.collect::<rusqlite::Result<_>>().during("read a run's steps")
 }
@@ -273,7 +306,10 @@ pub(crate) fn take(expander: &Expander<'_>, row: &QueueRow) -> Result<()> {
         ("retry", _) => take_steps(expander, row, StepVerb::Retry),
         ("cancel", _) => take_steps(expander, row, StepVerb::Cancel),
         ("redo", _) => take_steps(expander, row, StepVerb::Redo),
-        _ => expander.refuse(row, "unknown action; known are enqueue_chain, retry, cancel and redo"),
+        _ => expander.refuse(
+            row,
+            "unknown action; known are enqueue_chain, retry, cancel and redo",
+        ),
     }
 }
 
@@ -343,7 +379,13 @@ fn one_step(expander: &Expander<'_>, verb: StepVerb, claim: &steps::Claim) -> Re
 fn all_steps(expander: &Expander<'_>, verb: StepVerb, run_id: &RunId) -> Result<usize> {
     let generation = known_run(expander.conn, run_id)?.map_or(0, |run| run.generation);
     if verb == StepVerb::Cancel {
-        return chain::cancel_live(expander.conn, run_id, generation, "somebody asked for it", expander.now);
+        return chain::cancel_live(
+            expander.conn,
+            run_id,
+            generation,
+            "somebody asked for it",
+            expander.now,
+        );
     }
     let mut changed = 0;
     for step in newest_steps(expander.conn, run_id)? {

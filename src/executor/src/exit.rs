@@ -90,6 +90,8 @@ impl From<&runchain_core::Error> for Exit {
         match error {
             Error::NotInstalled => Self::NotInstalled,
             Error::Outdated { .. } => Self::Outdated,
+            Error::WrongMapping { .. } => Self::SchemaInvalid,
+            Error::OtherIdentity { .. } => Self::OtherIdentity,
             _ if error.is_busy() => Self::DatabaseLocked,
             _ if error.is_corrupt() => Self::DatabaseCorrupt,
             _ => match error.sqlite_code() {

@@ -45,16 +45,7 @@ impl From<OpenError> for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let exit = match &error {
-            Error::NotInstalled => Exit::NotInstalled,
-            Error::Outdated { .. } => Exit::Outdated,
-            Error::OtherIdentity { .. } => Exit::OtherIdentity,
-            Error::WrongMapping { .. } => Exit::SchemaInvalid,
-            error if error.is_busy() => Exit::DatabaseLocked,
-            error if error.is_corrupt() => Exit::DatabaseCorrupt,
-            _ => Exit::Failed,
-        };
-        Self::new(exit, error.to_string())
+        Self::new(Exit::from(&error), error.to_string())
     }
 }
 

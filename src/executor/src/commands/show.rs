@@ -1,0 +1,174 @@
+//! `runchain show ID`: one run with its steps, every failed attempt, and its events.
+
+use super::open;
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::open::OpenMode;
+use crate::output::Output;
+use runchain_core::error::During;
+use runchain_core::{Mapping, Millis, Result, RunId, StepId, queue};
+use rusqlite::Connection;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Events that are listed, the newest.
+const EVENTS_SHOWN: usize = 50;
+
+pub(super) fn show(id: &str, settings: &Settings, output: &Output) -> Outcome<Exit> {
+    let conn = open(settings, OpenMode::ReadOnly)?;
+    let mapping = Mapping::require(&conn)?;
+    let run_id = RunId(id.to_owned());
+    let Some(run) = queue::known_run(&conn, &run_id)? else {
+        let hint = match mapping.status_of(&conn, &run_id)? {
+            Some(_) => "it stands in the table, but no executor has seen it yet: runchain drain",
+            None => "runchain status lists the newest",
+        };
+        return Err(Failure::new(Exit::NoSuchRun, format!("runchain knows no run {run_id}; {hint}")));
+    };
+    let steps = steps(&conn, &run_id)?;
+    let failures = failures(&conn, &run_id)?;
+    let events = events(&conn, &run_id)?;
+    if output.json {
+        output.print_json(&json!({
+            "run_id": run_id, "status": run.status, "phase": run.phase, "generation": run.generation,
+            "since": run.since.iso(), "steps": steps, "failures": failures, "events": events,
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    output.line(&format!(
+        "run {run_id}: {} ({}) since {}, generation {}",
+        run.status.as_deref().unwrap_or("no status"),
+        run.phase,
+        run.since.iso(),
+        run.generation
+    ))?;
+    output.line("")?;
+    output.table(&["ID", "GEN", "STEP", "STATE", "ATTEMPTS", "RESULT OR ERROR"], steps.iter().map(Step::cells))?;
+    if !failures.is_empty() {
+        output.line("")?;
+        output.table(&["STEP", "ATTEMPT", "ENDED", "ERROR"], failures.iter().map(FailedAttempt::cells))?;
+    }
+    output.line("")?;
+    output.table(&["EVENT", "AT", "TYPE", "DATA"], events.iter().map(Event::cells))?;
+    Ok(Exit::Ok)
+}
+
+#[derive(Debug, Serialize)]
+struct Step {
+    id: StepId,
+    generation: i64,
+    step: String,
+    state: String,
+    attempts: i64,
+    max_attempts: i64,
+    result: Option<Value>,
+    error: Option<String>,
+    output_tail: Option<String>,
+}
+
+impl Step {
+    fn cells(&self) -> [String; 6] {
+        let place = |key: &str| self.result.as_ref().and_then(|result| result.get(key)).and_then(Value::as_str);
+        [
+            self.id.to_string(),
+            self.generation.to_string(),
+            self.step.clone(),
+            self.state.clone(),
+            format!("{} of {}", self.attempts, self.max_attempts),
+            self.error.as_deref().or(place("path")).or(place("summary")).unwrap_or_default().to_owned(),
+        ]
+    }
+}
+
+fn steps(conn: &Connection, run_id: &RunId) -> Result<Vec<Step>> {
+    let mut statement = conn
+        .prepare(
+            "SELECT id, generation, step, state, attempts, max_attempts, result, error, output_tail
+             FROM runchain_steps WHERE run_id = ?1 ORDER BY generation, id",
+        )
+        .during("read the run's steps")?;
+    let rows = statement
+        .query_map([run_id], |row| {
+            Ok(Step {
+                id: row.get(0)?,
+                generation: row.get(1)?,
+                step: row.get(2)?,
+                state: row.get(3)?,
+                attempts: row.get(4)?,
+                max_attempts: row.get(5)?,
+                result: row.get::<_, Option<String>>(6)?.and_then(|text| serde_json::from_str(&text).ok()),
+                error: row.get(7)?,
+                output_tail: row.get(8)?,
+            })
+        })
+        .during("read the run's steps")?;
+    rows.collect::<rusqlite::Result<_>>().during("read the run's steps")
+}
+
+#[derive(Debug, Serialize)]
+struct FailedAttempt {
+    step: String,
+    attempt: i64,
+    ended_at: String,
+    error: String,
+}
+
+impl FailedAttempt {
+    fn cells(&self) -> [String; 4] {
+        [self.step.clone(), self.attempt.to_string(), self.ended_at.clone(), self.error.clone()]
+    }
+}
+
+fn failures(conn: &Connection, run_id: &RunId) -> Result<Vec<FailedAttempt>> {
+    let mut statement = conn
+        .prepare(
+            "SELECT s.step, f.attempt, f.ended_ms, f.error FROM runchain_steps AS s JOIN runchain_failures AS f ON f.step_id = s.id
+             WHERE s.run_id = ?1 ORDER BY f.id",
+        )
+        .during("read the failed attempts")?;
+    let rows = statement
+        .query_map([run_id], |row| {
+            Ok(FailedAttempt {
+                step: row.get(0)?,
+                attempt: row.get(1)?,
+                ended_at: row.get::<_, Millis>(2)?.iso(),
+                error: row.get(3)?,
+            })
+        })
+        .during("read the failed attempts")?;
+    rows.collect::<rusqlite::Result<_>>().during("read the failed attempts")
+}
+
+#[derive(Debug, Serialize)]
+struct Event {
+    id: i64,
+    at: String,
+    r#type: String,
+    data: Value,
+}
+
+impl Event {
+    fn cells(&self) -> [String; 4] {
+        [self.id.to_string(), self.at.clone(), self.r#type.clone(), self.data.to_string()]
+    }
+}
+
+fn events(conn: &Connection, run_id: &RunId) -> Result<Vec<Event>> {
+    let mut statement = conn
+        .prepare(
+            "SELECT id, at_ms, type, data FROM (SELECT * FROM runchain_events WHERE run_id = ?1 ORDER BY id DESC LIMIT ?2) ORDER BY id",
+        )
+        .during("read the run's events")?;
+    let rows = statement
+        .query_map((run_id, EVENTS_SHOWN), |row| {
+            Ok(Event {
+                id: row.get(0)?,
+                at: row.get::<_, Millis>(1)?.iso(),
+                r#type: row.get(2)?,
+                data: serde_json::from_str(&row.get::<_, String>(3)?).unwrap_or(Value::Null),
+            })
+        })
+        .during("read the run's events")?;
+    rows.collect::<rusqlite::Result<_>>().during("read the run's events")
+}
