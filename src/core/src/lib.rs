@@ -20,6 +20,7 @@ pub mod event;
 pub mod id;
 pub mod ingest;
 pub mod install;
+pub mod liveness;
 pub mod mapping;
 pub mod queue;
 pub mod request;
