@@ -1,1 +1,6 @@
+//! The executor of runchain.
+#![allow(dead_code)]
+mod monitor;
+mod projector;
+
 fn main() {}
