@@ -26,8 +26,9 @@ use logfile::LogFile;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::event::{self, EventType, Log, NewEvent};
 use runchain_core::liveness::FileLock;
+use runchain_core::transaction::atomically;
 use runchain_core::{Millis, schema};
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -167,34 +168,26 @@ impl Projector {
             return Ok(());
         }
         let epoch = last.origin.epoch.max(self.origin.epoch) + 1;
-        let transaction = begin(conn)?;
-        let newest = newest_event_id(&transaction)?;
-        transaction
-            .execute(
+        let newest = atomically(conn, true, || {
+            schema::check_writer(conn)?;
+            let newest = newest_event_id(conn)?;
+            conn.execute(
                 "UPDATE runchain_meta SET value = ?1 WHERE key = 'epoch'",
                 [epoch.to_string()],
             )
             .during("begin a new epoch")?;
-        let data = json!({
-            "epoch": epoch,
-            "log": {"epoch": last.origin.epoch, "seq": last.seq},
-            "database": {"epoch": self.origin.epoch, "seq": newest},
-        });
-        event::append(
-            &transaction,
-            &NewEvent {
-                kind: EventType::EpochStarted,
-                at: Millis::now(),
-                run_id: None,
-                generation: None,
-                step: None,
-                data,
-            },
-        )?;
-        for track in [&self.monitor, &self.archival] {
-            store_cursor(&transaction, track.log, newest)?;
-        }
-        transaction.commit().during("begin a new epoch")?;
+            let data = json!({
+                "epoch": epoch,
+                "log": {"epoch": last.origin.epoch, "seq": last.seq},
+                "database": {"epoch": self.origin.epoch, "seq": newest},
+            });
+            let event = NewEvent::of_database(EventType::EpochStarted, Millis::now(), None, data);
+            event::append(conn, &event)?;
+            for track in [&self.monitor, &self.archival] {
+                store_cursor(conn, track.log, newest)?;
+            }
+            Ok(newest)
+        })?;
         self.origin.epoch = epoch;
         for track in [&mut self.monitor, &mut self.archival] {
             track.position = newest;
@@ -208,11 +201,12 @@ impl Projector {
         if tracks.iter().all(|track| track.position == track.stored) {
             return Ok(());
         }
-        let transaction = begin(conn)?;
-        for track in &tracks {
-            store_cursor(&transaction, track.log, track.position)?;
-        }
-        transaction.commit().during("store the log cursors")?;
+        atomically(conn, true, || {
+            schema::check_writer(conn)?;
+            tracks
+                .iter()
+                .try_for_each(|track| store_cursor(conn, track.log, track.position))
+        })?;
         for track in tracks {
             track.stored = track.position;
         }
@@ -295,13 +289,6 @@ fn cursor_name(log: Log) -> &'static str {
         Log::Monitor => "log.monitor",
         Log::Archival => "log.archival",
     }
-}
-
-fn begin(conn: &Connection) -> Result<Transaction<'_>> {
-    let transaction =
-        Transaction::new_unchecked(conn, TransactionBehavior::Immediate).during("begin a transaction")?;
-    schema::check_writer(&transaction)?;
-    Ok(transaction)
 }
 
 fn store_cursor(conn: &Connection, log: Log, event_id: i64) -> Result<()> {

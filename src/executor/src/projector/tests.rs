@@ -33,14 +33,7 @@ impl Fixture {
 
     fn append(&self, kinds: &[EventType]) {
         for kind in kinds {
-            let event = NewEvent {
-                kind: *kind,
-                at: Millis(0),
-                run_id: None,
-                generation: None,
-                step: None,
-                data: json!({}),
-            };
+            let event = NewEvent::of_database(*kind, Millis(0), None, json!({}));
             event::append(&self.conn, &event).unwrap();
         }
     }
