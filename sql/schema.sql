@@ -66,6 +66,8 @@ CREATE TABLE IF NOT EXISTS runchain_runs (
 );
 CREATE INDEX IF NOT EXISTS runchain_runs_by_phase ON runchain_runs(phase, phase_since_ms);
 CREATE INDEX IF NOT EXISTS runchain_runs_monitored ON runchain_runs(run_id) WHERE monitor = 'on';
+CREATE INDEX IF NOT EXISTS runchain_runs_to_start ON runchain_runs(run_id) WHERE phase = 'active' AND monitor = 'off';
+CREATE INDEX IF NOT EXISTS runchain_runs_to_stop ON runchain_runs(run_id) WHERE phase <> 'active' AND monitor = 'on';
 
 -- The work: one row for each step of each generation's chain.
 --   needs   JSON array of the steps that must be done first (state waiting until they are)

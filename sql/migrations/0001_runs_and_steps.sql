@@ -42,6 +42,8 @@ CREATE TABLE runchain_runs (
 );
 CREATE INDEX runchain_runs_by_phase ON runchain_runs(phase, phase_since_ms);
 CREATE INDEX runchain_runs_monitored ON runchain_runs(run_id) WHERE monitor = 'on';
+CREATE INDEX runchain_runs_to_start ON runchain_runs(run_id) WHERE phase = 'active' AND monitor = 'off';
+CREATE INDEX runchain_runs_to_stop ON runchain_runs(run_id) WHERE phase <> 'active' AND monitor = 'on';
 
 CREATE TABLE runchain_steps (
   id INTEGER PRIMARY KEY AUTOINCREMENT,

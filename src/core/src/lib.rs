@@ -22,6 +22,7 @@ pub mod functions;
 pub mod id;
 pub mod ingest;
 pub mod install;
+pub mod liveness;
 pub mod mapping;
 pub mod queue;
 pub mod request;

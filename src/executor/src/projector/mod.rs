@@ -1,0 +1,326 @@
+//! The projector: every lifecycle event stands in `logs/monitor.jsonl` or `logs/archival.jsonl`
+//! once, in the order of its id, whatever is killed and whenever.
+//!
+//! Lines are appended and synced first, the cursors in `runchain_cursors` follow. After a crash in
+//! between, the file knows more than the cursor: each log resumes at the later of its cursor and
+//! its last whole line. Two things must hold for that:
+//! - Only the holder of the database's leadership projects, and only the holder of the log folder's
+//!   lock appends there. That lock file names the one database whose logs these are.
+//! - Events are durable before they are read here: the executor's connection is
+//!   `synchronous=FULL`. Otherwise power loss could take an event back whose line is written, and
+//!   give its id to another.
+//!
+//! A log that is ahead of its database (restored from a backup) begins a new epoch; (epoch, seq) is
+//! never used twice. Open the projector before anything else appends events.
+//!
+//! What does not belong here: deciding what happens, reading files of others, rotation.
+
+mod backwards;
+mod line;
+mod logfile;
+#[cfg(test)]
+mod tests;
+
+use line::{LineHead, Origin};
+use logfile::LogFile;
+use runchain_core::error::{During, Error, Result};
+use runchain_core::event::{self, EventType, Log, NewEvent};
+use runchain_core::liveness::FileLock;
+use runchain_core::transaction::atomically;
+use runchain_core::{Millis, schema};
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Projects the events of one database to the logs in one folder.
+#[derive(Debug)]
+pub(crate) struct Projector {
+    folder: PathBuf,
+    lock: FileLock,
+    origin: Origin,
+    monitor: Track,
+    archival: Track,
+}
+
+/// One log and how far it is written.
+#[derive(Debug)]
+struct Track {
+    log: Log,
+    path: PathBuf,
+    /// `None` after a failure: the end of the file has to be looked at again.
+    file: Option<LogFile>,
+    /// Every event up to this id that belongs to the log stands in it.
+    position: i64,
+    /// The position that `runchain_cursors` holds.
+    stored: i64,
+}
+
+impl Projector {
+    /// Locks the folder (created where it is missing) for this database, mends the ends of its logs
+    /// and finds where to resume.
+    ///
+    /// # Errors
+    /// A refusal when the folder is another database's or in use, or when a log is no plain file;
+    /// whatever SQLite or the system answers.
+    pub(crate) fn open(logs_dir: &Path, conn: &Connection) -> Result<Self> {
+        let origin = Origin {
+            uuid: meta(conn, "database_uuid")?,
+            epoch: epoch(conn)?,
+        };
+        let lock = claim(logs_dir, &origin.uuid)?;
+        let mut projector = Self {
+            folder: logs_dir.to_owned(),
+            lock,
+            origin,
+            monitor: Track::new(Log::Monitor, logs_dir, conn)?,
+            archival: Track::new(Log::Archival, logs_dir, conn)?,
+        };
+        projector.reopen_what_moved(conn)?;
+        Ok(projector)
+    }
+
+    /// The UUID of the database, as it stands in every line.
+    pub(crate) fn database_uuid(&self) -> &str {
+        &self.origin.uuid
+    }
+
+    /// Appends up to `limit` events to their logs and returns how many it went through: fewer than
+    /// `limit` means that the logs are complete. Call it outside any transaction.
+    ///
+    /// # Errors
+    /// Whatever SQLite or the system answers. Nothing is lost or doubled by calling it again.
+    pub(crate) fn project(&mut self, conn: &Connection, limit: usize) -> Result<usize> {
+        self.reopen_what_moved(conn)?;
+        let from = self.monitor.position.min(self.archival.position);
+        let events = line::events_after(conn, from, limit)?;
+        if let Some(last) = events.last() {
+            for track in [&mut self.monitor, &mut self.archival] {
+                let lines: String = events
+                    .iter()
+                    .filter(|event| event.log() == track.log && event.id > track.position)
+                    .map(|event| event.line(&self.origin))
+                    .collect();
+                track.append(&lines, true)?;
+                track.position = track.position.max(last.id);
+            }
+        }
+        self.store_cursors(conn)?;
+        Ok(events.len())
+    }
+
+    /// Appends heartbeat lines to the monitor log, by one write. They have no sequence number and no
+    /// promise: the newest are lost with the power.
+    ///
+    /// # Errors
+    /// Whatever the system answers, or SQLite where the log had to be opened anew.
+    pub(crate) fn heartbeat(&mut self, conn: &Connection, lines: &[Value]) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.reopen_what_moved(conn)?;
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        self.monitor.append(&text, false)
+    }
+
+    /// Opens what isn't open, and what others removed or rotated since.
+    fn reopen_what_moved(&mut self, conn: &Connection) -> Result<()> {
+        let reopened = self.try_reopen(conn);
+        if reopened.is_err() {
+            // Whether the log is ahead of the database was not settled: look again next time.
+            self.monitor.file = None;
+            self.archival.file = None;
+        }
+        reopened
+    }
+
+    fn try_reopen(&mut self, conn: &Connection) -> Result<()> {
+        if !self.lock.is_current() {
+            self.lock = claim(&self.folder, &self.origin.uuid)?;
+        }
+        let mut ahead: Option<LineHead> = None;
+        for track in [&mut self.monitor, &mut self.archival] {
+            if track.file.as_ref().is_some_and(LogFile::is_current) {
+                continue;
+            }
+            let mut file = LogFile::open(&track.path)?;
+            if let Some(last) = file.recover(&self.origin, track.position)?.last {
+                if last.origin.epoch == self.origin.epoch {
+                    track.position = track.position.max(last.seq);
+                }
+                let is_later =
+                    |seen: &LineHead| (last.origin.epoch, last.seq) > (seen.origin.epoch, seen.seq);
+                if ahead.as_ref().is_none_or(is_later) {
+                    ahead = Some(last);
+                }
+            }
+            track.file = Some(file);
+        }
+        match ahead {
+            Some(last) => self.begin_epoch_if_behind(conn, &last),
+            None => Ok(()),
+        }
+    }
+
+    /// A log with a line that the database can't have written yet: the database went back in time.
+    /// What it still holds is in the log already, so the new epoch begins at its end.
+    fn begin_epoch_if_behind(&mut self, conn: &Connection, last: &LineHead) -> Result<()> {
+        if (last.origin.epoch, last.seq) <= (self.origin.epoch, newest_event_id(conn)?) {
+            return Ok(());
+        }
+        let epoch = last.origin.epoch.max(self.origin.epoch) + 1;
+        let newest = atomically(conn, true, || {
+            schema::check_writer(conn)?;
+            let newest = newest_event_id(conn)?;
+            conn.execute(
+                "UPDATE runchain_meta SET value = ?1 WHERE key = 'epoch'",
+                [epoch.to_string()],
+            )
+            .during("begin a new epoch")?;
+            let data = json!({
+                "epoch": epoch,
+                "log": {"epoch": last.origin.epoch, "seq": last.seq},
+                "database": {"epoch": self.origin.epoch, "seq": newest},
+            });
+            let event = NewEvent::of_database(EventType::EpochStarted, Millis::now(), None, data);
+            event::append(conn, &event)?;
+            for track in [&self.monitor, &self.archival] {
+                store_cursor(conn, track.log, newest)?;
+            }
+            Ok(newest)
+        })?;
+        self.origin.epoch = epoch;
+        for track in [&mut self.monitor, &mut self.archival] {
+            track.position = newest;
+            track.stored = newest;
+        }
+        Ok(())
+    }
+
+    fn store_cursors(&mut self, conn: &Connection) -> Result<()> {
+        let tracks = [&mut self.monitor, &mut self.archival];
+        if tracks.iter().all(|track| track.position == track.stored) {
+            return Ok(());
+        }
+        atomically(conn, true, || {
+            schema::check_writer(conn)?;
+            tracks
+                .iter()
+                .try_for_each(|track| store_cursor(conn, track.log, track.position))
+        })?;
+        for track in tracks {
+            track.stored = track.position;
+        }
+        Ok(())
+    }
+}
+
+impl Track {
+    fn new(log: Log, folder: &Path, conn: &Connection) -> Result<Self> {
+        let stored = conn
+            .prepare_cached("SELECT event_id FROM runchain_cursors WHERE name = ?1")
+            .and_then(|mut statement| {
+                statement
+                    .query_row([cursor_name(log)], |row| row.get(0))
+                    .optional()
+            })
+            .during("read a log cursor")?
+            .unwrap_or(0);
+        Ok(Self {
+            log,
+            path: folder.join(log.file_name()),
+            file: None,
+            position: stored,
+            stored,
+        })
+    }
+
+    fn append(&mut self, lines: &str, durable: bool) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        // Taken out, so that a failure leaves the file to be recovered.
+        let Some(mut file) = self.file.take() else {
+            return Err(Error::refused(
+                format!("{} is not open", self.path.display()),
+                "project again",
+            ));
+        };
+        file.append(lines, durable)?;
+        self.file = Some(file);
+        Ok(())
+    }
+}
+
+/// Locks the folder and makes sure that it belongs to this database.
+fn claim(folder: &Path, uuid: &str) -> Result<FileLock> {
+    std::fs::create_dir_all(folder).map_err(|source| Error::io("create the log folder", folder, source))?;
+    let path = folder.join(".runchain.lock");
+    let Some(mut lock) = FileLock::try_acquire(&path)? else {
+        return Err(Error::refused(
+            format!("another process writes the logs in {}", folder.display()),
+            format!(
+                "end it, or name another folder for the logs (its lock is {})",
+                path.display()
+            ),
+        ));
+    };
+    let owner = lock.read()?;
+    match owner.trim() {
+        "" => lock.write(&format!("{uuid}\n"))?,
+        owner if owner == uuid => {}
+        owner => {
+            return Err(Error::refused(
+                format!(
+                    "the logs in {} belong to database {owner}, this one is {uuid}",
+                    folder.display()
+                ),
+                format!(
+                    "name another folder for the logs; where this database has replaced the other for good, remove {}",
+                    path.display()
+                ),
+            ));
+        }
+    }
+    Ok(lock)
+}
+
+fn cursor_name(log: Log) -> &'static str {
+    match log {
+        Log::Monitor => "log.monitor",
+        Log::Archival => "log.archival",
+    }
+}
+
+fn store_cursor(conn: &Connection, log: Log, event_id: i64) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO runchain_cursors(name, event_id) VALUES (?1, ?2) \
+         ON CONFLICT(name) DO UPDATE SET event_id = excluded.event_id",
+    )
+    .and_then(|mut statement| statement.execute((cursor_name(log), event_id)))
+    .during("store a log cursor")?;
+    Ok(())
+}
+
+/// The newest id that the database has given out, pruned events included.
+fn newest_event_id(conn: &Connection) -> Result<i64> {
+    conn.prepare_cached(
+        "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'runchain_events'), 0), \
+         coalesce((SELECT max(id) FROM runchain_events), 0))",
+    )
+    .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+    .during("look for the newest event")
+}
+
+fn meta(conn: &Connection, key: &str) -> Result<String> {
+    schema::meta(conn, key)?.ok_or(Error::NotInstalled)
+}
+
+fn epoch(conn: &Connection) -> Result<i64> {
+    let text = meta(conn, "epoch")?;
+    text.parse().map_err(|_| {
+        Error::refused(
+            format!("runchain_meta.epoch is {text:?}, which is no number"),
+            "restore it from a backup",
+        )
+    })
+}

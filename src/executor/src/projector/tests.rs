@@ -1,0 +1,279 @@
+//! What the projector promises, on real files and a real database.
+
+use super::*;
+use std::fs;
+use tempfile::TempDir;
+
+struct Fixture {
+    folder: TempDir,
+    conn: Connection,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let conn = Connection::open(folder.path().join("state.db")).unwrap();
+        conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF")
+            .unwrap();
+        schema::migrate(&conn).unwrap();
+        Self { folder, conn }
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.folder.path().join("logs")
+    }
+
+    fn path(&self, log: Log) -> PathBuf {
+        self.logs().join(log.file_name())
+    }
+
+    fn open(&self) -> Projector {
+        Projector::open(&self.logs(), &self.conn).unwrap()
+    }
+
+    fn append(&self, kinds: &[EventType]) {
+        for kind in kinds {
+            let event = NewEvent::of_database(*kind, Millis(0), None, json!({}));
+            event::append(&self.conn, &event).unwrap();
+        }
+    }
+
+    fn project_all(&self, projector: &mut Projector) {
+        while projector.project(&self.conn, 3).unwrap() == 3 {}
+    }
+
+    /// (epoch, seq) of every line of a log that has one; every line must be whole JSON.
+    fn seqs(&self, log: Log) -> Vec<(i64, i64)> {
+        fs::read_to_string(self.path(log))
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter_map(|line| Some((line["epoch"].as_i64()?, line["seq"].as_i64()?)))
+            .collect()
+    }
+
+    fn cursors(&self) -> (i64, i64) {
+        let of = |log| Track::new(log, &self.logs(), &self.conn).unwrap().stored;
+        (of(Log::Monitor), of(Log::Archival))
+    }
+
+    fn set_cursors(&self, event_id: i64) {
+        for log in Log::ALL {
+            store_cursor(&self.conn, log, event_id).unwrap();
+        }
+    }
+}
+
+/// Ids 1, 2 and 5 go to the monitor log, 3 and 4 to the archival log.
+const MIXED: [EventType; 5] = [
+    EventType::RunCreated,
+    EventType::RunCompleted,
+    EventType::RunArchived,
+    EventType::ReportGenerated,
+    EventType::RunCreated,
+];
+
+fn first_epoch(seqs: &[i64]) -> Vec<(i64, i64)> {
+    seqs.iter().map(|seq| (1, *seq)).collect()
+}
+
+#[test]
+fn every_event_stands_once_in_its_log_and_in_order() {
+    let fixture = Fixture::new();
+    let mut projector = fixture.open();
+    fixture.append(&MIXED);
+    assert_eq!(projector.project(&fixture.conn, 2).unwrap(), 2);
+    assert_eq!(projector.project(&fixture.conn, 100).unwrap(), 3);
+    assert_eq!(projector.project(&fixture.conn, 100).unwrap(), 0);
+    assert_eq!(fixture.seqs(Log::Monitor), first_epoch(&[1, 2, 5]));
+    assert_eq!(fixture.seqs(Log::Archival), first_epoch(&[3, 4]));
+    assert_eq!(fixture.cursors(), (5, 5));
+}
+
+#[test]
+fn killed_between_append_and_cursor_each_event_still_stands_once() {
+    let fixture = Fixture::new();
+    fixture.append(&MIXED);
+    fixture.project_all(&mut fixture.open());
+    fixture.append(&MIXED);
+    fixture.project_all(&mut fixture.open());
+    fixture.set_cursors(5);
+
+    let mut reopened = fixture.open();
+    fixture.append(&MIXED);
+    fixture.project_all(&mut reopened);
+    assert_eq!(
+        fixture.seqs(Log::Monitor),
+        first_epoch(&[1, 2, 5, 6, 7, 10, 11, 12, 15])
+    );
+    assert_eq!(fixture.seqs(Log::Archival), first_epoch(&[3, 4, 8, 9, 13, 14]));
+    assert_eq!(fixture.cursors(), (15, 15));
+}
+
+#[test]
+fn killed_in_the_middle_of_the_write_each_event_still_stands_once() {
+    let fixture = Fixture::new();
+    fixture.append(&MIXED);
+    fixture.project_all(&mut fixture.open());
+    for log in Log::ALL {
+        let whole = fs::read(fixture.path(log)).unwrap();
+        // Every seventh byte, and those around the end.
+        let cuts = (0..whole.len()).step_by(7).chain(whole.len() - 3..=whole.len());
+        for written in cuts {
+            fs::write(fixture.path(log), &whole[..written]).unwrap();
+            fixture.set_cursors(0);
+            fixture.project_all(&mut fixture.open());
+            assert_eq!(
+                fs::read(fixture.path(log)).unwrap(),
+                whole,
+                "{log:?} cut at byte {written}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_removed_or_rotated_goes_on_in_a_new_file() {
+    let fixture = Fixture::new();
+    let mut projector = fixture.open();
+    fixture.append(&MIXED);
+    fixture.project_all(&mut projector);
+    fs::remove_file(fixture.path(Log::Monitor)).unwrap();
+    let rotated = fixture.logs().join("archival.jsonl.1");
+    fs::rename(fixture.path(Log::Archival), &rotated).unwrap();
+    fixture.append(&MIXED);
+    fixture.project_all(&mut projector);
+    assert_eq!(fixture.seqs(Log::Monitor), first_epoch(&[6, 7, 10]));
+    assert_eq!(fixture.seqs(Log::Archival), first_epoch(&[8, 9]));
+    assert_eq!(fs::read_to_string(rotated).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn a_log_folder_that_is_removed_is_made_and_locked_again() {
+    let fixture = Fixture::new();
+    let mut projector = fixture.open();
+    fixture.append(&MIXED);
+    fixture.project_all(&mut projector);
+    fs::remove_dir_all(fixture.logs()).unwrap();
+    fixture.append(&MIXED[..1]);
+    fixture.project_all(&mut projector);
+    assert_eq!(fixture.seqs(Log::Monitor), first_epoch(&[6]));
+    assert!(Projector::open(&fixture.logs(), &fixture.conn).is_err(), "locked");
+}
+
+#[test]
+fn one_folder_belongs_to_one_database() {
+    let first = Fixture::new();
+    drop(first.open());
+    let second = Fixture::new();
+    let refused = |error: &Error| {
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        error.to_string()
+    };
+    let says = refused(&Projector::open(&first.logs(), &second.conn).unwrap_err());
+    assert!(says.contains(&first.logs().display().to_string()), "{says}");
+    assert!(says.contains(".runchain.lock"), "{says}");
+
+    let _in_use = first.open();
+    let says = refused(&Projector::open(&first.logs(), &first.conn).unwrap_err());
+    assert!(says.contains("another process"), "{says}");
+}
+
+#[test]
+fn a_new_epoch_that_could_not_begin_begins_later() {
+    let fixture = Fixture::new();
+    fixture.append(&MIXED);
+    fixture.project_all(&mut fixture.open());
+    let mut projector = fixture.open();
+    fixture
+        .conn
+        .execute_batch(
+            "DELETE FROM runchain_events WHERE id > 3; UPDATE sqlite_sequence SET seq = 3;
+             UPDATE runchain_cursors SET event_id = 3",
+        )
+        .unwrap();
+    projector.monitor.file = None;
+    let writer = Connection::open(fixture.folder.path().join("state.db")).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    fixture.conn.busy_timeout(std::time::Duration::ZERO).unwrap();
+    assert!(projector.project(&fixture.conn, 10).unwrap_err().is_busy());
+    writer.execute_batch("COMMIT").unwrap();
+    fixture.project_all(&mut projector);
+    assert_eq!(fixture.seqs(Log::Monitor), [(1, 1), (1, 2), (1, 5), (2, 4)]);
+}
+
+#[test]
+fn a_restored_database_begins_a_new_epoch_and_goes_on() {
+    let fixture = Fixture::new();
+    fixture.append(&MIXED[..2]);
+    fixture.project_all(&mut fixture.open());
+    let backup = fixture.folder.path().join("backup.db");
+    fixture
+        .conn
+        .execute("VACUUM INTO ?1", [backup.to_str().unwrap()])
+        .unwrap();
+    fixture.append(&MIXED[2..]);
+    fixture.project_all(&mut fixture.open());
+
+    // The same backup comes back twice: it knows neither the lost events nor the second epoch.
+    for (copy, epoch) in [("first.db", 2), ("second.db", 3)] {
+        let copy = fixture.folder.path().join(copy);
+        fs::copy(&backup, &copy).unwrap();
+        let conn = Connection::open(&copy).unwrap();
+        let restored = Fixture {
+            folder: tempfile::tempdir().unwrap(),
+            conn,
+        };
+        let mut projector = Projector::open(&fixture.logs(), &restored.conn).unwrap();
+        restored.append(&MIXED[..1]);
+        restored.project_all(&mut projector);
+        let seqs = fixture.seqs(Log::Monitor);
+        assert_eq!(seqs[seqs.len() - 2..], [(epoch, 3), (epoch, 4)], "{seqs:?}");
+        drop(projector);
+        // Opened again, it is where it was.
+        restored.project_all(&mut Projector::open(&fixture.logs(), &restored.conn).unwrap());
+        assert_eq!(fixture.seqs(Log::Monitor), seqs);
+    }
+    let text = fs::read_to_string(fixture.path(Log::Monitor)).unwrap();
+    assert_eq!(text.matches("EPOCH_STARTED").count(), 2);
+}
+
+#[test]
+fn an_event_of_a_newer_version_is_projected_to_the_monitor_log() {
+    let fixture = Fixture::new();
+    let mut projector = fixture.open();
+    fixture
+        .conn
+        .execute(
+            "INSERT INTO runchain_events(at_ms, type) VALUES (0, 'FROM_THE_FUTURE')",
+            [],
+        )
+        .unwrap();
+    fixture.project_all(&mut projector);
+    assert_eq!(fixture.seqs(Log::Monitor), first_epoch(&[1]));
+}
+
+#[test]
+fn heartbeats_stand_between_events_and_do_not_move_the_cursor() {
+    let fixture = Fixture::new();
+    let mut projector = fixture.open();
+    fixture.append(&MIXED[..1]);
+    fixture.project_all(&mut projector);
+    let beat = json!({"ts": "x", "event": "HEARTBEAT"});
+    projector.heartbeat(&fixture.conn, &[beat.clone(), beat]).unwrap();
+    drop(projector);
+    fixture.append(&MIXED[..1]);
+    fixture.project_all(&mut fixture.open());
+    assert_eq!(fixture.seqs(Log::Monitor), first_epoch(&[1, 2]));
+    let text = fs::read_to_string(fixture.path(Log::Monitor)).unwrap();
+    assert_eq!(text.lines().count(), 4);
+}
+
+#[test]
+fn a_symlinked_log_is_refused() {
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.logs()).unwrap();
+    std::os::unix::fs::symlink("/dev/null", fixture.path(Log::Monitor)).unwrap();
+    let error = Projector::open(&fixture.logs(), &fixture.conn).unwrap_err();
+    assert!(error.to_string().contains("monitor.jsonl"), "{error}");
+}
