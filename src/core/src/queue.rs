@@ -249,7 +249,7 @@ impl Expander<'_> {
             .prepare_cached(
                 "INSERT INTO runchain_runs(run_id, phase, status, first_seen_ms, phase_since_ms) VALUES (?1, ?2, ?3, ?4, ?4)
                  ON CONFLICT(run_id) DO UPDATE SET phase = excluded.phase, status = excluded.status,
-                   phase_since_ms = excluded.phase_since_ms, monitor = 'off', stalled_since_ms = NULL",
+                   phase_since_ms = excluded.phase_since_ms, stalled_since_ms = NULL",
             )
             .and_then(|mut statement| statement.execute((run_id, begins_as, status, at)))
             .during("remember a new run")?;

@@ -186,17 +186,6 @@ pub(crate) enum Backfill {
     All,
 }
 
-impl Backfill {
-    /// The word of the option and of `runchain_install()`.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Active => "active",
-            Self::All => "all",
-        }
-    }
-}
-
 /// `uninstall`
 #[derive(Debug, Args)]
 pub(crate) struct UninstallArgs {

@@ -4,7 +4,7 @@
 //! it waits. SQLite's own busy timeout covers most waits; what it can't cover (a deadlock answered
 //! at once, a checkpoint in the way) is tried again here with growing, jittered pauses.
 
-use runchain_core::error::{During, Error, Result};
+use runchain_core::error::{During, Result};
 use rusqlite::{Connection, TransactionBehavior};
 use std::time::Duration;
 
@@ -52,16 +52,19 @@ pub(crate) fn patiently<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runchain_core::Error;
 
     #[test]
     fn a_write_waits_for_another_writer_and_then_happens() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-        let mut ours = Connection::open(&path).unwrap();
+        let ours = Connection::open(&path).unwrap();
         ours.busy_timeout(Duration::ZERO).unwrap();
         ours.execute_batch("CREATE TABLE t(x)").unwrap();
         let other = Connection::open(&path).unwrap();
-        other.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)").unwrap();
+        other
+            .execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)")
+            .unwrap();
         let mut tries = 0;
         let mut other = Some(other);
         patiently(|| {
@@ -84,7 +87,9 @@ mod tests {
             Err(Error::refused("no", "don't"))
         });
         assert!(failed.is_err());
-        let rows: i64 = conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        let rows: i64 = conn
+            .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+            .unwrap();
         assert_eq!(rows, 0);
     }
 }

@@ -21,7 +21,10 @@ pub(crate) type Outcome<T> = Result<T, Failure>;
 impl Failure {
     /// A failure with a code of its own.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
+        Self {
+            exit,
+            message: message.into(),
+        }
     }
 }
 

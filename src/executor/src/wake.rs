@@ -9,9 +9,9 @@ use crate::drain::worker::Finished;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::Arc;
 
 /// Why the main loop wakes.
 #[derive(Debug)]
@@ -44,7 +44,10 @@ impl Watch {
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let concerns_us = event.is_ok_and(|event| {
                 !matches!(event.kind, EventKind::Access(_))
-                    && event.paths.iter().any(|path| is_ours(&name, path.file_name().unwrap_or_default()))
+                    && event
+                        .paths
+                        .iter()
+                        .any(|path| is_ours(&name, path.file_name().unwrap_or_default()))
             });
             if concerns_us && !flag.swap(true, Ordering::AcqRel) {
                 let _ = wake.send(Wake::Changed);
@@ -52,7 +55,10 @@ impl Watch {
         })?;
         let folder = database.parent().unwrap_or(Path::new("."));
         watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        Ok(Self { _watcher: watcher, hinted })
+        Ok(Self {
+            _watcher: watcher,
+            hinted,
+        })
     }
 
     /// The hint was read: the next write sends another.
@@ -64,7 +70,9 @@ impl Watch {
 /// The database, its write-ahead log and its rollback journal; not the `-shm`, which readers touch.
 fn is_ours(database: &std::ffi::OsStr, changed: &std::ffi::OsStr) -> bool {
     let (database, changed) = (database.as_encoded_bytes(), changed.as_encoded_bytes());
-    changed.strip_prefix(database).is_some_and(|rest| matches!(rest, b"" | b"-wal" | b"-journal"))
+    changed
+        .strip_prefix(database)
+        .is_some_and(|rest| matches!(rest, b"" | b"-wal" | b"-journal"))
 }
 
 /// Turns SIGTERM and SIGINT into wakes.
@@ -73,13 +81,15 @@ fn is_ours(database: &std::ffi::OsStr, changed: &std::ffi::OsStr) -> bool {
 /// When the handlers can't be set.
 pub(crate) fn signals(wake: Sender<Wake>) -> std::io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            if wake.send(Wake::Stop(signal)).is_err() {
-                break;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if wake.send(Wake::Stop(signal)).is_err() {
+                    break;
+                }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }
 
@@ -97,7 +107,11 @@ mod tests {
             ("orchestration.db.runchain-lock", false),
             ("other.db-wal", false),
         ] {
-            assert_eq!(is_ours("orchestration.db".as_ref(), changed.as_ref()), wakes, "{changed}");
+            assert_eq!(
+                is_ours("orchestration.db".as_ref(), changed.as_ref()),
+                wakes,
+                "{changed}"
+            );
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::backlog::{self, Backlog, COUNT_LIMIT};
 use super::database_path;
-use super::work::{Liveness, executor_alive};
 use crate::error::Result;
+use crate::liveness::{Liveness, executor_alive};
 use crate::{Mapping, Millis, schema};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ fn executor(conn: &Connection) -> Result<Value> {
         None => Liveness::Unknown("this database has no file".to_owned()),
     };
     Ok(match liveness {
-        Liveness::Alive => json!({"alive": true, "who": backlog::last_executor(conn)?}),
+        Liveness::Alive { who } => json!({"alive": true, "who": who}),
         Liveness::Dead => json!({"alive": false, "last": backlog::last_executor(conn)?}),
         Liveness::Unknown(reason) => json!({"alive": null, "reason": reason}),
     })

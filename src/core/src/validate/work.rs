@@ -4,10 +4,8 @@ use super::backlog::{self, Backlog};
 use super::{Context, Severity, Verdict, wording};
 use crate::Millis;
 use crate::error::{During, Result};
+use crate::liveness::{Liveness, executor_alive};
 use rusqlite::OptionalExtension;
-use rustix::fs::FlockOperation;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 
 /// Due work that is older than this is late.
 const LATE_MS: i64 = 60_000;
@@ -16,41 +14,11 @@ const STUCK_MS: i64 = 600_000;
 
 const DRAIN: &str = "runchain drain";
 
-/// Whether an executor serves a database.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Liveness {
-    Alive,
-    Dead,
-    /// Couldn't be asked; the reason.
-    Unknown(String),
-}
-
-/// Asks by the lock that an executor holds as long as it lives. The file is never created here, and
-/// the lock that is taken to ask is shared and given back at once.
-pub(super) fn executor_alive(database: &Path) -> Liveness {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".runchain-lock");
-    let path = PathBuf::from(name);
-    let file = match std::fs::File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Liveness::Dead,
-        Err(error) => return Liveness::Unknown(format!("{}: {error}", path.display())),
-    };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Liveness::Dead,
-        Err(rustix::io::Errno::WOULDBLOCK) => Liveness::Alive,
-        Err(error) => Liveness::Unknown(format!("{}: {error}", path.display())),
-    }
-}
-
 pub(super) fn executor(context: &Context<'_>) -> Result<Verdict> {
     let conn = context.conn;
     let last = backlog::last_executor(conn)?;
     Ok(match executor_alive(context.file()?) {
-        Liveness::Alive => Verdict::ok(format!(
-            "alive: {}",
-            last.as_deref().unwrap_or("not yet registered")
-        )),
+        Liveness::Alive { who } => Verdict::ok(format!("alive: {who}")),
         Liveness::Unknown(reason) => Verdict::warning(
             format!("the lock file can't be asked: {reason}"),
             "it is not known whether an executor is alive; the age of the queue tells",

@@ -13,7 +13,10 @@ use runchain_core::ingest::{self, IngestOptions};
 
 pub(super) fn ingest(arguments: &IngestArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadWrite)?;
-    let options = IngestOptions { finalise: arguments.finalise, ..IngestOptions::default() };
+    let options = IngestOptions {
+        finalise: arguments.finalise,
+        ..IngestOptions::default()
+    };
     let mut reports = Vec::new();
     let mut failed = 0_usize;
     for path in &arguments.paths {
@@ -30,9 +33,12 @@ pub(super) fn ingest(arguments: &IngestArgs, settings: &Settings, output: &Outpu
     } else {
         let rows = reports.iter().map(|report| {
             let counts = [report.stored, report.duplicate, report.rejected, report.pending];
-            std::iter::once(report.path.display().to_string()).chain(counts.map(|count| count.to_string()))
+            std::iter::once(report.path.clone()).chain(counts.map(|count| count.to_string()))
         });
-        output.table(&["FILE", "STORED", "DUPLICATE", "REJECTED", "PENDING BYTES"], rows)?;
+        output.table(
+            &["FILE", "STORED", "DUPLICATE", "REJECTED", "PENDING BYTES"],
+            rows,
+        )?;
     }
     Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
 }

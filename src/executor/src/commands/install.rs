@@ -41,7 +41,11 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
         return Ok(Exit::Ok);
     }
     let mapping = &installed.mapping;
-    let state = if installed.changed { "installed on" } else { "already installed on" };
+    let state = if installed.changed {
+        "installed on"
+    } else {
+        "already installed on"
+    };
     output.line(&format!(
         "{state} {}: table {}, id {}, status {}",
         settings.state_db_path.display(),
@@ -83,7 +87,10 @@ fn rehearse(options: &InstallOptions, settings: &Settings, output: &Output) -> O
     };
     let Some(copy) = copied else {
         return Err(Error::refused(
-            format!("the database is larger than {}", output::size(REHEARSAL_LIMIT_BYTES.unsigned_abs())),
+            format!(
+                "the database is larger than {}",
+                output::size(REHEARSAL_LIMIT_BYTES.unsigned_abs())
+            ),
             "rehearse on a copy that you make: runchain --db COPY install --dry-run",
         )
         .into());
@@ -92,22 +99,33 @@ fn rehearse(options: &InstallOptions, settings: &Settings, output: &Output) -> O
     let installed = install::install(&copy, options, Millis::now())?;
     let held_ms = started.elapsed().as_secs_f64() * 1_000.0;
     if output.json {
-        output.print_json(&json!({ "would": installed, "write_lock_held_ms": held_ms, "measured_on": "a copy" }))?;
+        output.print_json(
+            &json!({ "would": installed, "write_lock_held_ms": held_ms, "measured_on": "a copy" }),
+        )?;
         return Ok(Exit::Ok);
     }
-    output.line(&format!("-- what runchain install would execute in {}, in one transaction:", settings.state_db_path.display()))?;
+    output.line(&format!(
+        "-- what runchain install would execute in {}, in one transaction:",
+        settings.state_db_path.display()
+    ))?;
     for line in installed.sql.as_deref().unwrap_or_default().lines() {
         output.line(line)?;
     }
     output.line("-- end of the SQL; nothing was changed")?;
     say_history(&installed, output)?;
-    output.line(&format!("write lock held for {held_ms:.1} ms, measured on a copy of the database"))?;
+    output.line(&format!(
+        "write lock held for {held_ms:.1} ms, measured on a copy of the database"
+    ))?;
     Ok(Exit::Ok)
 }
 
 fn size_bytes(conn: &Connection) -> Result<i64> {
-    conn.query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| row.get(0))
-        .during("measure the database")
+    conn.query_row(
+        "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+        [],
+        |row| row.get(0),
+    )
+    .during("measure the database")
 }
 
 fn copy(conn: &Connection, path: &std::path::Path) -> Result<Connection> {
@@ -128,7 +146,9 @@ pub(super) fn uninstall(arguments: &UninstallArgs, settings: &Settings, output: 
     }
     let text = match (uninstalled.changed, uninstalled.purged) {
         (false, _) => "nothing of runchain's was there",
-        (true, true) => "uninstalled, and everything that runchain recorded in the database is dropped; files stay",
+        (true, true) => {
+            "uninstalled, and everything that runchain recorded in the database is dropped; files stay"
+        }
         (true, false) => "uninstalled; what runchain recorded stays (runchain uninstall --purge drops it)",
     };
     output.line(text)?;

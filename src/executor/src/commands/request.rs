@@ -3,21 +3,29 @@
 use super::open;
 use crate::cli::RequestArgs;
 use crate::config::Settings;
+use crate::door;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::open::OpenMode;
 use crate::output::Output;
-use crate::door;
 use runchain_core::request::{self, StepVerb};
 use runchain_core::{RunId, queue};
 use serde_json::json;
 
-pub(super) fn request(verb: StepVerb, arguments: &RequestArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
+pub(super) fn request(
+    verb: StepVerb,
+    arguments: &RequestArgs,
+    settings: &Settings,
+    output: &Output,
+) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadWrite)?;
     let run_id = RunId(arguments.id.clone());
     runchain_core::Mapping::require(&conn)?;
     if queue::known_run(&conn, &run_id)?.is_none() {
-        return Err(Failure::new(Exit::NoSuchRun, format!("runchain knows no run {run_id}; runchain status lists the newest")));
+        return Err(Failure::new(
+            Exit::NoSuchRun,
+            format!("runchain knows no run {run_id}; runchain status lists the newest"),
+        ));
     }
     let reason = arguments.reason.as_deref();
     let steps = door::patiently(|| request::ask_about_run(&conn, verb, &run_id, &actor(), reason))?;

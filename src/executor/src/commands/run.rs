@@ -22,7 +22,7 @@ pub(super) fn finish(run_id: &str, settings: &Arc<Settings>, output: &Output) ->
     let run_id = RunId(run_id.to_owned());
     let conn = open_checked(settings)?;
     ask_for_chain(&conn, &run_id)?;
-    execute(&conn, run_id, None, settings, output)
+    execute(&conn, &run_id, None, settings, output)
 }
 
 pub(super) fn step(run_id: &str, step: &str, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
@@ -32,7 +32,7 @@ pub(super) fn step(run_id: &str, step: &str, settings: &Arc<Settings>, output: &
     if !asked {
         ask_for_chain(&conn, &run_id)?;
     }
-    execute(&conn, run_id, Some(step.to_owned()), settings, output)
+    execute(&conn, &run_id, Some(step), settings, output)
 }
 
 fn ask_for_chain(conn: &Connection, run_id: &RunId) -> Outcome<()> {
@@ -42,7 +42,10 @@ fn ask_for_chain(conn: &Connection, run_id: &RunId) -> Outcome<()> {
     match answer {
         ChainAnswer::NoSuchRun => Err(Failure::new(
             Exit::NoSuchRun,
-            format!("there is no run {run_id} in table {}; runchain status lists the newest", mapping.table),
+            format!(
+                "there is no run {run_id} in table {}; runchain status lists the newest",
+                mapping.table
+            ),
         )),
         ChainAnswer::RunActive => Err(Failure::new(
             Exit::Failed,
@@ -55,19 +58,36 @@ fn ask_for_chain(conn: &Connection, run_id: &RunId) -> Outcome<()> {
     }
 }
 
-fn execute(conn: &Connection, run_id: RunId, step: Option<String>, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
-    let goal = Goal::Run { run_id: run_id.clone(), step: step.clone() };
-    let quiet = Output { quiet: true, ..*output };
+fn execute(
+    conn: &Connection,
+    run_id: &RunId,
+    step: Option<&str>,
+    settings: &Arc<Settings>,
+    output: &Output,
+) -> Outcome<Exit> {
+    let goal = Goal::Run {
+        run_id: run_id.clone(),
+        step: step.map(str::to_owned),
+    };
+    let quiet = Output {
+        quiet: true,
+        ..*output
+    };
     let exit = until(&goal, settings, &quiet)?;
     if exit != Exit::Ok {
         return Ok(exit);
     }
-    let steps = door::patiently(|| results(conn, &run_id))?;
-    let meant: Vec<&StepResult> = steps.iter().filter(|one| step.as_ref().is_none_or(|name| *name == one.step)).collect();
+    let steps = door::patiently(|| results(conn, run_id))?;
+    let meant: Vec<&StepResult> = steps
+        .iter()
+        .filter(|one| step.is_none_or(|name| name == one.step))
+        .collect();
     if output.json {
         output.print_json(&json!({ "run_id": run_id, "steps": meant }))?;
     } else {
-        let rows = meant.iter().map(|one| [one.step.clone(), one.state.clone(), one.summary()]);
+        let rows = meant
+            .iter()
+            .map(|one| [one.step.clone(), one.state.clone(), one.summary()]);
         output.table(&["STEP", "STATE", "RESULT"], rows)?;
     }
     if let Some(stuck) = meant.iter().find(|one| one.state != "done") {
@@ -95,8 +115,17 @@ struct StepResult {
 impl StepResult {
     /// Where its files are, or what is wrong.
     fn summary(&self) -> String {
-        let place = |key: &str| self.result.as_ref().and_then(|result| result.get(key)).and_then(Value::as_str);
-        place("path").or_else(|| place("summary")).or(self.error.as_deref()).unwrap_or_default().to_owned()
+        let place = |key: &str| {
+            self.result
+                .as_ref()
+                .and_then(|result| result.get(key))
+                .and_then(Value::as_str)
+        };
+        place("path")
+            .or_else(|| place("summary"))
+            .or(self.error.as_deref())
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -116,5 +145,6 @@ fn results(conn: &Connection, run_id: &RunId) -> Result<Vec<StepResult>> {
             })
         })
         .during("read the run's steps")?;
-    rows.collect::<rusqlite::Result<_>>().during("read the run's steps")
+    rows.collect::<rusqlite::Result<_>>()
+        .during("read the run's steps")
 }

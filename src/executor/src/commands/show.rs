@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Events that are listed, the newest.
-const EVENTS_SHOWN: usize = 50;
+const EVENTS_SHOWN: i64 = 50;
 
 pub(super) fn show(id: &str, settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadOnly)?;
@@ -24,7 +24,10 @@ pub(super) fn show(id: &str, settings: &Settings, output: &Output) -> Outcome<Ex
             Some(_) => "it stands in the table, but no executor has seen it yet: runchain drain",
             None => "runchain status lists the newest",
         };
-        return Err(Failure::new(Exit::NoSuchRun, format!("runchain knows no run {run_id}; {hint}")));
+        return Err(Failure::new(
+            Exit::NoSuchRun,
+            format!("runchain knows no run {run_id}; {hint}"),
+        ));
     };
     let steps = steps(&conn, &run_id)?;
     let failures = failures(&conn, &run_id)?;
@@ -44,10 +47,16 @@ pub(super) fn show(id: &str, settings: &Settings, output: &Output) -> Outcome<Ex
         run.generation
     ))?;
     output.line("")?;
-    output.table(&["ID", "GEN", "STEP", "STATE", "ATTEMPTS", "RESULT OR ERROR"], steps.iter().map(Step::cells))?;
+    output.table(
+        &["ID", "GEN", "STEP", "STATE", "ATTEMPTS", "RESULT OR ERROR"],
+        steps.iter().map(Step::cells),
+    )?;
     if !failures.is_empty() {
         output.line("")?;
-        output.table(&["STEP", "ATTEMPT", "ENDED", "ERROR"], failures.iter().map(FailedAttempt::cells))?;
+        output.table(
+            &["STEP", "ATTEMPT", "ENDED", "ERROR"],
+            failures.iter().map(FailedAttempt::cells),
+        )?;
     }
     output.line("")?;
     output.table(&["EVENT", "AT", "TYPE", "DATA"], events.iter().map(Event::cells))?;
@@ -69,14 +78,24 @@ struct Step {
 
 impl Step {
     fn cells(&self) -> [String; 6] {
-        let place = |key: &str| self.result.as_ref().and_then(|result| result.get(key)).and_then(Value::as_str);
+        let place = |key: &str| {
+            self.result
+                .as_ref()
+                .and_then(|result| result.get(key))
+                .and_then(Value::as_str)
+        };
         [
             self.id.to_string(),
             self.generation.to_string(),
             self.step.clone(),
             self.state.clone(),
             format!("{} of {}", self.attempts, self.max_attempts),
-            self.error.as_deref().or(place("path")).or(place("summary")).unwrap_or_default().to_owned(),
+            self.error
+                .as_deref()
+                .or(place("path"))
+                .or(place("summary"))
+                .unwrap_or_default()
+                .to_owned(),
         ]
     }
 }
@@ -97,13 +116,16 @@ fn steps(conn: &Connection, run_id: &RunId) -> Result<Vec<Step>> {
                 state: row.get(3)?,
                 attempts: row.get(4)?,
                 max_attempts: row.get(5)?,
-                result: row.get::<_, Option<String>>(6)?.and_then(|text| serde_json::from_str(&text).ok()),
+                result: row
+                    .get::<_, Option<String>>(6)?
+                    .and_then(|text| serde_json::from_str(&text).ok()),
                 error: row.get(7)?,
                 output_tail: row.get(8)?,
             })
         })
         .during("read the run's steps")?;
-    rows.collect::<rusqlite::Result<_>>().during("read the run's steps")
+    rows.collect::<rusqlite::Result<_>>()
+        .during("read the run's steps")
 }
 
 #[derive(Debug, Serialize)]
@@ -116,7 +138,12 @@ struct FailedAttempt {
 
 impl FailedAttempt {
     fn cells(&self) -> [String; 4] {
-        [self.step.clone(), self.attempt.to_string(), self.ended_at.clone(), self.error.clone()]
+        [
+            self.step.clone(),
+            self.attempt.to_string(),
+            self.ended_at.clone(),
+            self.error.clone(),
+        ]
     }
 }
 
@@ -137,7 +164,8 @@ fn failures(conn: &Connection, run_id: &RunId) -> Result<Vec<FailedAttempt>> {
             })
         })
         .during("read the failed attempts")?;
-    rows.collect::<rusqlite::Result<_>>().during("read the failed attempts")
+    rows.collect::<rusqlite::Result<_>>()
+        .during("read the failed attempts")
 }
 
 #[derive(Debug, Serialize)]
@@ -150,7 +178,12 @@ struct Event {
 
 impl Event {
     fn cells(&self) -> [String; 4] {
-        [self.id.to_string(), self.at.clone(), self.r#type.clone(), self.data.to_string()]
+        [
+            self.id.to_string(),
+            self.at.clone(),
+            self.r#type.clone(),
+            self.data.to_string(),
+        ]
     }
 }
 
@@ -170,5 +203,6 @@ fn events(conn: &Connection, run_id: &RunId) -> Result<Vec<Event>> {
             })
         })
         .during("read the run's events")?;
-    rows.collect::<rusqlite::Result<_>>().during("read the run's events")
+    rows.collect::<rusqlite::Result<_>>()
+        .during("read the run's events")
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// Runs that are listed, newest first.
 const RUNS_SHOWN: usize = 20;
 /// Problems that are listed.
-const PROBLEMS_SHOWN: usize = 10;
+const PROBLEMS_SHOWN: i64 = 10;
 
 pub(super) fn status(settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadOnly)?;
@@ -37,11 +37,17 @@ pub(super) fn status(settings: &Settings, output: &Output) -> Outcome<Exit> {
     if !runs.is_empty() {
         output.line("")?;
         let rows = runs.iter().map(|run| run.cells(now));
-        output.table(&["RUN", "STATUS", "PHASE", "SINCE", "MONITOR", "ARCHIVE", "REPORT"], rows)?;
+        output.table(
+            &["RUN", "STATUS", "PHASE", "SINCE", "MONITOR", "ARCHIVE", "REPORT"],
+            rows,
+        )?;
     }
     if !problems.is_empty() {
         output.line("")?;
-        output.table(&["PROBLEM", "RUN", "SUBJECT", "MESSAGE", "REMEDY"], problems.iter().map(Problem::cells))?;
+        output.table(
+            &["PROBLEM", "RUN", "SUBJECT", "MESSAGE", "REMEDY"],
+            problems.iter().map(Problem::cells),
+        )?;
     }
     Ok(Exit::Ok)
 }
@@ -54,7 +60,9 @@ fn summary(counts: &Value) -> String {
         None => "whether an executor is alive can't be told",
     };
     let oldest = counts.get("oldest_ready_age_ms").and_then(Value::as_i64);
-    let oldest = oldest.map_or_else(String::new, |age_ms| format!(", the oldest for {}", output::duration(age_ms)));
+    let oldest = oldest.map_or_else(String::new, |age_ms| {
+        format!(", the oldest for {}", output::duration(age_ms))
+    });
     format!(
         "{executor}; {} active runs, {} queue rows, {} steps ready{oldest}, {} running, {} waiting, {} dead; {} alerts firing",
         number("/runs/active"),
@@ -102,7 +110,9 @@ fn newest_runs(conn: &Connection) -> Result<Vec<NewestRun>> {
              ORDER BY phase_since_ms DESC LIMIT {RUNS_SHOWN})"
         )
     };
-    let newest = ["active", "completed", "failed", "cancelled", "deleted"].map(newest_of).join(" UNION ALL ");
+    let newest = ["active", "completed", "failed", "cancelled", "deleted"]
+        .map(newest_of)
+        .join(" UNION ALL ");
     let sql = format!(
         "SELECT c.run_id, c.status, c.phase, c.generation, newest.phase_since_ms, c.monitor, c.archive, c.report
          FROM ({newest}) AS newest JOIN runchain_chains AS c ON c.run_id = newest.run_id
@@ -123,7 +133,8 @@ fn newest_runs(conn: &Connection) -> Result<Vec<NewestRun>> {
             })
         })
         .during("read the newest runs")?;
-    rows.collect::<rusqlite::Result<_>>().during("read the newest runs")
+    rows.collect::<rusqlite::Result<_>>()
+        .during("read the newest runs")
 }
 
 #[derive(Debug, Serialize)]

@@ -21,14 +21,23 @@ pub(super) fn validate(settings: &Settings, output: &Output) -> Outcome<Exit> {
     } else {
         let rows = findings.iter().map(|finding| {
             let remedy = finding.remedy.clone().unwrap_or_default();
-            [finding.severity.as_str().to_owned(), finding.check.to_owned(), finding.found.clone(), remedy]
+            [
+                finding.severity.as_str().to_owned(),
+                finding.check.to_owned(),
+                finding.found.clone(),
+                remedy,
+            ]
         });
         output.table(&["SEVERITY", "CHECK", "FOUND", "REMEDY"], rows)?;
     }
     if let Err(error) = required_tables(&conn, &settings.required_tables) {
         return Err(super::logged(settings, error).into());
     }
-    let wrong = |check: &str| findings.iter().any(|one| one.check == check && one.severity == Severity::Error);
+    let wrong = |check: &str| {
+        findings
+            .iter()
+            .any(|one| one.check == check && one.severity == Severity::Error)
+    };
     Ok(if wrong("installed") {
         Exit::NotInstalled
     } else if wrong("mapping") || wrong("triggers") || wrong("own_objects") {

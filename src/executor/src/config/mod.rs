@@ -13,7 +13,7 @@ mod steps;
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use layers::{Flag, Source, Surroundings};
 pub(crate) use show::{say_ok, show};
-pub(crate) use steps::{Action, CommandStep, PLACEHOLDERS, Step};
+pub(crate) use steps::{Action, CommandStep, Step};
 
 use file::{Document, File};
 use layers::Layers;

@@ -84,18 +84,25 @@ pub(crate) type Say<'a> = &'a dyn Fn(&str);
 pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>) -> Result<Ended> {
     let mut conn = open::open_state(&settings.state_db_path, OpenMode::ReadWrite)
         .map_err(|error| Error::refused(error.to_string(), "see above"))?;
-    conn.execute_batch("PRAGMA synchronous = FULL").during("ask for durable commits")?;
+    conn.execute_batch("PRAGMA synchronous = FULL")
+        .during("ask for durable commits")?;
     functions::register(&conn, functions::Surface::Full)?;
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
     let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
     let executor = identity();
-    door::write(&mut conn, |conn| executor.renew(conn, settings.lease_ms, Millis::now()))?;
+    door::write(&mut conn, |conn| {
+        executor.renew(conn, settings.lease_ms, Millis::now())
+    })?;
 
     let (sender, wakes) = channel();
-    wake::signals(sender.clone()).map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
+    wake::signals(sender.clone())
+        .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
     let watch = Watch::start(&settings.state_db_path, sender.clone());
     if let Err(error) = &watch {
-        say(&format!("can't watch the database's folder ({error}); looking every {} ms instead", settings.poll_ms));
+        say(&format!(
+            "can't watch the database's folder ({error}); looking every {} ms instead",
+            settings.poll_ms
+        ));
     }
     let workshop = Arc::new(Workshop {
         settings: Arc::clone(settings),
@@ -162,7 +169,11 @@ struct FileIdentity(Option<(u64, u64)>);
 
 impl FileIdentity {
     fn of(path: &Path) -> Self {
-        Self(std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino())))
+        Self(
+            std::fs::metadata(path)
+                .ok()
+                .map(|found| (found.dev(), found.ino())),
+        )
     }
 }
 
@@ -232,7 +243,11 @@ impl Drain<'_> {
 
     /// A service goes on after what somebody else can mend; everything else ends it.
     fn may_pass(&self, error: &Error) -> bool {
-        let fatal = error.is_corrupt() || matches!(error, Error::Refused { .. } | Error::NotInstalled | Error::Outdated { .. });
+        let fatal = error.is_corrupt()
+            || matches!(
+                error,
+                Error::Refused { .. } | Error::NotInstalled | Error::Outdated { .. }
+            );
         error.is_busy() || (*self.goal == Goal::Forever && !fatal)
     }
 
@@ -240,7 +255,10 @@ impl Drain<'_> {
     fn pass(&mut self) -> Result<bool> {
         if FileIdentity::of(&self.settings.state_db_path) != self.file {
             return Err(Error::refused(
-                format!("{} was replaced or deleted while runchain had it open", self.settings.state_db_path.display()),
+                format!(
+                    "{} was replaced or deleted while runchain had it open",
+                    self.settings.state_db_path.display()
+                ),
                 "look where it went, then start runchain again",
             ));
         }
@@ -259,15 +277,21 @@ impl Drain<'_> {
             return Ok(());
         }
         self.next_lead = Instant::now() + LEAD_EVERY;
-        let Some(leadership) = Leadership::try_acquire(&self.settings.state_db_path, &self.executor.id.0)? else {
+        let Some(leadership) = Leadership::try_acquire(&self.settings.state_db_path, &self.executor.id.0)?
+        else {
             return Ok(());
         };
         let projector = Projector::open(&self.settings.logs_dir, &self.conn)?;
         let monitor = Monitor::new(MonitorOptions {
             heartbeat_ms: self.settings.monitor_heartbeat_ms,
             stall_after_ms: self.settings.monitor_stall_after_ms,
+            ..MonitorOptions::default()
         });
-        self.lead = Some(Lead { _leadership: leadership, projector, monitor });
+        self.lead = Some(Lead {
+            _leadership: leadership,
+            projector,
+            monitor,
+        });
         Ok(())
     }
 
@@ -282,7 +306,9 @@ impl Drain<'_> {
         let mut more = waiting;
         while more {
             let (mapping, chain) = (&self.mapping, &self.chain);
-            let expanded = door::write(&mut self.conn, |conn| queue::expand(conn, mapping, chain, EXPAND_ROWS, Millis::now()))?;
+            let expanded = door::write(&mut self.conn, |conn| {
+                queue::expand(conn, mapping, chain, EXPAND_ROWS, Millis::now())
+            })?;
             worked |= expanded.rows > 0;
             more = expanded.more;
         }
@@ -299,10 +325,19 @@ impl Drain<'_> {
         let settled = door::write(&mut self.conn, |conn| {
             finished
                 .iter()
-                .map(|one| steps::settle(conn, &one.claim, &one.outcome, backoff, fastrand::f64(), Millis::now()))
+                .map(|one| {
+                    steps::settle(
+                        conn,
+                        &one.claim,
+                        &one.outcome,
+                        backoff,
+                        fastrand::f64(),
+                        Millis::now(),
+                    )
+                })
                 .collect::<Result<Vec<_>>>()
         })?;
-        for (one, settled) in self.finished.drain(..).zip(settled) {
+        for (one, settled) in std::mem::take(&mut self.finished).into_iter().zip(settled) {
             self.running -= 1;
             self.tell(&one, settled);
         }
@@ -318,23 +353,35 @@ impl Drain<'_> {
         match settled {
             Settled::Done => (self.say)(&format!("{run}: {step} done")),
             Settled::Again(_) if error.is_empty() => {}
-            Settled::Again(at) => (self.say)(&format!("{run}: {step} failed, next attempt at {}: {error}", at.iso())),
+            Settled::Again(at) => (self.say)(&format!(
+                "{run}: {step} failed, next attempt at {}: {error}",
+                at.iso()
+            )),
             Settled::Dead => {
-                (self.say)(&format!("{run}: {step} is dead: {error} (runchain retry {run} tries it again)"));
+                (self.say)(&format!(
+                    "{run}: {step} is dead: {error} (runchain retry {run} tries it again)"
+                ));
             }
-            Settled::Fenced => (self.say)(&format!("{run}: {step} was taken from us meanwhile; nothing was settled")),
+            Settled::Fenced => (self.say)(&format!(
+                "{run}: {step} was taken from us meanwhile; nothing was settled"
+            )),
         }
     }
 
     fn backoff(&self) -> Backoff {
-        Backoff { base_ms: self.settings.retry_base_ms, cap_ms: self.settings.retry_cap_ms }
+        Backoff {
+            base_ms: self.settings.retry_base_ms,
+            cap_ms: self.settings.retry_cap_ms,
+        }
     }
 
     /// The executor's one lease covers all its steps; without steps it may run out.
     fn keep_lease(&mut self) -> Result<()> {
         if self.running > 0 && self.renewed.elapsed() >= self.lease_part() {
             let (executor, lease_ms) = (&self.executor, self.settings.lease_ms);
-            door::write(&mut self.conn, |conn| executor.renew(conn, lease_ms, Millis::now()))?;
+            door::write(&mut self.conn, |conn| {
+                executor.renew(conn, lease_ms, Millis::now())
+            })?;
             self.renewed = Instant::now();
         }
         Ok(())
@@ -346,7 +393,10 @@ impl Drain<'_> {
 
     /// Takes steps back from executors whose lease ran out.
     fn recover(&mut self) -> Result<bool> {
-        if self.recovered.is_some_and(|last| last.elapsed() < self.lease_part()) {
+        if self
+            .recovered
+            .is_some_and(|last| last.elapsed() < self.lease_part())
+        {
             return Ok(false);
         }
         self.recovered = Some(Instant::now());
@@ -354,9 +404,13 @@ impl Drain<'_> {
             return Ok(false);
         }
         let backoff = self.backoff();
-        let recovered = door::write(&mut self.conn, |conn| steps::recover(conn, backoff, fastrand::f64(), Millis::now()))?;
+        let recovered = door::write(&mut self.conn, |conn| {
+            steps::recover(conn, backoff, fastrand::f64(), Millis::now())
+        })?;
         if recovered > 0 {
-            (self.say)(&format!("took {recovered} steps back from an executor that is gone"));
+            (self.say)(&format!(
+                "took {recovered} steps back from an executor that is gone"
+            ));
         }
         Ok(recovered > 0)
     }
@@ -380,7 +434,10 @@ impl Drain<'_> {
             return Ok(false);
         }
         let wanted = match self.goal {
-            Goal::Run { run_id, step } => Wanted::OfRun { run_id, step: step.as_deref() },
+            Goal::Run { run_id, step } => Wanted::OfRun {
+                run_id,
+                step: step.as_deref(),
+            },
             _ => Wanted::Due,
         };
         let (executor, lease_ms) = (&self.executor, self.settings.lease_ms);
@@ -417,7 +474,9 @@ impl Drain<'_> {
         let Some(lead) = &mut self.lead else {
             return Ok(false);
         };
-        self.heartbeat_due = lead.monitor.tick(&self.conn, &self.mapping, &mut lead.projector, Millis::now())?;
+        self.heartbeat_due =
+            lead.monitor
+                .tick(&self.conn, &self.mapping, &mut lead.projector, Millis::now())?;
         let mut worked = false;
         loop {
             let projected = lead.projector.project(&self.conn, PROJECT_EVENTS)?;
@@ -466,7 +525,11 @@ impl Drain<'_> {
             timeout = timeout.min(self.lease_part());
         }
         if let Some(stop) = &self.stopping {
-            timeout = timeout.min(stop.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(50)));
+            timeout = timeout.min(
+                stop.deadline
+                    .saturating_duration_since(Instant::now())
+                    .max(Duration::from_millis(50)),
+            );
         }
         Ok(timeout)
     }
@@ -477,7 +540,10 @@ impl Drain<'_> {
             Ok(wake) => Some(wake),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::refused("every source of wakes is gone", "report this as a bug of runchain"));
+                return Err(Error::refused(
+                    "every source of wakes is gone",
+                    "report this as a bug of runchain",
+                ));
             }
         };
         while let Some(one) = wake {
@@ -497,7 +563,11 @@ impl Drain<'_> {
             }
             wake = self.wakes.try_recv().ok();
         }
-        if self.stopping.as_ref().is_some_and(|stop| Instant::now() >= stop.deadline) {
+        if self
+            .stopping
+            .as_ref()
+            .is_some_and(|stop| Instant::now() >= stop.deadline)
+        {
             self.workshop.stop.store(true, Ordering::Release);
         }
         Ok(None)
@@ -505,13 +575,26 @@ impl Drain<'_> {
 
     fn stop(&mut self, signal: i32) -> Option<Ended> {
         if let Some(stop) = &self.stopping {
-            (self.say)(&format!("stopping at once; {} steps are left to their lease", self.running));
-            return Some(Ended::Forced(if signal == stop.signal { signal } else { stop.signal }));
+            (self.say)(&format!(
+                "stopping at once; {} steps are left to their lease",
+                self.running
+            ));
+            return Some(Ended::Forced(if signal == stop.signal {
+                signal
+            } else {
+                stop.signal
+            }));
         }
         if self.running > 0 {
-            (self.say)(&format!("stopping when {} running steps are through; again to stop at once", self.running));
+            (self.say)(&format!(
+                "stopping when {} running steps are through; again to stop at once",
+                self.running
+            ));
         }
-        self.stopping = Some(Stop { signal, deadline: Instant::now() + STOP_GRACE });
+        self.stopping = Some(Stop {
+            signal,
+            deadline: Instant::now() + STOP_GRACE,
+        });
         None
     }
 

@@ -7,7 +7,7 @@ use crate::archive::{self, ArchiveOptions, Archived, Ended};
 use crate::command::{self, CommandLine, Ending};
 use crate::config::{Action, CommandStep, Settings};
 use crate::open::{self, OpenMode};
-use crate::report::{self, ReportOptions};
+use crate::report::{self, ReportOptions, ReportedBag};
 use crate::wake::Wake;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Archival, Claim, Failure, Outcome, Success};
@@ -53,7 +53,11 @@ impl Workers {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn start(workshop: &Arc<Workshop>, count: usize, wake: &Sender<Wake>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        workshop: &Arc<Workshop>,
+        count: usize,
+        wake: &Sender<Wake>,
+    ) -> std::io::Result<Self> {
         let (jobs, receiver) = channel();
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..count {
@@ -88,14 +92,20 @@ fn work(workshop: &Workshop, jobs: &Mutex<Receiver<Claim>>, wake: &Sender<Wake>)
                 failed("the step panicked; the executor's own output says where".to_owned())
             }
         };
-        if wake.send(Wake::Finished(Box::new(Finished { claim, outcome }))).is_err() {
+        if wake
+            .send(Wake::Finished(Box::new(Finished { claim, outcome })))
+            .is_err()
+        {
             return;
         }
     }
 }
 
 fn failed(error: String) -> Outcome {
-    Outcome::Failed(Failure { error, ..Failure::default() })
+    Outcome::Failed(Failure {
+        error,
+        ..Failure::default()
+    })
 }
 
 fn execute(workshop: &Workshop, conn: &mut Option<Connection>, claim: &Claim) -> Result<Outcome> {
@@ -106,9 +116,17 @@ fn execute(workshop: &Workshop, conn: &mut Option<Connection>, claim: &Claim) ->
                 .map_err(|error| Error::refused(error.to_string(), "mend that, then retry the step"))?,
         ),
     };
-    let Some(step) = workshop.settings.steps.iter().find(|step| step.name == claim.step) else {
+    let Some(step) = workshop
+        .settings
+        .steps
+        .iter()
+        .find(|step| step.name == claim.step)
+    else {
         return Ok(Outcome::Failed(Failure {
-            error: format!("no step {} is configured any more; add [steps.{}] again or cancel it", claim.step, claim.step),
+            error: format!(
+                "no step {} is configured any more; add [steps.{}] again or cancel it",
+                claim.step, claim.step
+            ),
             permanent: true,
             ..Failure::default()
         }));
@@ -136,9 +154,14 @@ impl Run {
                 "nothing: a newer one has a chain of its own",
             )
         };
-        let known = queue::known_run(conn, &claim.run_id)?.filter(|run| run.generation == claim.generation).ok_or_else(gone)?;
+        let known = queue::known_run(conn, &claim.run_id)?
+            .filter(|run| run.generation == claim.generation)
+            .ok_or_else(gone)?;
         let ended_event_id = known.ended_event_id.ok_or_else(gone)?;
-        Ok(Self { known, ended_event_id })
+        Ok(Self {
+            known,
+            ended_event_id,
+        })
     }
 
     fn ended<'a>(&self, claim: &'a Claim) -> Ended<'a> {
@@ -201,12 +224,22 @@ fn report_run(workshop: &Workshop, conn: &Connection, claim: &Claim, ended: &End
     };
     // The step's own beginning, not the clock: a second execution leaves the same bytes.
     let generated_at = claim.created;
-    let bag = earlier_result(conn, claim, "archive")?;
-    let reports = report::report(conn, &workshop.mapping, &options, ended, generated_at, bag.as_ref())?;
+    let archived = earlier_result(conn, claim, "archive")?;
+    let bag = archived.as_ref().and_then(reported_bag);
+    let reports = report::report(conn, &workshop.mapping, &options, ended, generated_at, bag)?;
     Ok(Outcome::Done(Success {
         result: json!({ "summary": reports.summary.to_string_lossy(), "metrics": reports.metrics.to_string_lossy() }),
         ..Success::default()
     }))
+}
+
+/// The bag that the built-in archive left; a command in its place may leave another result.
+fn reported_bag(archived: &Value) -> Option<ReportedBag<'_>> {
+    Some(ReportedBag {
+        path: Path::new(archived.get("path")?.as_str()?),
+        digest: archived.get("digest")?.as_str()?,
+        size_bytes: archived.get("size_bytes")?.as_u64()?,
+    })
 }
 
 /// What an earlier step of the same chain left as its result.
@@ -230,7 +263,13 @@ fn run_command(
         ("generation", claim.generation.to_string()),
         ("step", claim.step.clone()),
     ];
-    let permanent = |error: String| Ok(Outcome::Failed(Failure { error, permanent: true, ..Failure::default() }));
+    let permanent = |error: String| {
+        Ok(Outcome::Failed(Failure {
+            error,
+            permanent: true,
+            ..Failure::default()
+        }))
+    };
     let argv = match command::fill(&step.command, &values) {
         Ok(argv) => argv,
         Err(error) => return permanent(error),
@@ -265,13 +304,23 @@ fn run_command(
             }));
         }
         Ending::Stopped if stopping() => {
-            return Ok(Outcome::Deferred { note: claim.note.clone().unwrap_or_default(), until: Millis::now() });
+            return Ok(Outcome::Deferred {
+                note: claim.note.clone().unwrap_or_default(),
+                until: Millis::now(),
+            });
         }
         Ending::Exited(status) => format!("{:?} ended with {status}", line.argv[0]),
-        Ending::TimedOut => format!("{:?} was ended after its timeout of {} ms", line.argv[0], step.timeout_ms),
+        Ending::TimedOut => format!(
+            "{:?} was ended after its timeout of {} ms",
+            line.argv[0], step.timeout_ms
+        ),
         Ending::Stopped => format!("{:?} was ended because its step was cancelled", line.argv[0]),
     };
-    Ok(Outcome::Failed(Failure { error, output_tail: Some(finished.output_tail), permanent: false }))
+    Ok(Outcome::Failed(Failure {
+        error,
+        output_tail: Some(finished.output_tail),
+        permanent: false,
+    }))
 }
 
 /// The last line of the output, where it is a JSON object.
@@ -300,7 +349,10 @@ fn environment(
         .chain(step.pass_env.iter().map(String::as_str))
         .filter_map(|name| std::env::var(name).ok().map(|value| (name.to_owned(), value)))
         .collect();
-    let key = format!("{}-{}-{}-{}", workshop.database_uuid, claim.run_id, claim.generation, claim.step);
+    let key = format!(
+        "{}-{}-{}-{}",
+        workshop.database_uuid, claim.run_id, claim.generation, claim.step
+    );
     let ours = [
         ("RUNCHAIN_RUN_ID", claim.run_id.0.clone()),
         ("RUNCHAIN_GENERATION", claim.generation.to_string()),
@@ -311,7 +363,9 @@ fn environment(
     ];
     for (name, value) in ours {
         if value.contains('\0') {
-            return Err(format!("{name} would hold a NUL character, which no environment can carry"));
+            return Err(format!(
+                "{name} would hold a NUL character, which no environment can carry"
+            ));
         }
         env.push((name.to_owned(), value));
     }

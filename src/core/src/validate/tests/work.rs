@@ -1,8 +1,8 @@
 //! Work that waits, fails or stands still.
 
 use super::*;
+use crate::liveness::{Liveness, executor_alive};
 use crate::validate::backlog::{Backlog, OLDEST_READY_SQL};
-use crate::validate::work::{Liveness, executor_alive};
 use rustix::fs::FlockOperation;
 
 #[test]
