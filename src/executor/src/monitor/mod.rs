@@ -104,6 +104,7 @@ impl Monitor {
             self.watches.remove(run_id);
         }
         if changes.any() {
+            self.round.adjust(changes.started.len(), changes.stopped.len());
             while projector.project(conn, PROJECTED_AT_ONCE)? == PROJECTED_AT_ONCE {}
         }
         let mut first_beats = changes.started;

@@ -15,7 +15,8 @@ pub(super) struct Round {
     /// First run id that is still due; `None` between two rounds.
     from: Option<String>,
     began_at: Millis,
-    pause_ms: i64,
+    /// Monitored runs, as far as is known.
+    runs: i64,
     next_at: Option<Millis>,
 }
 
@@ -28,7 +29,7 @@ impl Round {
             number: 0,
             from: None,
             began_at: Millis(0),
-            pause_ms: 0,
+            runs: 0,
             next_at: Some(Millis(i64::MIN)),
         }
     }
@@ -59,6 +60,12 @@ impl Round {
             .is_some_and(|next| next <= now || next > now.plus(self.heartbeat_ms))
     }
 
+    /// Monitors were started or stopped: the slices to come follow each other faster or slower.
+    pub(super) fn adjust(&mut self, started: usize, stopped: usize) {
+        let count = |runs: usize| i64::try_from(runs).unwrap_or(i64::MAX);
+        self.runs = (self.runs + count(started) - count(stopped)).max(0);
+    }
+
     /// Nothing is monitored any more.
     pub(super) fn sleep(&mut self) {
         self.next_at = None;
@@ -71,18 +78,19 @@ impl Round {
 
     /// A round over so many runs begins.
     pub(super) fn begin(&mut self, now: Millis, runs: i64) {
-        let slices = (runs + self.slice_runs - 1) / self.slice_runs;
         self.number += 1;
         self.from = Some(String::new());
         self.began_at = now;
-        self.pause_ms = (self.heartbeat_ms / slices.max(1)).max(LEAST_PAUSE_MS);
+        self.runs = runs;
     }
 
     /// A slice is done, up to this run; others follow.
     pub(super) fn go_on_after(&mut self, last: &RunId, now: Millis) {
         // The smallest text greater than another is that text and a NUL.
         self.from = Some(format!("{}\0", last.as_str()));
-        self.next_at = Some(now.plus(self.pause_ms));
+        let slices = (self.runs + self.slice_runs - 1) / self.slice_runs;
+        let pause_ms = (self.heartbeat_ms / slices.max(1)).max(LEAST_PAUSE_MS);
+        self.next_at = Some(now.plus(pause_ms));
     }
 
     /// The last slice is done; the next round begins one interval after this one began.
@@ -107,6 +115,15 @@ mod tests {
         assert_eq!(round.from(), "a\0");
         assert!(!round.is_due(Millis(1_019)));
         assert!(round.is_due(Millis(1_020)));
+    }
+
+    #[test]
+    fn runs_that_come_during_a_round_make_it_faster() {
+        let mut round = Round::new(10_000, 200);
+        round.begin(Millis(0), 400);
+        round.adjust(99_600, 0);
+        round.go_on_after(&RunId("a".into()), Millis(0));
+        assert_eq!(round.next_at(), Some(Millis(20)));
     }
 
     #[test]
