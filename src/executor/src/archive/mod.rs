@@ -28,8 +28,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-#[allow(unused_imports)] // Named by callers of `verify`.
-pub(crate) use bag::{Verified, verify};
+pub(crate) use bag::verify;
 pub(crate) use name::folder_name;
 
 use bag::Owner;
@@ -41,6 +40,9 @@ use runchain_core::{Mapping, Millis, RunId};
 use rusqlite::Connection;
 use settle::{Note, Patience, Verdict};
 use std::path::PathBuf;
+
+/// How long to wait at least after something moved while it was staged.
+const LEAST_WAIT_MS: i64 = 100;
 
 /// How and where to archive.
 #[derive(Debug, Clone)]
@@ -120,7 +122,10 @@ pub(crate) struct Bag {
 /// # Errors
 /// Refusals with a remedy: a full disk, a symlink or something foreign in the bag's place, a run
 /// whose row is gone, a lease that was lost; whatever SQLite and the file system answer.
-#[allow(clippy::too_many_arguments)] // All of them differ from call to call or from run to run.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each differs from database to database, run to run or call to call"
+)]
 pub(crate) fn archive(
     conn: &Connection,
     mapping: &Mapping,
@@ -176,7 +181,7 @@ pub(crate) fn archive(
             since_ms: now,
             first_ms: note.first_ms,
         };
-        return Ok(settling(&note, now.plus(options.settle_ms)));
+        return Ok(settling(&note, now.plus(options.settle_ms.max(LEAST_WAIT_MS))));
     }
     let sealed = writer.seal(run, &owner)?;
     if !still_ours() {

@@ -53,7 +53,11 @@ pub(crate) fn ensure_folder(folder: &Path) -> Result<()> {
             "move it away, or name another folder in the configuration",
         )),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, error))
+            std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, error))?;
+            folder
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+                .map_or(Ok(()), sync_folder)
         }
         Err(error) => Err(Error::io("look at", folder, error)),
     }

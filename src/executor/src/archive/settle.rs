@@ -88,8 +88,8 @@ mod tests {
         }
     }
 
-    fn judged(earlier: Option<Note>, fingerprint: &str, now: i64) -> Verdict {
-        judge(earlier.as_ref(), fingerprint.into(), Millis(now), PATIENCE)
+    fn judged(earlier: Option<&Note>, fingerprint: &str, now: i64) -> Verdict {
+        judge(earlier, fingerprint.into(), Millis(now), PATIENCE)
     }
 
     #[test]
@@ -100,16 +100,16 @@ mod tests {
         };
         assert_eq!(judged(None, "a", 100), wait(note("a", 100, 100), 2_100));
         assert_eq!(
-            judged(Some(note("a", 100, 100)), "a", 2_099),
+            judged(Some(&note("a", 100, 100)), "a", 2_099),
             wait(note("a", 100, 100), 2_100)
         );
         assert_eq!(
-            judged(Some(note("a", 100, 100)), "a", 2_100),
+            judged(Some(&note("a", 100, 100)), "a", 2_100),
             Verdict::Seal(note("a", 100, 100))
         );
         // A clock that stepped back starts the wait anew instead of making it endless.
         assert_eq!(
-            judged(Some(note("a", 9_000, 9_000)), "a", 50),
+            judged(Some(&note("a", 9_000, 9_000)), "a", 50),
             wait(note("a", 50, 50), 2_050)
         );
     }
@@ -117,14 +117,14 @@ mod tests {
     #[test]
     fn a_change_starts_the_wait_anew_until_the_limit() {
         assert_eq!(
-            judged(Some(note("a", 100, 100)), "b", 9_500),
+            judged(Some(&note("a", 100, 100)), "b", 9_500),
             Verdict::Wait {
                 note: note("b", 9_500, 100),
                 until: Millis(10_100)
             }
         );
         assert_eq!(
-            judged(Some(note("a", 100, 100)), "b", 10_100),
+            judged(Some(&note("a", 100, 100)), "b", 10_100),
             Verdict::SealUnsettled(note("b", 10_100, 100))
         );
     }

@@ -224,7 +224,13 @@ fn a_table_of_many_pages_is_complete_and_in_order_with_and_without_an_index() {
          WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 25000)
          INSERT INTO plain SELECT n, iif(n % 3 = 0, 'run-1', 'x'), iif(n % 6 = 1, 'run-1', NULL) FROM c;
          INSERT INTO indexed SELECT n, run_id, printf('%5000s', '') FROM plain WHERE n <= 3000;
-         INSERT INTO keyed SELECT n % 10, n, run_id FROM plain;",
+         INSERT INTO keyed SELECT n % 10, n, run_id FROM plain;
+         CREATE TABLE sparse(n INTEGER, run_id TEXT);
+         INSERT INTO sparse SELECT n, iif(n IN (1, 25000), 'run-1', 'x') FROM plain;
+         CREATE TABLE folded(a TEXT COLLATE NOCASE, run_id TEXT, PRIMARY KEY (a COLLATE BINARY)) WITHOUT ROWID;
+         INSERT INTO folded VALUES ('a', 'run-1');
+         INSERT INTO folded SELECT printf('k%d', n), 'run-1' FROM plain WHERE n <= 400;
+         INSERT INTO folded SELECT printf('K%d', n), 'run-1' FROM plain WHERE n <= 400;",
     );
     let id = run("run-1");
     let bag = fixture.seal(&ended(&id));
@@ -241,6 +247,10 @@ fn a_table_of_many_pages_is_complete_and_in_order_with_and_without_an_index() {
     let mut keyed: Vec<i64> = (1..=25_000).filter(|n| n % 3 == 0).collect();
     keyed.sort_by_key(|n| (n % 10, *n));
     assert_eq!(numbers("keyed", "b"), keyed);
+    // A window without any of the run's rows lies between these two.
+    assert_eq!(numbers("sparse", "n"), [1, 25_000]);
+    // Keys that are equal by the column's collation, but not by the key's own.
+    assert_eq!(lines(&bag, "data/tables/folded.jsonl").len(), 801);
 }
 
 #[test]

@@ -157,6 +157,48 @@ fn what_is_not_our_bag_of_this_run_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn two_executors_at_once_leave_one_whole_bag() {
+    let fixture = Fixture::shape_a();
+    let database = fixture.path(".state/orchestration.db");
+    let id = run("run-1");
+    let both = std::sync::Barrier::new(2);
+    let (mapping, options) = (&fixture.mapping, &fixture.options);
+    let work = || {
+        let conn = rusqlite::Connection::open(&database).unwrap();
+        both.wait();
+        match archive(
+            &conn,
+            mapping,
+            UUID,
+            options,
+            &ended(&id),
+            None,
+            Millis(0),
+            &|| true,
+        )
+        .unwrap()
+        {
+            Archived::Sealed(bag) => bag,
+            Archived::Settling { note, .. } => panic!("not quiet: {note}"),
+        }
+    };
+    let (first, second) = std::thread::scope(|scope| {
+        let other = scope.spawn(work);
+        (work(), other.join().unwrap())
+    });
+    assert_eq!(first.digest, second.digest);
+    assert_eq!(
+        [first.unchanged, second.unchanged]
+            .iter()
+            .filter(|same| **same)
+            .count(),
+        1
+    );
+    assert_eq!(entries(&fixture), ["run-1"]);
+    verify(&first.path).unwrap();
+}
+
+#[test]
 fn a_lost_lease_places_nothing() {
     let fixture = Fixture::shape_a();
     let id = run("run-1");

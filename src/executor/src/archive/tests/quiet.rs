@@ -100,12 +100,12 @@ fn what_changes_between_the_look_and_the_staging_puts_the_seal_off() {
     calls.store(0, Ordering::Relaxed);
     let id = run("run-1");
     let (note, until) = settling(&fixture, &ended(&id), None, 100);
-    assert_eq!(until, 100);
+    assert_eq!(until, 200);
     assert_eq!(
         std::fs::read_dir(&fixture.options.archive_dir).unwrap().count(),
         0
     );
-    let bag = sealed(&fixture, &ended(&id), &note, 100);
+    let bag = sealed(&fixture, &ended(&id), &note, 200);
     assert!(bag.settled);
     assert_eq!(
         std::fs::read(bag.path.join("data/files/logs_run-1_out.log")).unwrap(),
