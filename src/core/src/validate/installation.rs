@@ -115,7 +115,7 @@ pub(super) fn installed(context: &Context<'_>) -> Result<Verdict> {
     // Where the table can't be detected, the refusal says what was looked for and what to name.
     let remedy = match Mapping::resolve(context.conn, &MappingRequest::default()) {
         Ok(_) => "SELECT runchain_install(); -- or `runchain install`".to_owned(),
-        Err(Error::Refused { what, remedy }) => {
+        Err(Error::WrongMapping { what, remedy }) => {
             found = format!("{found}; {what}");
             remedy
         }
@@ -193,7 +193,7 @@ pub(super) fn mapping(context: &Context<'_>) -> Result<Verdict> {
                 found.table, found.id_column, found.status_column
             )));
         }
-        Err(Error::Refused { what, .. }) => what,
+        Err(Error::WrongMapping { what, .. }) => what,
         Err(other) => return Err(other),
     };
     // ALTER TABLE RENAME takes the triggers along: where they stand now is the table meant.

@@ -262,7 +262,9 @@ fn unmade(check: &Check, error: &Error) -> Finding {
         )
     } else {
         match error {
-            Error::Refused { what, remedy } => Verdict::error(what, unknown).remedy(remedy),
+            Error::Refused { what, remedy } | Error::WrongMapping { what, remedy } => {
+                Verdict::error(what, unknown).remedy(remedy)
+            }
             other => Verdict::error(format!("the check failed: {other}"), unknown),
         }
     };
