@@ -12,6 +12,7 @@ DROP TABLE IF EXISTS runchain_cursors;
 DROP TABLE IF EXISTS runchain_executors;
 DROP TABLE IF EXISTS runchain_events;
 DROP TABLE IF EXISTS runchain_failures;
+DROP TABLE IF EXISTS runchain_pauses;
 DROP TABLE IF EXISTS runchain_steps;
 DROP TABLE IF EXISTS runchain_runs;
 DROP TABLE IF EXISTS runchain_vocabulary;

@@ -19,9 +19,12 @@ CREATE TABLE IF NOT EXISTS runchain_meta (
 -- It stands on the path of somebody else's write: no constraint that can fail, no index but the
 -- rowid, no type that converts.
 --   action      insert, update, delete: from the triggers
---               enqueue_chain, retry, cancel: requests, by a function, the CLI or a plain INSERT
+--               enqueue_chain, retry, cancel, redo, pause, resume: requests, by a function, the CLI or
+--               a plain INSERT
+--               look: compare the run's row with what was last acted on (the sweep)
 --   run_id      the run; old_run_id where an UPDATE changed it
 --   step_id     retry and cancel: the step meant (else every step of run_id)
+--   step        pause and resume: the kind of steps, or '*' (also NULL) for every kind
 --   actor, reason  who asked and why; they stand in the audit event
 CREATE TABLE IF NOT EXISTS runchain_queue (
   id INTEGER PRIMARY KEY,
@@ -31,6 +34,7 @@ CREATE TABLE IF NOT EXISTS runchain_queue (
   old_status,
   new_status,
   step_id,
+  step,
   actor,
   reason,
   at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))
@@ -74,6 +78,7 @@ CREATE INDEX IF NOT EXISTS runchain_runs_to_stop ON runchain_runs(run_id) WHERE 
 --   token   the fence: grows with every lease, is never reset
 --   attempts counts starts, not leases
 --   note    what a deferred step remembers until it runs again
+--   lost    how often its executor disappeared while it ran; such a step then runs alone
 CREATE TABLE IF NOT EXISTS runchain_steps (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   run_id TEXT NOT NULL,
@@ -94,12 +99,24 @@ CREATE TABLE IF NOT EXISTS runchain_steps (
   result TEXT,
   error TEXT,
   output_tail TEXT,
+  lost INTEGER NOT NULL DEFAULT 0,
+  delay_ms INTEGER NOT NULL DEFAULT 0,
+  deadline_ms INTEGER,
   UNIQUE (run_id, generation, step)
 );
-CREATE INDEX IF NOT EXISTS runchain_steps_ready ON runchain_steps(priority, ready_at_ms, id) WHERE state = 'ready';
+CREATE INDEX IF NOT EXISTS runchain_steps_ready ON runchain_steps(step, priority, ready_at_ms, id) WHERE state = 'ready';
 CREATE INDEX IF NOT EXISTS runchain_steps_waiting ON runchain_steps(run_id, generation) WHERE state = 'waiting';
 CREATE INDEX IF NOT EXISTS runchain_steps_held ON runchain_steps(executor_id, state) WHERE state IN ('leased', 'running');
+CREATE INDEX IF NOT EXISTS runchain_steps_suspect ON runchain_steps(ready_at_ms) WHERE state = 'ready' AND lost > 0;
 CREATE INDEX IF NOT EXISTS runchain_steps_dead ON runchain_steps(finished_ms) WHERE state = 'dead';
+
+-- Kinds of steps that are not leased for now; '*' is every kind.
+CREATE TABLE IF NOT EXISTS runchain_pauses (
+  step TEXT PRIMARY KEY NOT NULL,
+  since_ms INTEGER NOT NULL,
+  actor TEXT,
+  reason TEXT
+) WITHOUT ROWID;
 
 -- Every attempt that did not succeed, kept whole also when the step is dead.
 CREATE TABLE IF NOT EXISTS runchain_failures (

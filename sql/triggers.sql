@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS runchain_queue (
   old_status,
   new_status,
   step_id,
+  step,
   actor,
   reason,
   at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))

@@ -13,6 +13,7 @@ CREATE TABLE runchain_queue (
   old_status,
   new_status,
   step_id,
+  step,
   actor,
   reason,
   at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))
@@ -65,12 +66,23 @@ CREATE TABLE runchain_steps (
   result TEXT,
   error TEXT,
   output_tail TEXT,
+  lost INTEGER NOT NULL DEFAULT 0,
+  delay_ms INTEGER NOT NULL DEFAULT 0,
+  deadline_ms INTEGER,
   UNIQUE (run_id, generation, step)
 );
-CREATE INDEX runchain_steps_ready ON runchain_steps(priority, ready_at_ms, id) WHERE state = 'ready';
+CREATE INDEX runchain_steps_ready ON runchain_steps(step, priority, ready_at_ms, id) WHERE state = 'ready';
 CREATE INDEX runchain_steps_waiting ON runchain_steps(run_id, generation) WHERE state = 'waiting';
 CREATE INDEX runchain_steps_held ON runchain_steps(executor_id, state) WHERE state IN ('leased', 'running');
+CREATE INDEX runchain_steps_suspect ON runchain_steps(ready_at_ms) WHERE state = 'ready' AND lost > 0;
 CREATE INDEX runchain_steps_dead ON runchain_steps(finished_ms) WHERE state = 'dead';
+
+CREATE TABLE runchain_pauses (
+  step TEXT PRIMARY KEY NOT NULL,
+  since_ms INTEGER NOT NULL,
+  actor TEXT,
+  reason TEXT
+) WITHOUT ROWID;
 
 CREATE TABLE runchain_failures (
   id INTEGER PRIMARY KEY,

@@ -15,6 +15,30 @@ pub struct StepSpec {
     pub after: Vec<String>,
     /// How often it may start before it is dead.
     pub max_attempts: u32,
+    /// Lower goes first; see [`StepSpec::PRIORITY`].
+    pub priority: i64,
+    /// Pause between being ready and being due.
+    pub delay_ms: i64,
+    /// Time from the end of the run to when it must be done; `None`: no such time.
+    pub deadline_ms: Option<i64>,
+}
+
+impl StepSpec {
+    /// The priority of a step that says nothing.
+    pub const PRIORITY: i64 = 100;
+
+    /// A step that is due at once, without a deadline, of ordinary priority.
+    #[must_use]
+    pub fn new(name: &str, after: &[&str], max_attempts: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            after: after.iter().map(|name| (*name).to_owned()).collect(),
+            max_attempts,
+            priority: Self::PRIORITY,
+            delay_ms: 0,
+            deadline_ms: None,
+        }
+    }
 }
 
 /// The steps that each generation gets. Settled before it arrives here: names are unique, `after`
@@ -26,12 +50,10 @@ impl Chain {
     /// Archive, then report.
     #[must_use]
     pub fn builtin(max_attempts: u32) -> Self {
-        let step = |name: &str, after: &[&str]| StepSpec {
-            name: name.to_owned(),
-            after: after.iter().map(|name| (*name).to_owned()).collect(),
-            max_attempts,
-        };
-        Self(vec![step("archive", &[]), step("report", &["archive"])])
+        Self(vec![
+            StepSpec::new("archive", &[], max_attempts),
+            StepSpec::new("report", &["archive"], max_attempts),
+        ])
     }
 
     /// Inserts the steps of a generation: those that need nothing are ready, the others wait.
@@ -41,8 +63,9 @@ impl Chain {
     pub fn begin(&self, conn: &Connection, run_id: &RunId, generation: i64, now: Millis) -> Result<()> {
         let mut insert = conn
             .prepare_cached(
-                "INSERT INTO runchain_steps(run_id, generation, step, state, needs, ready_at_ms, max_attempts, created_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6)
+                "INSERT INTO runchain_steps(run_id, generation, step, state, needs, ready_at_ms, max_attempts, created_ms,
+                   priority, delay_ms, deadline_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6 + ?9, ?7, ?6, ?8, ?9, ?10)
                  ON CONFLICT(run_id, generation, step) DO NOTHING",
             )
             .during("insert a chain's steps")?;
@@ -57,6 +80,9 @@ impl Chain {
                     json!(step.after).to_string(),
                     now,
                     step.max_attempts,
+                    step.priority,
+                    step.delay_ms,
+                    step.deadline_ms.map(|deadline_ms| now.plus(deadline_ms)),
                 ))
                 .during("insert a chain's steps")?;
         }

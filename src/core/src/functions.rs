@@ -10,7 +10,7 @@ use crate::ingest::{self, IngestOptions};
 use crate::install::{self, InstallOptions};
 use crate::request::{self, StepVerb};
 use crate::validate::{self, ValidateOptions};
-use crate::{Mapping, Millis, schema};
+use crate::{Mapping, Millis, schema, steps};
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ffi};
@@ -51,7 +51,7 @@ const fn function(name: &'static str, arguments: std::ops::RangeInclusive<usize>
 }
 
 /// Every scalar function.
-const FUNCTIONS: [Function; 10] = [
+const FUNCTIONS: [Function; 12] = [
     function("monitor_validate", 0..=0, monitor_validate),
     Function {
         reads_named_files: true,
@@ -71,6 +71,12 @@ const FUNCTIONS: [Function; 10] = [
     }),
     function("runchain_cancel", 1..=2, |conn, arguments| {
         about_step(conn, StepVerb::Cancel, arguments)
+    }),
+    function("runchain_pause", 0..=2, |conn, arguments| {
+        about_kind(conn, true, arguments)
+    }),
+    function("runchain_resume", 0..=2, |conn, arguments| {
+        about_kind(conn, false, arguments)
     }),
 ];
 
@@ -234,6 +240,20 @@ fn about_step(conn: &Connection, verb: StepVerb, arguments: &[Value]) -> Result<
         ));
     };
     request::ask_about_step(conn, verb, StepId(*step_id), ACTOR, reason(arguments).as_deref())
+}
+
+fn about_kind(conn: &Connection, pause: bool, arguments: &[Value]) -> Result<Json> {
+    let kind = match arguments.first() {
+        None => steps::EVERY_KIND,
+        Some(Value::Text(kind)) => kind,
+        Some(_) => {
+            return Err(Error::refused(
+                "the kind of steps is not text",
+                "give a name such as 'archive', or nothing",
+            ));
+        }
+    };
+    request::ask_for_pause(conn, pause, kind, ACTOR, reason(arguments).as_deref())
 }
 
 fn reason(arguments: &[Value]) -> Option<String> {

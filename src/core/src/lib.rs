@@ -28,6 +28,7 @@ pub mod queue;
 pub mod request;
 pub mod schema;
 pub mod steps;
+pub mod sweep;
 pub mod time;
 pub mod transaction;
 pub mod validate;

@@ -255,6 +255,21 @@ pub fn columns(conn: &Connection, table: &str) -> Result<Vec<Column>> {
         .during("read a table's columns")
 }
 
+/// Whether a table of the main database has rowids.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn has_rowid(conn: &Connection, table: &str) -> Result<bool> {
+    // A WITHOUT ROWID table is its own primary key's index, and has no other object of that kind.
+    conn.prepare_cached(
+        "SELECT NOT EXISTS (
+           SELECT 1 FROM pragma_index_list(?1, 'main') AS i
+           WHERE i.origin = 'pk' AND NOT EXISTS (SELECT 1 FROM main.sqlite_master AS m WHERE m.type = 'index' AND m.name = i.name))",
+    )
+    .and_then(|mut statement| statement.query_row([table], |row| row.get(0)))
+    .during("look whether a table has rowids")
+}
+
 /// The tables of the main database that are neither SQLite's nor ours.
 ///
 /// # Errors

@@ -81,6 +81,7 @@ pub(crate) struct QueueRow {
     pub(crate) actor: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) at: Option<Millis>,
+    pub(crate) step: Option<String>,
 }
 
 impl QueueRow {
@@ -106,6 +107,7 @@ impl QueueRow {
             actor: text(7)?,
             reason: text(8)?,
             at: number(9)?.map(Millis),
+            step: text(10)?,
         })
     }
 }
@@ -125,7 +127,7 @@ fn value(row: &Row<'_>, index: usize) -> rusqlite::Result<Value> {
 fn read(conn: &Connection, limit: usize) -> Result<Vec<QueueRow>> {
     let mut statement = conn
         .prepare_cached(
-            "SELECT id, action, run_id, old_run_id, old_status, new_status, step_id, actor, reason, at_ms
+            "SELECT id, action, run_id, old_run_id, old_status, new_status, step_id, actor, reason, at_ms, step
              FROM runchain_queue ORDER BY id LIMIT ?1",
         )
         .during("read the queue")?;
@@ -189,6 +191,7 @@ impl Expander<'_> {
             ("insert", Some(run_id)) => self.observe(run_id, None, row.new_status.as_deref(), at),
             ("update", new_id) => self.take_update(row, new_id.as_ref(), at),
             ("delete", Some(run_id)) => self.look_whether_gone(run_id, at),
+            ("look", Some(run_id)) => self.look(run_id, at),
             ("insert" | "delete", None) => self.refuse(
                 row,
                 "the run id is neither text nor a number, so it is not followed",
@@ -344,6 +347,15 @@ impl Expander<'_> {
 
     fn generation(&self, run_id: &RunId) -> Result<i64> {
         Ok(known_run(self.conn, run_id)?.map_or(0, |run| run.generation))
+    }
+
+    /// The sweep found that the row and what was last acted on differ. What counts is the row as it
+    /// stands now, in this transaction.
+    fn look(&self, run_id: &RunId, at: Millis) -> Result<()> {
+        match self.mapping.status_of(self.conn, run_id)? {
+            Some(status) => self.observe(run_id, None, status.as_deref(), at),
+            None => self.look_whether_gone(run_id, at),
+        }
     }
 
     /// A delete only asks to look: OR REPLACE deletes, too, and the row may be back.

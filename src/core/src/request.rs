@@ -7,7 +7,7 @@
 
 use crate::chain;
 use crate::error::{During, Error, Result};
-use crate::event::EventType;
+use crate::event::{self, EventType, NewEvent};
 use crate::queue::{Expander, QueueRow, known_run};
 use crate::vocabulary::{Phase, Vocabulary};
 use crate::{Mapping, Millis, RunId, StepId, steps};
@@ -282,6 +282,27 @@ impl StepVerb {
     }
 }
 
+/// Asks for a kind of steps (or, with [`steps::EVERY_KIND`], for every kind) to be paused or resumed.
+///
+/// # Errors
+/// [`Error::NotInstalled`], and whatever SQLite answers.
+pub fn ask_for_pause(
+    conn: &Connection,
+    pause: bool,
+    kind: &str,
+    actor: &str,
+    reason: Option<&str>,
+) -> Result<Json> {
+    Mapping::require(conn)?;
+    let action = if pause { "pause" } else { "resume" };
+    conn.execute(
+        "INSERT INTO runchain_queue(action, step, actor, reason) VALUES (?1, ?2, ?3, ?4)",
+        (action, kind, actor, reason),
+    )
+    .during("queue a request")?;
+    Ok(json!({ "action": action, "step": kind, "answer": "queued", "queued": true }))
+}
+
 fn append(
     conn: &Connection,
     action: &str,
@@ -306,9 +327,10 @@ pub(crate) fn take(expander: &Expander<'_>, row: &QueueRow) -> Result<()> {
         ("retry", _) => take_steps(expander, row, StepVerb::Retry),
         ("cancel", _) => take_steps(expander, row, StepVerb::Cancel),
         ("redo", _) => take_steps(expander, row, StepVerb::Redo),
+        ("pause" | "resume", _) => take_pause(expander, row),
         _ => expander.refuse(
             row,
-            "unknown action; known are enqueue_chain, retry, cancel and redo",
+            "unknown action; known are enqueue_chain, retry, cancel, redo, pause and resume",
         ),
     }
 }
@@ -362,6 +384,30 @@ fn take_steps(expander: &Expander<'_>, row: &QueueRow, verb: StepVerb) -> Result
     };
     let answer = if changed > 0 { "done" } else { "nothing_to_do" };
     answered(expander, row, &run_id, answer, verb.applies_when())
+}
+
+fn take_pause(expander: &Expander<'_>, row: &QueueRow) -> Result<()> {
+    let kind = row.step.as_deref().unwrap_or(steps::EVERY_KIND);
+    let changed = if row.action == "pause" {
+        steps::pause(
+            expander.conn,
+            kind,
+            row.actor.as_deref(),
+            row.reason.as_deref(),
+            expander.now,
+        )?
+    } else {
+        steps::resume(expander.conn, kind)?
+    };
+    let data = json!({
+        "action": row.action, "step": kind, "answer": if changed { "done" } else { "nothing_to_do" },
+        "actor": row.actor, "reason": row.reason, "asked_at": row.at.map(Millis::iso),
+    });
+    event::append(
+        expander.conn,
+        &NewEvent::of_database(EventType::Request, expander.now, None, data),
+    )
+    .map(|_| ())
 }
 
 fn one_step(expander: &Expander<'_>, verb: StepVerb, claim: &steps::Claim) -> Result<()> {

@@ -1,0 +1,66 @@
+//! Changes that somebody asks for: again, cancel, pause, resume.
+
+use crate::error::{During, Result};
+use crate::{Millis, StepId};
+use rusqlite::Connection;
+
+/// Makes a step that has ended ready again with its attempts at zero; its token and its failures
+/// stay.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn ready_again(conn: &Connection, step_id: StepId, now: Millis) -> Result<()> {
+    conn.prepare_cached(
+        "UPDATE runchain_steps SET state = 'ready', attempts = 0, ready_at_ms = ?2, finished_ms = NULL, note = NULL
+         WHERE id = ?1 AND state IN ('done', 'dead', 'cancelled')",
+    )
+    .and_then(|mut statement| statement.execute((step_id, now)))
+    .map(|_| ())
+    .during("make a step ready again")
+}
+
+/// Cancels a step; who runs it is fenced off.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn cancel(conn: &Connection, step_id: StepId, now: Millis) -> Result<()> {
+    conn.prepare_cached(
+        "UPDATE runchain_steps SET state = 'cancelled', token = token + 1, executor_id = NULL, finished_ms = ?2 WHERE id = ?1",
+    )
+    .and_then(|mut statement| statement.execute((step_id, now)))
+    .map(|_| ())
+    .during("cancel a step")
+}
+
+/// The kind that stands for every kind.
+pub const EVERY_KIND: &str = "*";
+
+/// Leases no step of this kind from now on; what runs goes on. [`EVERY_KIND`] pauses everything.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn pause(
+    conn: &Connection,
+    kind: &str,
+    actor: Option<&str>,
+    reason: Option<&str>,
+    now: Millis,
+) -> Result<bool> {
+    conn.prepare_cached(
+        "INSERT INTO runchain_pauses(step, since_ms, actor, reason) VALUES (?1, ?2, ?3, ?4) ON CONFLICT(step) DO NOTHING",
+    )
+    .and_then(|mut statement| statement.execute((kind, now, actor, reason)))
+    .map(|changed| changed == 1)
+    .during("pause a kind of steps")
+}
+
+/// Ends a pause. [`EVERY_KIND`] ends the pause of everything, not those of single kinds.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn resume(conn: &Connection, kind: &str) -> Result<bool> {
+    conn.prepare_cached("DELETE FROM runchain_pauses WHERE step = ?1")
+        .and_then(|mut statement| statement.execute([kind]))
+        .map(|changed| changed == 1)
+        .during("resume a kind of steps")
+}

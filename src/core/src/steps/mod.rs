@@ -1,0 +1,141 @@
+//! The life of a step: lease, start, settle; and what brings it back when its executor is gone.
+//!
+//! ```text
+//! waiting -> ready -> leased -> running -> done
+//!              ^        |          |-----> dead      (attempts used up; `retry` -> ready)
+//!              |        |          |-----> ready     (failed: backoff; deferred: uncounted)
+//!              +--------+ given back, lease expired: uncounted
+//! any but done -> cancelled
+//! ```
+//!
+//! Invariants: an attempt counts when the step starts, not when it is leased; only the holder of the
+//! current token can start or settle; the token grows with every lease and is never reset, so that
+//! nobody who was once declared gone can settle later. A step whose executor disappeared while it ran
+//! is a suspect: it runs alone from then on, so that a step that kills its executor takes no other
+//! step's attempts along.
+//!
+//! Every function here runs inside a transaction of the caller's, begun with BEGIN IMMEDIATE. Doing
+//! the work between start and settle belongs to the executor. One file for each verb.
+
+mod change;
+mod executor;
+mod lease;
+mod recover;
+mod settle;
+
+pub use change::{EVERY_KIND, cancel, pause, ready_again, resume};
+pub use executor::Executor;
+pub use lease::{Capacity, Wanted, lease, next_due, next_due_of, start, work_left};
+pub use recover::{give_back, recover};
+pub use settle::{Archival, Failure, Outcome, Settled, Success, settle};
+
+use crate::error::{During, Error, Result};
+use crate::{Millis, RunId, StepId};
+use rusqlite::{Connection, OptionalExtension, Row};
+
+/// When a failed step runs again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// Upper bound of the first pause; it doubles with each attempt.
+    pub base_ms: i64,
+    /// No pause is longer.
+    pub cap_ms: i64,
+}
+
+impl Backoff {
+    /// Exponential backoff with full jitter: uniform between 0 and min(cap, base * 2^(attempt-1)),
+    /// after "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015). `jitter` is in 0..1.
+    #[must_use]
+    pub fn pause_ms(self, attempt: i64, jitter: f64) -> i64 {
+        let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(0).min(62);
+        let bound = self
+            .base_ms
+            .saturating_mul(1_i64 << doublings)
+            .min(self.cap_ms)
+            .max(0);
+        (bound as f64 * jitter.clamp(0.0, 1.0)) as i64
+    }
+}
+
+/// A step that an executor holds: what it is, and the fence that proves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Row in `runchain_steps`.
+    pub step_id: StepId,
+    /// The run that it works on.
+    pub run_id: RunId,
+    /// Generation of the run's chain.
+    pub generation: i64,
+    /// Name of the step.
+    pub step: String,
+    /// Starts so far, this one included once it is started.
+    pub attempt: i64,
+    /// Starts that it may have.
+    pub max_attempts: i64,
+    /// The fence.
+    pub token: i64,
+    /// When the step was inserted.
+    pub created: Millis,
+    /// What an earlier, deferred execution left.
+    pub note: Option<String>,
+    /// Executors that disappeared while they ran it. More than none: it runs alone.
+    pub lost: i64,
+    /// When it must be done; later it is not started, and a command is ended.
+    pub deadline: Option<Millis>,
+}
+
+impl Claim {
+    const COLUMNS: &str =
+        "id, run_id, generation, step, attempts, max_attempts, token, created_ms, note, lost, deadline_ms";
+
+    fn of_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            step_id: row.get(0)?,
+            run_id: row.get(1)?,
+            generation: row.get(2)?,
+            step: row.get(3)?,
+            attempt: row.get(4)?,
+            max_attempts: row.get(5)?,
+            token: row.get(6)?,
+            created: row.get(7)?,
+            note: row.get(8)?,
+            lost: row.get(9)?,
+            deadline: row.get(10)?,
+        })
+    }
+}
+
+/// Whether the claim still holds, for work that is about to do something that can't be undone.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn still_held(conn: &Connection, claim: &Claim) -> Result<bool> {
+    conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM runchain_steps WHERE id = ?1 AND token = ?2 AND state = 'running')",
+    )
+    .and_then(|mut statement| statement.query_row((claim.step_id, claim.token), |row| row.get(0)))
+    .during("look at a claim")
+}
+
+/// A step by its id with its state, for requests about it.
+///
+/// # Errors
+/// A refusal when there is no such step.
+pub fn find(conn: &Connection, step_id: StepId) -> Result<(Claim, String)> {
+    conn.query_row(
+        &format!(
+            "SELECT {}, state FROM runchain_steps WHERE id = ?1",
+            Claim::COLUMNS
+        ),
+        [step_id],
+        |row| Ok((Claim::of_row(row)?, row.get(11)?)),
+    )
+    .optional()
+    .during("look for a step")?
+    .ok_or_else(|| {
+        Error::refused(
+            format!("there is no step {step_id}"),
+            "look in runchain_steps for its id",
+        )
+    })
+}

@@ -1,0 +1,260 @@
+//! Settle: what an execution led to, in one transaction with everything that follows from it.
+
+use super::{Backoff, Claim};
+use crate::error::{During, Result};
+use crate::event::{self, EventType, NewEvent};
+use crate::{ExecutorId, Millis};
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::{Value, json};
+
+/// What came of an execution.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It succeeded.
+    Done(Success),
+    /// It did not. A permanent failure is not tried again.
+    Failed(Failure),
+    /// Not yet: run again later, without counting this attempt.
+    Deferred {
+        /// What the next execution has to know.
+        note: String,
+        /// When.
+        until: Millis,
+    },
+}
+
+/// What a successful step leaves in the database.
+#[derive(Debug, Clone, Default)]
+pub struct Success {
+    /// Kept in the step's row.
+    pub result: Value,
+    /// The end of a command's output.
+    pub output_tail: Option<String>,
+    /// The bag, when the step made one.
+    pub archival: Option<Archival>,
+}
+
+/// A row for `archival_log`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archival {
+    /// Where the bag stands.
+    pub archive_path: String,
+    /// Bytes of the whole bag.
+    pub size_bytes: i64,
+    /// Digest of the bag, with its algorithm.
+    pub digest: String,
+    /// The same bag stood there already; the log has its row.
+    pub unchanged: bool,
+}
+
+/// Why an execution failed.
+#[derive(Debug, Clone, Default)]
+pub struct Failure {
+    /// What, where, and what to do.
+    pub error: String,
+    /// The end of a command's output.
+    pub output_tail: Option<String>,
+    /// Trying again can't help.
+    pub permanent: bool,
+}
+
+/// Whether a settling counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The step is done.
+    Done,
+    /// It runs again at this time.
+    Again(Millis),
+    /// It is dead until somebody retries it.
+    Dead,
+    /// The claim was no longer ours: nothing was written.
+    Fenced,
+}
+
+/// Settles a started step, in one transaction with everything that follows from it: the event, the
+/// row in `archival_log`, and the steps that waited for it. An outdated executor may still settle
+/// what it runs; its next [`lease`] is what refuses.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn settle(
+    conn: &Connection,
+    claim: &Claim,
+    outcome: &Outcome,
+    backoff: Backoff,
+    jitter: f64,
+    now: Millis,
+) -> Result<Settled> {
+    match outcome {
+        Outcome::Done(success) => settle_done(conn, claim, success, now),
+        Outcome::Deferred { note, until } => settle_deferred(conn, claim, note, *until),
+        Outcome::Failed(failure) => match holder(conn, claim)? {
+            Some(executor) => settle_failed(conn, claim, Some(&executor), failure, backoff, jitter, now),
+            None => Ok(Settled::Fenced),
+        },
+    }
+}
+
+/// Who runs the step by this claim, if it still holds.
+fn holder(conn: &Connection, claim: &Claim) -> Result<Option<ExecutorId>> {
+    conn.prepare_cached(
+        "SELECT executor_id FROM runchain_steps WHERE id = ?1 AND token = ?2 AND state = 'running'",
+    )
+    .and_then(|mut statement| {
+        statement
+            .query_row((claim.step_id, claim.token), |row| row.get(0))
+            .optional()
+    })
+    .during("settle a step")
+}
+
+fn settle_deferred(conn: &Connection, claim: &Claim, note: &str, until: Millis) -> Result<Settled> {
+    let changed = conn
+        .prepare_cached(
+            "UPDATE runchain_steps SET state = 'ready', executor_id = NULL, attempts = attempts - 1, ready_at_ms = ?3, note = ?4
+             WHERE id = ?1 AND token = ?2 AND state = 'running'",
+        )
+        .and_then(|mut statement| statement.execute((claim.step_id, claim.token, until, note)))
+        .during("defer a step")?;
+    Ok(if changed == 1 {
+        Settled::Again(until)
+    } else {
+        Settled::Fenced
+    })
+}
+
+fn settle_done(conn: &Connection, claim: &Claim, success: &Success, now: Millis) -> Result<Settled> {
+    let result = success.result.to_string();
+    let changed = conn
+        .prepare_cached(
+            "UPDATE runchain_steps SET state = 'done', executor_id = NULL, finished_ms = ?3, result = ?4, output_tail = ?5,
+               error = NULL, note = NULL
+             WHERE id = ?1 AND token = ?2 AND state = 'running'",
+        )
+        .and_then(|mut statement| {
+            statement.execute((claim.step_id, claim.token, now, &result, &success.output_tail))
+        })
+        .during("settle a step")?;
+    if changed == 0 {
+        return Ok(Settled::Fenced);
+    }
+    if let Some(archival) = &success.archival
+        && !(archival.unchanged && archived_already(conn, claim, archival)?)
+    {
+        log_archival(conn, claim, archival, now)?;
+    }
+    append(conn, done_event(&claim.step), claim, success.result.clone(), now)?;
+    conn.prepare_cached(
+        "UPDATE runchain_steps SET state = 'ready', ready_at_ms = ?3 + delay_ms
+         WHERE run_id = ?1 AND generation = ?2 AND state = 'waiting' AND NOT EXISTS (
+           SELECT 1 FROM json_each(needs) AS need WHERE NOT EXISTS (
+             SELECT 1 FROM runchain_steps AS other
+             WHERE other.run_id = ?1 AND other.generation = ?2 AND other.step = need.value AND other.state = 'done'))",
+    )
+    .and_then(|mut statement| statement.execute((&claim.run_id, claim.generation, now)))
+    .during("ready the steps that waited")?;
+    Ok(Settled::Done)
+}
+
+pub(super) fn settle_failed(
+    conn: &Connection,
+    claim: &Claim,
+    executor: Option<&ExecutorId>,
+    failure: &Failure,
+    backoff: Backoff,
+    jitter: f64,
+    now: Millis,
+) -> Result<Settled> {
+    conn.prepare_cached(
+        "INSERT INTO runchain_failures(step_id, attempt, executor_id, started_ms, ended_ms, error, output_tail)
+         SELECT id, ?2, ?3, started_ms, ?4, ?5, ?6 FROM runchain_steps WHERE id = ?1",
+    )
+    .and_then(|mut statement| {
+        statement.execute((claim.step_id, claim.attempt, executor, now, &failure.error, &failure.output_tail))
+    })
+    .during("keep a step's failure")?;
+    let dead = failure.permanent || claim.attempt >= claim.max_attempts;
+    let again = now.plus(backoff.pause_ms(claim.attempt, jitter));
+    conn.prepare_cached(
+        "UPDATE runchain_steps SET state = ?2, executor_id = NULL, ready_at_ms = ?3, finished_ms = ?4, error = ?5, output_tail = ?6
+         WHERE id = ?1",
+    )
+    .and_then(|mut statement| {
+        statement.execute((
+            claim.step_id,
+            if dead { "dead" } else { "ready" },
+            again,
+            dead.then_some(now),
+            &failure.error,
+            &failure.output_tail,
+        ))
+    })
+    .during("settle a failed step")?;
+    let data = json!({
+        "attempt": claim.attempt, "max_attempts": claim.max_attempts, "error": failure.error,
+        "next_attempt_at": (!dead).then(|| again.iso()),
+    });
+    let kind = if dead {
+        EventType::StepDead
+    } else {
+        EventType::StepFailed
+    };
+    append(conn, kind, claim, data, now)?;
+    Ok(if dead {
+        Settled::Dead
+    } else {
+        Settled::Again(again)
+    })
+}
+
+fn done_event(step: &str) -> EventType {
+    match step {
+        "archive" => EventType::RunArchived,
+        "report" => EventType::ReportGenerated,
+        _ => EventType::StepDone,
+    }
+}
+
+fn append(conn: &Connection, kind: EventType, claim: &Claim, data: Value, now: Millis) -> Result<()> {
+    let mut event = NewEvent::of_run(kind, now, &claim.run_id, claim.generation, data);
+    event.step = Some(&claim.step);
+    event::append(conn, &event).map(|_| ())
+}
+
+fn archived_already(conn: &Connection, claim: &Claim, archival: &Archival) -> Result<bool> {
+    conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM archival_log WHERE run_id = ?1 AND archive_path = ?2)")
+        .and_then(|mut statement| {
+            statement.query_row((&claim.run_id, &archival.archive_path), |row| row.get(0))
+        })
+        .during("look into archival_log")
+}
+
+/// `archival_log` may be the user's own, with fewer columns than ours: what it has is filled.
+fn log_archival(conn: &Connection, claim: &Claim, archival: &Archival, now: Millis) -> Result<()> {
+    let values: [(&str, &dyn rusqlite::ToSql); 6] = [
+        ("run_id", &claim.run_id),
+        ("archive_path", &archival.archive_path),
+        ("archived_at", &now.iso()),
+        ("size_bytes", &archival.size_bytes),
+        ("generation", &claim.generation),
+        ("digest", &archival.digest),
+    ];
+    let present = crate::mapping::columns(conn, "archival_log")?;
+    let (names, values): (Vec<&str>, Vec<&dyn rusqlite::ToSql>) = values
+        .iter()
+        .filter(|(name, _)| {
+            present
+                .iter()
+                .any(|column| column.name.eq_ignore_ascii_case(name))
+        })
+        .copied()
+        .unzip();
+    let places = vec!["?"; names.len()].join(", ");
+    conn.prepare_cached(&format!(
+        "INSERT INTO archival_log({}) VALUES ({places})",
+        names.join(", ")
+    ))
+    .and_then(|mut statement| statement.execute(&values[..]))
+    .during("write archival_log")?;
+    Ok(())
+}
