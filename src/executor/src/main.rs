@@ -12,6 +12,7 @@ mod door;
 mod drain;
 mod exit;
 mod failure;
+mod fault;
 mod monitor;
 mod open;
 mod output;
@@ -30,10 +31,12 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let output = Output::new(&cli.global);
-    let settings = Surroundings::of_process()
-        .and_then(|around| Settings::load(&cli.flags(), cli.global.config.as_deref(), &around));
-    let outcome = match settings {
-        Ok(settings) => commands::run(&cli.command, settings, &output),
+    let load = || {
+        Surroundings::of_process()
+            .and_then(|around| Settings::load(&cli.flags(), cli.global.config.as_deref(), &around))
+    };
+    let outcome = match load() {
+        Ok(settings) => commands::run(&cli.command, settings, &load, &output),
         Err(error) => Err(error.into()),
     };
     match outcome {

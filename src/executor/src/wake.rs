@@ -7,7 +7,7 @@
 
 use crate::drain::worker::Finished;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,8 @@ pub(crate) enum Wake {
     Finished(Box<Finished>),
     /// Somebody asks us to stop; a second time means at once.
     Stop(i32),
+    /// Somebody asks us to read the configuration again.
+    Reload,
 }
 
 /// Sends [`Wake::Changed`] for as long as it lives. One unread hint is enough, so a storm of writes
@@ -75,17 +77,22 @@ fn is_ours(database: &std::ffi::OsStr, changed: &std::ffi::OsStr) -> bool {
         .is_some_and(|rest| matches!(rest, b"" | b"-wal" | b"-journal"))
 }
 
-/// Turns SIGTERM and SIGINT into wakes.
+/// Turns SIGTERM, SIGINT and SIGHUP into wakes.
 ///
 /// # Errors
 /// When the handlers can't be set.
 pub(crate) fn signals(wake: Sender<Wake>) -> std::io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                if wake.send(Wake::Stop(signal)).is_err() {
+                let why = if signal == SIGHUP {
+                    Wake::Reload
+                } else {
+                    Wake::Stop(signal)
+                };
+                if wake.send(why).is_err() {
                     break;
                 }
             }

@@ -31,6 +31,7 @@ mod tests;
 pub(crate) use bag::verify;
 pub(crate) use name::folder_name;
 
+use crate::fault;
 use bag::Owner;
 use collect::{Look, Subject, collect};
 use files::{DatabaseFiles, Search};
@@ -190,7 +191,9 @@ pub(crate) fn archive(
             "nothing: whoever holds the step now archives it",
         ));
     }
+    fault::point("archive-before-place");
     let placed = place::place(&staging.bag(), &sealed, &options.archive_dir, &folder, &owner)?;
+    fault::point("archive-after-place");
     let path = options.archive_dir.join(&folder);
     let (unchanged, replaced) = match placed {
         Placed::Unchanged => (true, None),

@@ -2,8 +2,8 @@
 
 use super::open_checked;
 use crate::cli::DrainArgs;
-use crate::config::Settings;
-use crate::drain::{self, Ended, Goal};
+use crate::config::{ConfigError, Settings};
+use crate::drain::{self, Ended, Goal, Reload};
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::output::Output;
@@ -11,17 +11,28 @@ use runchain_core::Millis;
 use signal_hook::consts::SIGINT;
 use std::sync::Arc;
 
-pub(super) fn drain(arguments: &DrainArgs, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
+pub(super) fn drain(
+    arguments: &DrainArgs,
+    settings: &Arc<Settings>,
+    reload: &dyn Fn() -> Result<Settings, ConfigError>,
+    output: &Output,
+) -> Outcome<Exit> {
     let goal = match arguments {
         DrainArgs { once: true, .. } => Goal::Once,
         DrainArgs { until_idle: true, .. } => Goal::UntilIdle,
         _ => Goal::Forever,
     };
-    until(&goal, settings, output)
+    let reload = || reload().map_err(|error| error.to_string());
+    until(&goal, settings, &reload, output)
 }
 
 /// Runs the loop to its goal; the exit code says how it ended.
-pub(super) fn until(goal: &Goal, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
+pub(super) fn until(
+    goal: &Goal,
+    settings: &Arc<Settings>,
+    reload: Reload<'_>,
+    output: &Output,
+) -> Outcome<Exit> {
     drop(open_checked(settings)?);
     let say = |text: &str| {
         // A service whose standard error is gone still drains.
@@ -30,7 +41,7 @@ pub(super) fn until(goal: &Goal, settings: &Arc<Settings>, output: &Output) -> O
     if *goal == Goal::Forever {
         say(&format!("draining {}", settings.state_db_path.display()));
     }
-    Ok(match drain::run(settings, goal, &say)? {
+    Ok(match drain::run(settings, goal, &say, reload)? {
         Ended::Reached | Ended::Stopped => Exit::Ok,
         Ended::Forced(SIGINT) => Exit::Interrupted,
         Ended::Forced(_) => Exit::Terminated,

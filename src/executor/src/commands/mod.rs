@@ -10,7 +10,7 @@ mod status;
 mod validate;
 
 use crate::cli::{Command, ConfigCommand};
-use crate::config::{self, Settings};
+use crate::config::{self, ConfigError, Settings};
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::{self, OpenError, OpenMode};
@@ -21,10 +21,15 @@ use rusqlite::Connection;
 use std::sync::Arc;
 
 /// Does what the command line asks for.
-pub(crate) fn run(command: &Command, settings: Settings, output: &Output) -> Outcome<Exit> {
+pub(crate) fn run(
+    command: &Command,
+    settings: Settings,
+    reload: &dyn Fn() -> Result<Settings, ConfigError>,
+    output: &Output,
+) -> Outcome<Exit> {
     let settings = Arc::new(settings);
     match command {
-        Command::Drain(arguments) => drain::drain(arguments, &settings, output),
+        Command::Drain(arguments) => drain::drain(arguments, &settings, reload, output),
         Command::Install(arguments) => install::install(arguments, &settings, output),
         Command::Uninstall(arguments) => install::uninstall(arguments, &settings, output),
         Command::Validate => validate::validate(&settings, output),

@@ -73,7 +73,8 @@ fn execute(
         quiet: true,
         ..*output
     };
-    let exit = until(&goal, settings, &quiet)?;
+    let keep = || Ok(Settings::clone(settings));
+    let exit = until(&goal, settings, &keep, &quiet)?;
     if exit != Exit::Ok {
         return Ok(exit);
     }

@@ -93,6 +93,10 @@ keys! {
     workers: usize = "workers", 4, in 1..=256;
     /// Time between two looks when no watcher reports anything.
     poll_ms: i64 = "poll_ms", 60_000, in 100..=LONGEST_MS;
+    /// Least time between two sweeps for what no trigger saw.
+    sweep_ms: i64 = "sweep_ms", 600_000, in 100..=LONGEST_MS;
+    /// How long a graceful stop lets running steps finish.
+    stop_grace_ms: i64 = "stop_grace_ms", 20_000, in 0..=LONGEST_MS;
     /// How long an executor's steps stay its own without renewal.
     lease_ms: i64 = "lease_ms", 30_000, in 1_000..=LONGEST_MS;
     /// Time between two heartbeat lines of an active run.

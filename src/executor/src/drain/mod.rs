@@ -1,32 +1,33 @@
-//! The main loop: expand, settle, lease and start; and, for whoever leads, monitor and project.
+//! The main loop: one turn is one transaction that settles what has finished, expands what was
+//! captured, and leases and starts what is due; then the leader monitors, projects and sweeps.
 //!
-//! One thread owns every write to the queue, so that starts and settlings are grouped into one
-//! transaction where there is more than one. It wakes by hints (see `wake`) and trusts only the
-//! queue. Its connection is synchronous=FULL: nothing external (a child, a bag, a log line) happens
-//! before a durable commit that covers its cause.
+//! One thread owns every write to the queue, so a turn costs one commit, however much it does. That
+//! commit is synchronous=FULL: nothing external (a child, a bag, a log line) happens before a durable
+//! commit that covers its cause. The loop wakes by hints (see `wake`) and trusts only the queue.
 //!
-//! Leadership is the flock on `<db>.runchain-lock`. The leader monitors active runs and projects
-//! events to the logs; any executor leases steps.
+//! Leadership is the flock on `<db>.runchain-lock`. The leader monitors active runs, projects events
+//! to the logs and sweeps; any executor leases steps.
 
+mod lead;
+mod turn;
 pub(crate) mod worker;
 
 use crate::config::Settings;
 use crate::door;
-use crate::monitor::{Monitor, MonitorOptions};
 use crate::open::{self, OpenMode};
-use crate::projector::Projector;
 use crate::wake::{self, Wake, Watch};
+use lead::Lead;
 use runchain_core::chain::{Chain, StepSpec};
 use runchain_core::error::{During, Error, Result};
-use runchain_core::liveness::Leadership;
-use runchain_core::steps::{self, Backoff, Executor, Settled, Wanted};
-use runchain_core::{ExecutorId, Mapping, Millis, RunId, functions, install, queue, schema};
+use runchain_core::steps::{self, Backoff, Executor, Settled};
+use runchain_core::{ExecutorId, Mapping, Millis, RunId, functions, install, schema};
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 use worker::{Finished, Workers, Workshop};
 
@@ -59,33 +60,32 @@ pub(crate) enum Ended {
     Forced(i32),
 }
 
-/// Queue rows for one expansion: some ten milliseconds of writing.
-const EXPAND_ROWS: usize = 1_000;
-/// Events for one projection.
-const PROJECT_EVENTS: usize = 1_000;
 /// How often somebody who doesn't lead tries to.
 const LEAD_EVERY: Duration = Duration::from_secs(2);
-/// How long a graceful stop lets steps finish before their commands are ended.
-const STOP_GRACE: Duration = Duration::from_secs(20);
 /// The watcher's event comes at the write, before the commit is visible: look again after growing
-/// pauses before sleeping.
-const LOOK_AGAIN_MS: [u64; 6] = [1, 2, 4, 8, 16, 32];
-/// After a failure that may pass (a table that is being rebuilt), in a service.
+/// pauses before sleeping. Together 51 ms, which covers a slow fsync.
+const LOOK_AGAIN_US: [u64; 10] = [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600];
+/// After a failure that may pass (a table that is being rebuilt, a full disk), in a service.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
 /// Tells a person what happens; the caller decides where that goes.
 pub(crate) type Say<'a> = &'a dyn Fn(&str);
+/// Reads the configuration again, for SIGHUP.
+pub(crate) type Reload<'a> = &'a dyn Fn() -> std::result::Result<Settings, String>;
 
 /// Runs the loop until its goal is reached or a signal stops it.
 ///
 /// # Errors
 /// A database that is missing, replaced, not installed or too new; output folders that belong to
 /// another database; whatever SQLite answers, but for "busy".
-pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>) -> Result<Ended> {
-    let mut conn = open::open_state(&settings.state_db_path, OpenMode::ReadWrite)
-        .map_err(|error| Error::refused(error.to_string(), "see above"))?;
+pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: Reload<'_>) -> Result<Ended> {
+    let database = settings.state_db_path.clone();
+    let file = FileIdentity::of(&database);
+    let mut conn = connect(&database)?;
     conn.execute_batch("PRAGMA synchronous = FULL")
         .during("ask for durable commits")?;
+    // A turn uses some thirty statements.
+    conn.set_prepared_statement_cache_capacity(128);
     functions::register(&conn, functions::Surface::Full)?;
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
     let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
@@ -97,63 +97,74 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>) -> Result
     let (sender, wakes) = channel();
     wake::signals(sender.clone())
         .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
-    let watch = Watch::start(&settings.state_db_path, sender.clone());
+    let watch = Watch::start(&database, sender.clone());
     if let Err(error) = &watch {
         say(&format!(
             "can't watch the database's folder ({error}); looking every {} ms instead",
             settings.poll_ms
         ));
     }
-    let workshop = Arc::new(Workshop {
-        settings: Arc::clone(settings),
-        mapping: mapping.clone(),
-        database_uuid,
-        stop: AtomicBool::new(false),
-    });
+    let workshop = Arc::new(Workshop::new(settings, mapping.clone(), database_uuid));
     let workers = Workers::start(&workshop, settings.workers, &sender)
         .map_err(|error| Error::io("start the threads of", "the executor", error))?;
-    let file = FileIdentity::of(&settings.state_db_path);
     let mut drain = Drain {
-        settings: settings.as_ref(),
+        settings: Arc::clone(settings),
         goal,
         say,
+        reload,
+        version: Version::new(connect(&database)?),
         conn,
         chain: chain_of(settings),
+        concurrency: concurrency_of(settings),
         mapping,
         executor,
         workers,
         workshop,
+        sender,
         wakes,
         watch: watch.ok(),
         file,
         lead: None,
         next_lead: Instant::now(),
         running: 0,
+        suspect: false,
         finished: Vec::new(),
         renewed: Instant::now(),
         recovered: None,
-        heartbeat_due: None,
+        expand_after: None,
+        lease_after: None,
         stopping: None,
-        looks: LOOK_AGAIN_MS.len(),
+        looks: LOOK_AGAIN_US.len(),
     };
     let ended = drain.until_over();
     drain.leave();
     ended
 }
 
+fn connect(database: &Path) -> Result<Connection> {
+    open::open_state(database, OpenMode::ReadWrite)
+        .map_err(|error| Error::refused(error.what(), error.remedy()))
+}
+
 /// The chain that the configuration names.
-pub(crate) fn chain_of(settings: &Settings) -> Chain {
-    Chain(
-        settings
-            .steps
-            .iter()
-            .map(|step| StepSpec {
-                name: step.name.clone(),
-                after: step.after.clone(),
-                max_attempts: step.max_attempts,
-            })
-            .collect(),
-    )
+fn chain_of(settings: &Settings) -> Chain {
+    let spec = |step: &crate::config::Step| StepSpec {
+        name: step.name.clone(),
+        after: step.after.clone(),
+        max_attempts: step.max_attempts,
+        priority: step.rules.priority,
+        delay_ms: step.rules.delay_ms,
+        deadline_ms: step.rules.deadline_ms,
+    };
+    Chain(settings.steps.iter().map(spec).collect())
+}
+
+fn concurrency_of(settings: &Settings) -> BTreeMap<String, usize> {
+    settings
+        .steps
+        .iter()
+        .filter_map(|step| Some((step.name.clone(), step.rules.concurrency?)))
+        .collect()
 }
 
 fn identity() -> Executor {
@@ -177,11 +188,28 @@ impl FileIdentity {
     }
 }
 
-/// What the leader keeps.
-struct Lead {
-    _leadership: Leadership,
-    projector: Projector,
-    monitor: Monitor,
+/// `PRAGMA data_version` on a connection that never writes: it ignores the connection's own commits.
+struct Version {
+    conn: Connection,
+    seen: Option<i64>,
+}
+
+impl Version {
+    fn new(conn: Connection) -> Self {
+        Self { conn, seen: None }
+    }
+
+    /// Whether anybody has committed since the last call. A busy database counts as changed.
+    fn changed(&mut self) -> bool {
+        let now = self
+            .conn
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .ok();
+        let changed = now.is_none() || now != self.seen;
+        self.seen = now;
+        changed
+    }
 }
 
 struct Stop {
@@ -190,52 +218,66 @@ struct Stop {
 }
 
 struct Drain<'a> {
-    settings: &'a Settings,
+    settings: Arc<Settings>,
     goal: &'a Goal,
     say: Say<'a>,
+    reload: Reload<'a>,
     conn: Connection,
+    version: Version,
     chain: Chain,
+    concurrency: BTreeMap<String, usize>,
     mapping: Mapping,
     executor: Executor,
     workers: Workers,
     workshop: Arc<Workshop>,
+    sender: Sender<Wake>,
     wakes: Receiver<Wake>,
     watch: Option<Watch>,
     file: FileIdentity,
     lead: Option<Lead>,
     next_lead: Instant,
     running: usize,
+    /// A suspect runs: nothing else may.
+    suspect: bool,
     finished: Vec<Finished>,
     renewed: Instant,
     recovered: Option<Instant>,
-    heartbeat_due: Option<Millis>,
+    /// Expanding failed; not again before this.
+    expand_after: Option<Instant>,
+    /// Nothing of what is due could be had; not again before this, or a commit of others.
+    lease_after: Option<Instant>,
     stopping: Option<Stop>,
-    /// Index into [`LOOK_AGAIN_MS`]; past its end the loop sleeps.
+    /// Index into [`LOOK_AGAIN_US`]; past its end the loop sleeps.
     looks: usize,
 }
 
 impl Drain<'_> {
     fn until_over(&mut self) -> Result<Ended> {
+        let mut due = Instant::now();
         loop {
-            let pause = match self.pass() {
-                Ok(true) => {
-                    self.looks = 0;
-                    None
+            let woken = self.version.changed() || !self.finished.is_empty() || Instant::now() >= due;
+            if woken {
+                match self.pass() {
+                    Ok(()) => {
+                        if let Some(ended) = self.over()? {
+                            return Ok(ended);
+                        }
+                        due = Instant::now() + self.until_next()?;
+                    }
+                    Err(error) if self.may_pass(&error) => {
+                        (self.say)(&format!("{error}; trying again"));
+                        due = Instant::now() + AFTER_FAILURE;
+                        self.looks = LOOK_AGAIN_US.len();
+                    }
+                    Err(error) => return Err(error),
                 }
-                Ok(false) => None,
-                Err(error) if self.may_pass(&error) => {
-                    (self.say)(&format!("{error}; trying again"));
-                    Some(AFTER_FAILURE)
-                }
-                Err(error) => return Err(error),
-            };
-            if pause.is_none()
-                && let Some(ended) = self.over()?
-            {
-                return Ok(ended);
             }
-            let timeout = pause.map_or_else(|| self.timeout(), Ok)?;
-            if let Some(ended) = self.sleep(timeout)? {
+            let mut pause = due.saturating_duration_since(Instant::now());
+            if let Some(look_us) = LOOK_AGAIN_US.get(self.looks) {
+                self.looks += 1;
+                pause = pause.min(Duration::from_micros(*look_us));
+            }
+            if let Some(ended) = self.sleep(pause)? {
                 return Ok(ended);
             }
         }
@@ -246,15 +288,15 @@ impl Drain<'_> {
         let fatal = error.is_corrupt()
             || matches!(
                 error,
-                Error::Refused { .. } | Error::NotInstalled | Error::Outdated { .. }
+                Error::OtherIdentity { .. } | Error::NotInstalled | Error::Outdated { .. }
             );
         error.is_busy() || (*self.goal == Goal::Forever && !fatal)
     }
 
-    /// One round of everything; `true` when anything was done.
-    fn pass(&mut self) -> Result<bool> {
+    /// One round of everything.
+    fn pass(&mut self) -> Result<()> {
         if FileIdentity::of(&self.settings.state_db_path) != self.file {
-            return Err(Error::refused(
+            return Err(Error::other_identity(
                 format!(
                     "{} was replaced or deleted while runchain had it open",
                     self.settings.state_db_path.display()
@@ -263,85 +305,30 @@ impl Drain<'_> {
             ));
         }
         self.try_to_lead()?;
-        let mut worked = self.expand()?;
-        worked |= self.settle()?;
-        self.keep_lease()?;
-        worked |= self.recover()?;
-        worked |= self.dispatch()?;
-        worked |= self.do_what_leaders_do()?;
-        Ok(worked)
+        while self.turn()? {}
+        let Some(lead) = &mut self.lead else {
+            return Ok(());
+        };
+        lead.duties(&mut self.conn, &self.mapping, self.stopping.is_some())
     }
 
     fn try_to_lead(&mut self) -> Result<()> {
-        if self.lead.is_some() || Instant::now() < self.next_lead {
-            return Ok(());
+        if self.lead.as_ref().is_some_and(|lead| !lead.is_current()) {
+            (self.say)("somebody removed the lock file; the lead is open again");
+            self.lead = None;
         }
-        self.next_lead = Instant::now() + LEAD_EVERY;
-        let Some(leadership) = Leadership::try_acquire(&self.settings.state_db_path, &self.executor.id.0)?
-        else {
-            return Ok(());
-        };
-        let projector = Projector::open(&self.settings.logs_dir, &self.conn)?;
-        let monitor = Monitor::new(MonitorOptions {
-            heartbeat_ms: self.settings.monitor_heartbeat_ms,
-            stall_after_ms: self.settings.monitor_stall_after_ms,
-            ..MonitorOptions::default()
-        });
-        self.lead = Some(Lead {
-            _leadership: leadership,
-            projector,
-            monitor,
-        });
+        if self.lead.is_none() && Instant::now() >= self.next_lead {
+            self.next_lead = Instant::now() + LEAD_EVERY;
+            self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id)?;
+        }
         Ok(())
     }
 
-    fn expand(&mut self) -> Result<bool> {
-        let mut worked = false;
-        let waiting = door::patiently(|| {
-            self.conn
-                .prepare_cached("SELECT EXISTS (SELECT 1 FROM runchain_queue)")
-                .and_then(|mut statement| statement.query_row([], |row| row.get::<_, bool>(0)))
-                .during("look at the queue")
-        })?;
-        let mut more = waiting;
-        while more {
-            let (mapping, chain) = (&self.mapping, &self.chain);
-            let expanded = door::write(&mut self.conn, |conn| {
-                queue::expand(conn, mapping, chain, EXPAND_ROWS, Millis::now())
-            })?;
-            worked |= expanded.rows > 0;
-            more = expanded.more;
+    fn backoff(&self) -> Backoff {
+        Backoff {
+            base_ms: self.settings.retry_base_ms,
+            cap_ms: self.settings.retry_cap_ms,
         }
-        Ok(worked)
-    }
-
-    /// Settles everything that has finished since the last round, in one transaction.
-    fn settle(&mut self) -> Result<bool> {
-        if self.finished.is_empty() {
-            return Ok(false);
-        }
-        let backoff = self.backoff();
-        let finished = &self.finished;
-        let settled = door::write(&mut self.conn, |conn| {
-            finished
-                .iter()
-                .map(|one| {
-                    steps::settle(
-                        conn,
-                        &one.claim,
-                        &one.outcome,
-                        backoff,
-                        fastrand::f64(),
-                        Millis::now(),
-                    )
-                })
-                .collect::<Result<Vec<_>>>()
-        })?;
-        for (one, settled) in std::mem::take(&mut self.finished).into_iter().zip(settled) {
-            self.running -= 1;
-            self.tell(&one, settled);
-        }
-        Ok(true)
     }
 
     fn tell(&self, one: &Finished, settled: Settled) {
@@ -368,95 +355,25 @@ impl Drain<'_> {
         }
     }
 
-    fn backoff(&self) -> Backoff {
-        Backoff {
-            base_ms: self.settings.retry_base_ms,
-            cap_ms: self.settings.retry_cap_ms,
-        }
-    }
-
-    /// The executor's one lease covers all its steps; without steps it may run out.
-    fn keep_lease(&mut self) -> Result<()> {
-        if self.running > 0 && self.renewed.elapsed() >= self.lease_part() {
-            let (executor, lease_ms) = (&self.executor, self.settings.lease_ms);
-            door::write(&mut self.conn, |conn| {
-                executor.renew(conn, lease_ms, Millis::now())
-            })?;
-            self.renewed = Instant::now();
-        }
-        Ok(())
-    }
-
     fn lease_part(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.settings.lease_ms / 3).unwrap_or(1))
+        millis(self.settings.lease_ms / 3)
     }
 
-    /// Takes steps back from executors whose lease ran out.
-    fn recover(&mut self) -> Result<bool> {
-        if self
-            .recovered
-            .is_some_and(|last| last.elapsed() < self.lease_part())
-        {
-            return Ok(false);
+    fn over(&self) -> Result<Option<Ended>> {
+        if self.stopping.is_some() {
+            return Ok((self.running == 0).then_some(Ended::Stopped));
         }
-        self.recovered = Some(Instant::now());
-        if !self.others_hold()? {
-            return Ok(false);
+        if self.running > 0 {
+            return Ok(None);
         }
-        let backoff = self.backoff();
-        let recovered = door::write(&mut self.conn, |conn| {
-            steps::recover(conn, backoff, fastrand::f64(), Millis::now())
-        })?;
-        if recovered > 0 {
-            (self.say)(&format!(
-                "took {recovered} steps back from an executor that is gone"
-            ));
-        }
-        Ok(recovered > 0)
-    }
-
-    fn others_hold(&self) -> Result<bool> {
-        door::patiently(|| {
-            self.conn
-                .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM runchain_steps WHERE state IN ('leased', 'running') AND executor_id <> ?1)",
-                )
-                .and_then(|mut statement| statement.query_row([&self.executor.id], |row| row.get(0)))
-                .during("look for steps of others")
-        })
-    }
-
-    /// Leases, starts and hands out as many due steps as workers are free. Leased steps start in the
-    /// same transaction, so that nothing is held that isn't worked on.
-    fn dispatch(&mut self) -> Result<bool> {
-        let free = self.settings.workers.saturating_sub(self.running);
-        if free == 0 || self.stopping.is_some() || !self.is_due()? {
-            return Ok(false);
-        }
-        let wanted = match self.goal {
-            Goal::Run { run_id, step } => Wanted::OfRun {
-                run_id,
-                step: step.as_deref(),
-            },
-            _ => Wanted::Due,
+        let left = |run_id, step| door::patiently(|| steps::work_left(&self.conn, run_id, step));
+        let reached = match self.goal {
+            Goal::Forever => false,
+            Goal::Once => self.lease_after.is_some() || !self.is_due()?,
+            Goal::UntilIdle => !left(None, None)?,
+            Goal::Run { run_id, step } => !left(Some(run_id), step.as_deref())?,
         };
-        let (executor, lease_ms) = (&self.executor, self.settings.lease_ms);
-        let claims = door::write(&mut self.conn, |conn| {
-            let now = Millis::now();
-            executor.renew(conn, lease_ms, now)?;
-            let mut claims = steps::lease(conn, &executor.id, wanted, free, now)?;
-            for claim in &mut claims {
-                steps::start(conn, claim, &executor.id, now)?;
-            }
-            Ok(claims)
-        })?;
-        self.renewed = Instant::now();
-        let any = !claims.is_empty();
-        for claim in claims {
-            self.running += 1;
-            self.workers.execute(claim);
-        }
-        Ok(any)
+        Ok(reached.then_some(Ended::Reached))
     }
 
     fn is_due(&self) -> Result<bool> {
@@ -470,66 +387,29 @@ impl Drain<'_> {
         })
     }
 
-    fn do_what_leaders_do(&mut self) -> Result<bool> {
-        let Some(lead) = &mut self.lead else {
-            return Ok(false);
-        };
-        self.heartbeat_due =
-            lead.monitor
-                .tick(&self.conn, &self.mapping, &mut lead.projector, Millis::now())?;
-        let mut worked = false;
-        loop {
-            let projected = lead.projector.project(&self.conn, PROJECT_EVENTS)?;
-            worked |= projected > 0;
-            if projected < PROJECT_EVENTS {
-                return Ok(worked);
-            }
-        }
-    }
-
-    fn over(&self) -> Result<Option<Ended>> {
-        if self.stopping.is_some() {
-            return Ok((self.running == 0).then_some(Ended::Stopped));
-        }
-        if self.running > 0 {
-            return Ok(None);
-        }
-        let reached = match self.goal {
-            Goal::Forever => false,
-            Goal::Once => !self.is_due()?,
-            Goal::UntilIdle => !door::patiently(|| steps::work_left(&self.conn, None, None))?,
-            Goal::Run { run_id, step } => {
-                !door::patiently(|| steps::work_left(&self.conn, Some(run_id), step.as_deref()))?
-            }
-        };
-        Ok(reached.then_some(Ended::Reached))
-    }
-
-    /// How long nothing is known to happen.
-    fn timeout(&mut self) -> Result<Duration> {
-        let mut timeout = Duration::from_millis(u64::try_from(self.settings.poll_ms).unwrap_or(60_000));
-        if let Some(pause_ms) = LOOK_AGAIN_MS.get(self.looks) {
-            self.looks += 1;
-            timeout = timeout.min(Duration::from_millis(*pause_ms));
-        }
+    /// How long nothing is known to happen: the next timer, or the fallback poll.
+    fn until_next(&self) -> Result<Duration> {
+        let mut timeout = millis(self.settings.poll_ms);
         let now = Millis::now();
-        let until = |at: Millis| Duration::from_millis(u64::try_from(at.since(now)).unwrap_or(0).max(1));
-        if self.stopping.is_none() && self.running < self.settings.workers {
-            timeout = self.next_due()?.map_or(timeout, |due| timeout.min(until(due)));
+        let until = |at: Millis| millis(at.since(now).max(1));
+        if self.stopping.is_none() && self.running < self.settings.workers && !self.suspect {
+            let held_back = self
+                .lease_after
+                .map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+            timeout = self
+                .next_due()?
+                .map_or(timeout, |due| timeout.min(until(due).max(held_back)));
         }
-        timeout = self.heartbeat_due.map_or(timeout, |due| timeout.min(until(due)));
-        if self.lead.is_none() {
-            timeout = timeout.min(LEAD_EVERY);
+        match &self.lead {
+            Some(lead) => timeout = lead.next_duty().map_or(timeout, |due| timeout.min(until(due))),
+            None => timeout = timeout.min(LEAD_EVERY),
         }
         if self.running > 0 || self.others_hold()? {
             timeout = timeout.min(self.lease_part());
         }
         if let Some(stop) = &self.stopping {
-            timeout = timeout.min(
-                stop.deadline
-                    .saturating_duration_since(Instant::now())
-                    .max(Duration::from_millis(50)),
-            );
+            let left = stop.deadline.saturating_duration_since(Instant::now());
+            timeout = timeout.min(left.max(Duration::from_millis(50)));
         }
         Ok(timeout)
     }
@@ -555,6 +435,7 @@ impl Drain<'_> {
                     }
                 }
                 Wake::Finished(finished) => self.finished.push(*finished),
+                Wake::Reload => self.reload_settings(),
                 Wake::Stop(signal) => {
                     if let Some(ended) = self.stop(signal) {
                         return Ok(Some(ended));
@@ -593,9 +474,48 @@ impl Drain<'_> {
         }
         self.stopping = Some(Stop {
             signal,
-            deadline: Instant::now() + STOP_GRACE,
+            deadline: Instant::now() + millis(self.settings.stop_grace_ms),
         });
+        // The version may not have changed, but there is something to decide.
+        self.version.seen = None;
         None
+    }
+
+    /// Takes over a new configuration whole, or keeps the old one and says why.
+    fn reload_settings(&mut self) {
+        let new = match (self.reload)() {
+            Ok(new) => new,
+            Err(error) => {
+                (self.say)(&format!(
+                    "the configuration is wrong, so the old one stays: {error}"
+                ));
+                return;
+            }
+        };
+        let old = &self.settings;
+        let fixed = [
+            ("state_db_path", old.state_db_path != new.state_db_path),
+            ("logs_dir", old.logs_dir != new.logs_dir),
+        ];
+        if let Some((key, _)) = fixed.iter().find(|(_, differs)| *differs) {
+            (self.say)(&format!(
+                "{key} has changed, which needs a restart; the old configuration stays"
+            ));
+            return;
+        }
+        if let Err(error) = self.workers.grow_to(&self.workshop, new.workers, &self.sender) {
+            (self.say)(&format!("can't start more workers: {error}"));
+        }
+        let new = Arc::new(new);
+        self.workshop.use_settings(&new);
+        self.chain = chain_of(&new);
+        self.concurrency = concurrency_of(&new);
+        if let Some(lead) = &mut self.lead {
+            lead.use_settings(&new);
+        }
+        self.settings = new;
+        self.version.seen = None;
+        (self.say)("the configuration was read again");
     }
 
     /// Takes the executor off the list, so that nobody waits for its lease.
@@ -608,4 +528,8 @@ impl Drain<'_> {
             (self.say)(&format!("{error}; the lease will run out by itself"));
         }
     }
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }

@@ -6,7 +6,7 @@
 use crate::archive::{self, ArchiveOptions, Archived, Ended};
 use crate::command::{self, CommandLine, Ending};
 use crate::config::{Action, CommandStep, Settings};
-use crate::open::{self, OpenMode};
+use crate::fault;
 use crate::report::{self, ReportOptions, ReportedBag};
 use crate::wake::Wake;
 use runchain_core::error::{During, Error, Result};
@@ -17,20 +17,40 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 /// What every worker knows.
 #[derive(Debug)]
 pub(crate) struct Workshop {
-    /// The settled configuration.
-    pub settings: Arc<Settings>,
+    /// The settled configuration; SIGHUP changes it.
+    settings: RwLock<Arc<Settings>>,
     /// The user's table.
-    pub mapping: Mapping,
+    mapping: Mapping,
     /// Identity of the database, as it stands in bags.
-    pub database_uuid: String,
+    database_uuid: String,
     /// Set when running commands must end now.
-    pub stop: AtomicBool,
+    pub(super) stop: AtomicBool,
+}
+
+impl Workshop {
+    pub(super) fn new(settings: &Arc<Settings>, mapping: Mapping, database_uuid: String) -> Self {
+        Self {
+            settings: RwLock::new(Arc::clone(settings)),
+            mapping,
+            database_uuid,
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    /// Steps that start from now on use these.
+    pub(super) fn use_settings(&self, settings: &Arc<Settings>) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(settings);
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A step that was executed.
@@ -46,6 +66,8 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 pub(crate) struct Workers {
     jobs: Sender<Claim>,
+    queue: Arc<Mutex<Receiver<Claim>>>,
+    threads: usize,
 }
 
 impl Workers {
@@ -59,14 +81,33 @@ impl Workers {
         wake: &Sender<Wake>,
     ) -> std::io::Result<Self> {
         let (jobs, receiver) = channel();
-        let receiver = Arc::new(Mutex::new(receiver));
-        for number in 0..count {
-            let (workshop, receiver, wake) = (Arc::clone(workshop), Arc::clone(&receiver), wake.clone());
+        let mut workers = Self {
+            jobs,
+            queue: Arc::new(Mutex::new(receiver)),
+            threads: 0,
+        };
+        workers.grow_to(workshop, count, wake)?;
+        Ok(workers)
+    }
+
+    /// Starts as many threads as are missing; more than are wanted do no harm.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn grow_to(
+        &mut self,
+        workshop: &Arc<Workshop>,
+        count: usize,
+        wake: &Sender<Wake>,
+    ) -> std::io::Result<()> {
+        while self.threads < count {
+            let (workshop, queue, wake) = (Arc::clone(workshop), Arc::clone(&self.queue), wake.clone());
             std::thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(move || work(&workshop, &receiver, &wake))?;
+                .name(format!("worker-{}", self.threads))
+                .spawn(move || work(&workshop, &queue, &wake))?;
+            self.threads += 1;
         }
-        Ok(Self { jobs })
+        Ok(())
     }
 
     /// Hands a started step to whichever thread is free.
@@ -109,33 +150,33 @@ fn failed(error: String) -> Outcome {
 }
 
 fn execute(workshop: &Workshop, conn: &mut Option<Connection>, claim: &Claim) -> Result<Outcome> {
+    fault::point("effect-begin");
+    let settings = workshop.settings();
     let conn = match conn {
         Some(conn) => conn,
-        None => conn.insert(
-            open::open_state(&workshop.settings.state_db_path, OpenMode::ReadWrite)
-                .map_err(|error| Error::refused(error.to_string(), "mend that, then retry the step"))?,
-        ),
+        None => conn.insert(super::connect(&settings.state_db_path)?),
     };
-    let Some(step) = workshop
-        .settings
-        .steps
-        .iter()
-        .find(|step| step.name == claim.step)
-    else {
-        return Ok(Outcome::Failed(Failure {
-            error: format!(
-                "no step {} is configured any more; add [steps.{}] again or cancel it",
-                claim.step, claim.step
-            ),
+    let permanent = |error: String| {
+        Ok(Outcome::Failed(Failure {
+            error,
             permanent: true,
             ..Failure::default()
-        }));
+        }))
+    };
+    if claim.deadline.is_some_and(|deadline| deadline <= Millis::now()) {
+        return permanent("its deadline had passed before it could start".to_owned());
+    }
+    let Some(step) = settings.steps.iter().find(|step| step.name == claim.step) else {
+        let name = &claim.step;
+        return permanent(format!(
+            "no step {name} is configured any more; add [steps.{name}] again or cancel it"
+        ));
     };
     let run = Run::of(conn, claim)?;
     let ended = run.ended(claim);
     match &step.action {
-        Action::Archive => archive_run(workshop, conn, claim, &ended),
-        Action::Report => report_run(workshop, conn, claim, &ended),
+        Action::Archive => archive_run(workshop, &settings, conn, claim, &ended),
+        Action::Report => report_run(workshop, &settings, conn, claim, &ended),
         Action::Command(command) => run_command(workshop, conn, claim, &ended, command),
     }
 }
@@ -176,8 +217,13 @@ impl Run {
     }
 }
 
-fn archive_run(workshop: &Workshop, conn: &Connection, claim: &Claim, ended: &Ended<'_>) -> Result<Outcome> {
-    let settings = &workshop.settings;
+fn archive_run(
+    workshop: &Workshop,
+    settings: &Settings,
+    conn: &Connection,
+    claim: &Claim,
+    ended: &Ended<'_>,
+) -> Result<Outcome> {
     let options = ArchiveOptions {
         archive_dir: settings.archive_dir.clone(),
         root: settings.root.clone(),
@@ -217,10 +263,16 @@ fn archive_run(workshop: &Workshop, conn: &Connection, claim: &Claim, ended: &En
     })
 }
 
-fn report_run(workshop: &Workshop, conn: &Connection, claim: &Claim, ended: &Ended<'_>) -> Result<Outcome> {
+fn report_run(
+    workshop: &Workshop,
+    settings: &Settings,
+    conn: &Connection,
+    claim: &Claim,
+    ended: &Ended<'_>,
+) -> Result<Outcome> {
     let options = ReportOptions {
-        reports_dir: workshop.settings.reports_dir.clone(),
-        root: workshop.settings.root.clone(),
+        reports_dir: settings.reports_dir.clone(),
+        root: settings.root.clone(),
     };
     // The step's own beginning, not the clock: a second execution leaves the same bytes.
     let generated_at = claim.created;
@@ -282,7 +334,7 @@ fn run_command(
         argv,
         env,
         cwd: step.cwd.clone(),
-        timeout: Duration::from_millis(u64::try_from(step.timeout_ms).unwrap_or(0)),
+        timeout: time_for(step, claim),
         output_bytes: step.output_bytes,
     };
     let stopping = || workshop.stop.load(Ordering::Acquire);
@@ -321,6 +373,14 @@ fn run_command(
         output_tail: Some(finished.output_tail),
         permanent: false,
     }))
+}
+
+/// Its timeout, or what is left until its deadline.
+fn time_for(step: &CommandStep, claim: &Claim) -> Duration {
+    let left_ms = claim
+        .deadline
+        .map_or(i64::MAX, |deadline| deadline.since(Millis::now()));
+    Duration::from_millis(u64::try_from(step.timeout_ms.min(left_ms)).unwrap_or(0))
 }
 
 /// The last line of the output, where it is a JSON object.

@@ -21,6 +21,7 @@ mod logfile;
 #[cfg(test)]
 mod tests;
 
+use crate::fault;
 use line::{LineHead, Origin};
 use logfile::LogFile;
 use runchain_core::error::{During, Error, Result};
@@ -94,6 +95,7 @@ impl Projector {
         let from = self.monitor.position.min(self.archival.position);
         let events = line::events_after(conn, from, limit)?;
         if let Some(last) = events.last() {
+            fault::point("project-before-append");
             for track in [&mut self.monitor, &mut self.archival] {
                 let lines: String = events
                     .iter()
@@ -104,7 +106,14 @@ impl Projector {
                 track.position = track.position.max(last.id);
             }
         }
+        let any = !events.is_empty();
+        if any {
+            fault::point("project-after-append");
+        }
         self.store_cursors(conn)?;
+        if any {
+            fault::point("project-after-cursor");
+        }
         Ok(events.len())
     }
 

@@ -8,6 +8,7 @@ mod table;
 
 use super::layers::{Gathered, Layers};
 use super::{Row, Source};
+use runchain_core::chain::StepSpec;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,8 +25,34 @@ pub(crate) struct Step {
     pub(crate) after: Vec<String>,
     /// Attempts before it is dead.
     pub(crate) max_attempts: u32,
+    /// When it goes.
+    pub(crate) rules: Rules,
     /// What it does.
     pub(crate) action: Action,
+}
+
+/// When a step goes, among others that could.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// Lower goes first.
+    pub(crate) priority: i64,
+    /// Pause before it is due.
+    pub(crate) delay_ms: i64,
+    /// Time from the end of the run to when it must be done.
+    pub(crate) deadline_ms: Option<i64>,
+    /// How many of it run at once, over all executors.
+    pub(crate) concurrency: Option<usize>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            priority: StepSpec::PRIORITY,
+            delay_ms: 0,
+            deadline_ms: None,
+            concurrency: None,
+        }
+    }
 }
 
 /// What a step does.
@@ -62,6 +89,7 @@ pub(super) fn resolve(layers: &Layers<'_>, max_attempts: u32, gathered: &mut Gat
         name: name.to_owned(),
         after: after.iter().map(|&step| step.to_owned()).collect(),
         max_attempts,
+        rules: Rules::default(),
         action,
     };
     let mut steps = vec![
@@ -121,6 +149,10 @@ fn rows(step: &Step, source: &Source) -> Vec<Row> {
     let mut rows = vec![
         row("after", json!(step.after)),
         row("max_attempts", json!(step.max_attempts)),
+        row("priority", json!(step.rules.priority)),
+        row("delay_ms", json!(step.rules.delay_ms)),
+        row("deadline_ms", json!(step.rules.deadline_ms)),
+        row("concurrency", json!(step.rules.concurrency)),
     ];
     match &step.action {
         Action::Archive | Action::Report => rows.insert(0, row("command", json!("built in"))),

@@ -2,7 +2,7 @@
 
 use super::super::error::{Problem, suggest};
 use super::super::file::{File, Located};
-use super::{Action, CommandStep, PLACEHOLDERS, Step};
+use super::{Action, CommandStep, PLACEHOLDERS, Rules, Step};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,10 +20,14 @@ struct Table {
     output_bytes: Option<usize>,
     max_attempts: Option<u32>,
     after: Option<Vec<String>>,
+    priority: Option<i64>,
+    delay_ms: Option<i64>,
+    deadline_ms: Option<i64>,
+    concurrency: Option<usize>,
 }
 
 /// The fields of [`Table`], for suggestions.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 12] = [
     "command",
     "env",
     "pass_env",
@@ -32,6 +36,10 @@ const KEYS: [&str; 8] = [
     "output_bytes",
     "max_attempts",
     "after",
+    "priority",
+    "delay_ms",
+    "deadline_ms",
+    "concurrency",
 ];
 
 /// Reads and checks one table.
@@ -88,9 +96,18 @@ pub(super) fn read(
             .after
             .unwrap_or_else(|| base.map(|step| step.after.clone()).unwrap_or_default()),
         max_attempts: table.max_attempts.unwrap_or(max_attempts),
+        rules: Rules {
+            priority: table.priority.unwrap_or(Rules::default().priority),
+            delay_ms: table.delay_ms.unwrap_or_default(),
+            deadline_ms: table.deadline_ms,
+            concurrency: table.concurrency,
+        },
         action,
     })
 }
+
+/// 31 days.
+const LONGEST_DELAY_MS: i64 = 31 * 24 * 60 * 60 * 1000;
 
 const NO_COMMAND: &str = "give it command = [\"program\", \"argument\"]";
 
@@ -134,6 +151,15 @@ fn check(name: &str, table: &Table, base: Option<&Step>) -> Result<(), (String, 
             16 * 1024 * 1024,
         ),
         ("max_attempts", table.max_attempts.map(i64::from), 1, 1_000),
+        ("priority", table.priority, -1_000_000, 1_000_000),
+        ("delay_ms", table.delay_ms, 0, LONGEST_DELAY_MS),
+        ("deadline_ms", table.deadline_ms, 1, LONGEST_DELAY_MS),
+        (
+            "concurrency",
+            table.concurrency.and_then(|count| count.try_into().ok()),
+            1,
+            10_000,
+        ),
     ];
     for (key, number, low, high) in numbers {
         if let Some(number) = number.filter(|number| !(low..=high).contains(number)) {

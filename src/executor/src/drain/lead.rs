@@ -1,0 +1,111 @@
+//! What only the leader does: monitor active runs, project events to the logs, sweep.
+
+use crate::config::Settings;
+use crate::door;
+use crate::monitor::{Monitor, MonitorOptions};
+use crate::projector::Projector;
+use runchain_core::error::Result;
+use runchain_core::liveness::Leadership;
+use runchain_core::sweep::{self, Sweep};
+use runchain_core::{ExecutorId, Mapping, Millis};
+use rusqlite::Connection;
+
+/// Events for one projection.
+const PROJECT_EVENTS: usize = 1_000;
+/// Rows compared in one statement of the sweep: some ten milliseconds of reading.
+const SWEEP_ROWS: u32 = 5_000;
+/// A sweep of a large table waits this many times as long as it took before the next one, so that
+/// sweeping costs at most a thousandth of a core.
+const SWEEP_SHARE: i64 = 1_000;
+
+/// The lead, and what goes with it.
+pub(super) struct Lead {
+    leadership: Leadership,
+    projector: Projector,
+    monitor: Monitor,
+    monitor_due: Option<Millis>,
+    sweep: Sweep,
+    /// Time that the sweep under way has taken.
+    sweep_took_ms: i64,
+    sweep_due: Millis,
+    sweep_ms: i64,
+}
+
+impl Lead {
+    /// Takes the lead if it is open. Opens the logs before anything else appends events.
+    pub(super) fn try_to(
+        settings: &Settings,
+        conn: &Connection,
+        executor: &ExecutorId,
+    ) -> Result<Option<Self>> {
+        let Some(leadership) = Leadership::try_acquire(&settings.state_db_path, &executor.0)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            leadership,
+            projector: Projector::open(&settings.logs_dir, conn)?,
+            monitor: Monitor::new(monitor_options(settings)),
+            monitor_due: None,
+            sweep: Sweep::default(),
+            sweep_took_ms: 0,
+            sweep_due: Millis::now(),
+            sweep_ms: settings.sweep_ms,
+        }))
+    }
+
+    /// Whether the lock file is still the one that we hold.
+    pub(super) fn is_current(&self) -> bool {
+        self.leadership.is_current()
+    }
+
+    /// Takes a new configuration over; stall clocks start anew.
+    pub(super) fn use_settings(&mut self, settings: &Settings) {
+        self.monitor = Monitor::new(monitor_options(settings));
+        self.sweep_ms = settings.sweep_ms;
+    }
+
+    /// One round. A stopping executor begins nothing new, but says what has happened.
+    pub(super) fn duties(&mut self, conn: &mut Connection, mapping: &Mapping, stopping: bool) -> Result<()> {
+        if !stopping {
+            self.monitor_due = self
+                .monitor
+                .tick(conn, mapping, &mut self.projector, Millis::now())?;
+        }
+        while self.projector.project(conn, PROJECT_EVENTS)? == PROJECT_EVENTS {}
+        if !stopping && Millis::now() >= self.sweep_due {
+            self.sweep_on(conn, mapping)?;
+        }
+        Ok(())
+    }
+
+    /// The next chunk of the sweep, a transaction only where something differs.
+    fn sweep_on(&mut self, conn: &mut Connection, mapping: &Mapping) -> Result<()> {
+        let began = Millis::now();
+        let found = door::patiently(|| sweep::chunk(conn, mapping, &mut self.sweep, SWEEP_ROWS))?;
+        if !found.is_empty() {
+            door::write(conn, |conn| sweep::ask_to_look(conn, &found))?;
+        }
+        let now = Millis::now();
+        self.sweep_took_ms += now.since(began);
+        self.sweep_due = now.plus(1);
+        if self.sweep.is_over() {
+            self.sweep_due = now.plus(self.sweep_ms.max(self.sweep_took_ms.saturating_mul(SWEEP_SHARE)));
+            self.sweep = Sweep::default();
+            self.sweep_took_ms = 0;
+        }
+        Ok(())
+    }
+
+    /// When it wants to be called next.
+    pub(super) fn next_duty(&self) -> Option<Millis> {
+        self.monitor_due.into_iter().chain([self.sweep_due]).min()
+    }
+}
+
+fn monitor_options(settings: &Settings) -> MonitorOptions {
+    MonitorOptions {
+        heartbeat_ms: settings.monitor_heartbeat_ms,
+        stall_after_ms: settings.monitor_stall_after_ms,
+        ..MonitorOptions::default()
+    }
+}

@@ -1,0 +1,214 @@
+//! One turn: settle, recover, expand, lease and start, in one transaction and one commit.
+//!
+//! Expanding depends on the user's table, which may be gone for a moment (a table rebuild): it runs
+//! inside a savepoint of its own, so that settling never waits for somebody else's migration.
+
+use super::worker::Finished;
+use super::{Drain, Goal};
+use crate::{door, fault};
+use runchain_core::error::{During, Error, Result};
+use runchain_core::queue::Expanded;
+use runchain_core::steps::{self, Capacity, Claim, Settled, Wanted};
+use runchain_core::transaction::atomically;
+use runchain_core::{Millis, queue};
+use rusqlite::Connection;
+use std::time::{Duration, Instant};
+
+/// Queue rows for one turn: some ten milliseconds of writing.
+const EXPAND_ROWS: usize = 1_000;
+/// After expanding failed: the user's table is being rebuilt, perhaps.
+const EXPAND_AGAIN: Duration = Duration::from_millis(500);
+
+/// After steps were due that could not be had: a limit is reached, or a suspect waits for room. A
+/// commit of somebody else's is looked at sooner.
+const LEASE_AGAIN: Duration = Duration::from_millis(250);
+
+/// What there is to do, looked at before any lock is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ToDo {
+    settle: bool,
+    renew: bool,
+    recover: bool,
+    expand: bool,
+    lease: bool,
+}
+
+/// What a committed turn has done.
+struct Turn {
+    settled: Vec<Settled>,
+    recovered: usize,
+    expanded: Result<Expanded>,
+    claims: Vec<Claim>,
+}
+
+impl Drain<'_> {
+    /// Takes a turn if there is anything to do; `true` when another may find more.
+    pub(super) fn turn(&mut self) -> Result<bool> {
+        let to_do = self.what_to_do()?;
+        if !(to_do.settle || to_do.renew || to_do.recover || to_do.expand || to_do.lease) {
+            return Ok(false);
+        }
+        let turn = self.commit_turn(to_do)?;
+        if to_do.settle {
+            fault::point("settle-after-commit");
+        }
+        fault::point("turn-after-commit");
+        let more = self.after_turn(turn, to_do);
+        Ok(more)
+    }
+
+    fn what_to_do(&mut self) -> Result<ToDo> {
+        let expand = self.expand_after.is_none_or(|at| Instant::now() >= at) && self.is_queued()?;
+        let recover_due = self
+            .recovered
+            .is_none_or(|last| last.elapsed() >= self.lease_part());
+        if recover_due {
+            self.recovered = Some(Instant::now());
+        }
+        Ok(ToDo {
+            settle: !self.finished.is_empty(),
+            renew: self.running > 0 && self.renewed.elapsed() >= self.lease_part(),
+            recover: recover_due && self.others_hold()?,
+            expand,
+            lease: self.free() > 0 && self.is_due()?,
+        })
+    }
+
+    /// Places for steps, counting those that are about to be settled.
+    fn free(&self) -> usize {
+        if self.stopping.is_some() || (self.suspect && self.finished.len() < self.running) {
+            return 0;
+        }
+        (self.settings.workers + self.finished.len()).saturating_sub(self.running)
+    }
+
+    fn is_queued(&self) -> Result<bool> {
+        door::patiently(|| {
+            self.conn
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM runchain_queue)")
+                .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+                .during("look at the queue")
+        })
+    }
+
+    pub(super) fn others_hold(&self) -> Result<bool> {
+        door::patiently(|| {
+            self.conn
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM runchain_steps WHERE state IN ('leased', 'running') AND executor_id <> ?1)",
+                )
+                .and_then(|mut statement| statement.query_row([&self.executor.id], |row| row.get(0)))
+                .during("look for steps of others")
+        })
+    }
+
+    fn commit_turn(&mut self, to_do: ToDo) -> Result<Turn> {
+        let backoff = self.backoff();
+        let wanted = match self.goal {
+            Goal::Run { run_id, step } => Wanted::OfRun {
+                run_id,
+                step: step.as_deref(),
+            },
+            _ => Wanted::Due,
+        };
+        let capacity = Capacity {
+            free: self.free(),
+            running: self.running - self.finished.len(),
+            concurrency: &self.concurrency,
+        };
+        let (finished, executor, chain, mapping) =
+            (&self.finished, &self.executor, &self.chain, &self.mapping);
+        let lease_ms = self.settings.lease_ms;
+        door::write(&mut self.conn, |conn| {
+            let now = Millis::now();
+            let settled = settle(conn, finished, backoff, now)?;
+            let recovered = if to_do.recover {
+                steps::recover(conn, backoff, fastrand::f64(), now)?
+            } else {
+                0
+            };
+            let expanded = if to_do.expand {
+                atomically(conn, true, || {
+                    queue::expand(conn, mapping, chain, EXPAND_ROWS, now)
+                })
+            } else {
+                Ok(Expanded::default())
+            };
+            if let Err(error @ (Error::Outdated { .. } | Error::NotInstalled)) = expanded {
+                return Err(error);
+            }
+            let mut claims = Vec::new();
+            if to_do.lease || (capacity.free > 0 && (to_do.settle || to_do.expand)) {
+                claims = steps::lease(conn, &executor.id, wanted, capacity, now)?;
+                for claim in &mut claims {
+                    steps::start(conn, claim, &executor.id, now)?;
+                }
+            }
+            if to_do.renew || !claims.is_empty() {
+                executor.renew(conn, lease_ms, now)?;
+            }
+            fault::point(if finished.is_empty() {
+                "turn-before-commit"
+            } else {
+                "settle-before-commit"
+            });
+            Ok(Turn {
+                settled,
+                recovered,
+                expanded,
+                claims,
+            })
+        })
+    }
+
+    fn after_turn(&mut self, turn: Turn, to_do: ToDo) -> bool {
+        if to_do.renew || !turn.claims.is_empty() {
+            self.renewed = Instant::now();
+        }
+        self.lease_after = (to_do.lease && turn.claims.is_empty()).then(|| Instant::now() + LEASE_AGAIN);
+        let finished = std::mem::take(&mut self.finished);
+        for (one, settled) in finished.iter().zip(&turn.settled) {
+            self.running -= 1;
+            self.tell(one, *settled);
+        }
+        if self.running == 0 {
+            self.suspect = false;
+        }
+        if turn.recovered > 0 {
+            (self.say)(&format!(
+                "took {} steps back from an executor that is gone",
+                turn.recovered
+            ));
+        }
+        let more = match &turn.expanded {
+            Ok(expanded) => {
+                self.expand_after = None;
+                // What was expanded may be due at once, and there was a place only after settling.
+                expanded.more || (expanded.rows > 0 && turn.claims.is_empty()) || to_do.settle
+            }
+            Err(error) => {
+                (self.say)(&format!("{error}; the queue is kept and tried again"));
+                self.expand_after = Some(Instant::now() + EXPAND_AGAIN);
+                false
+            }
+        };
+        for claim in turn.claims {
+            self.running += 1;
+            self.suspect |= claim.lost > 0;
+            self.workers.execute(claim);
+        }
+        more
+    }
+}
+
+fn settle(
+    conn: &Connection,
+    finished: &[Finished],
+    backoff: steps::Backoff,
+    now: Millis,
+) -> Result<Vec<Settled>> {
+    finished
+        .iter()
+        .map(|one| steps::settle(conn, &one.claim, &one.outcome, backoff, fastrand::f64(), now))
+        .collect()
+}

@@ -1,0 +1,36 @@
+//! Named points at which a test lets the process die, as a power cut or an OOM kill would.
+//!
+//! `RUNCHAIN_CRASH_AT=NAME` or `NAME:N` kills the process by SIGKILL when it reaches the point for
+//! the first (or N-th) time. Release builds contain nothing of it. The points:
+//!
+//! - `turn-before-commit`, `turn-after-commit`: of a turn that settles nothing (expand, lease, start)
+//! - `settle-before-commit`, `settle-after-commit`: of a turn that settles
+//! - `effect-begin`, `effect-end`: around the execution of a step
+//! - `archive-before-place`, `archive-after-place`: around the rename of a bag
+//! - `project-before-append`, `project-after-append`, `project-after-cursor`: of a projection
+
+/// Dies here if the environment says so.
+#[cfg(debug_assertions)]
+pub(crate) fn point(name: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static PLAN: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    let plan = PLAN.get_or_init(|| {
+        let text = std::env::var("RUNCHAIN_CRASH_AT").ok()?;
+        Some(match text.split_once(':') {
+            Some((point, number)) => (point.to_owned(), number.parse().unwrap_or(1)),
+            None => (text, 1),
+        })
+    });
+    if let Some((wanted, number)) = plan
+        && wanted == name
+        && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *number
+    {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+/// Nothing, in a release build.
+#[cfg(not(debug_assertions))]
+pub(crate) const fn point(_name: &str) {}
