@@ -7,6 +7,7 @@
 //! - `settle-before-commit`, `settle-after-commit`: of a turn that settles
 //! - `effect-begin`, `effect-end`: around the execution of a step
 //! - `archive-before-place`, `archive-after-place`: around the rename of a bag
+//! - `rotate-before-rename`, `rotate-after-rename`: around the rename of a log
 //! - `project-before-append`, `project-after-append`, `project-after-cursor`: of a projection
 
 /// Dies here if the environment says so.

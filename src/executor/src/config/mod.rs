@@ -111,6 +111,12 @@ keys! {
     archive_files: Vec<String> = "archive.files", Vec::new();
     /// Free space that archiving must leave on the disk.
     archive_min_free_bytes: i64 = "archive.min_free_bytes", 67_108_864, in 0..=i64::MAX;
+    /// Size at which a log is rotated; 0: never for its size.
+    logs_rotate_bytes: i64 = "logs.rotate_bytes", 67_108_864, in 0..=i64::MAX;
+    /// Age of its first line at which a log is rotated; 0: never for its age.
+    logs_rotate_after_ms: i64 = "logs.rotate_after_ms", 0, in 0..=LONGEST_MS * 12;
+    /// Rotated files of each log that are kept.
+    logs_keep_files: usize = "logs.keep_files", 20, in 0..=100_000;
     /// Attempts of a step before it is dead.
     retry_max_attempts: u32 = "retry.max_attempts", 5, in 1..=1_000;
     /// Longest wait before the second attempt.

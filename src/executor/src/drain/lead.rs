@@ -3,7 +3,7 @@
 use crate::config::Settings;
 use crate::door;
 use crate::monitor::{Monitor, MonitorOptions};
-use crate::projector::Projector;
+use crate::projector::{Projector, Rotation};
 use runchain_core::error::Result;
 use runchain_core::liveness::Leadership;
 use runchain_core::sweep::{self, Sweep};
@@ -43,7 +43,7 @@ impl Lead {
         };
         Ok(Some(Self {
             leadership,
-            projector: Projector::open(&settings.logs_dir, conn)?,
+            projector: Projector::open(&settings.logs_dir, rotation(settings), conn)?,
             monitor: Monitor::new(monitor_options(settings)),
             monitor_due: None,
             sweep: Sweep::default(),
@@ -62,6 +62,7 @@ impl Lead {
     pub(super) fn use_settings(&mut self, settings: &Settings) {
         self.monitor = Monitor::new(monitor_options(settings));
         self.sweep_ms = settings.sweep_ms;
+        self.projector.use_rotation(rotation(settings));
     }
 
     /// One round. A stopping executor begins nothing new, but says what has happened.
@@ -99,6 +100,14 @@ impl Lead {
     /// When it wants to be called next.
     pub(super) fn next_duty(&self) -> Option<Millis> {
         self.monitor_due.into_iter().chain([self.sweep_due]).min()
+    }
+}
+
+fn rotation(settings: &Settings) -> Rotation {
+    Rotation {
+        bytes: u64::try_from(settings.logs_rotate_bytes).unwrap_or(0),
+        after_ms: settings.logs_rotate_after_ms,
+        keep_files: settings.logs_keep_files,
     }
 }
 

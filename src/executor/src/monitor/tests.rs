@@ -1,6 +1,7 @@
 //! What the monitor promises, on a real database beside a user's tables.
 
 use super::*;
+use crate::projector::Rotation;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs;
@@ -34,7 +35,16 @@ impl Fixture {
             .unwrap();
         conn.execute_batch(user_tables).unwrap();
         runchain_core::schema::migrate(&conn).unwrap();
-        let projector = Projector::open(&folder.path().join("logs"), &conn).unwrap();
+        let projector = Projector::open(
+            &folder.path().join("logs"),
+            Rotation {
+                bytes: 0,
+                after_ms: 0,
+                keep_files: 1,
+            },
+            &conn,
+        )
+        .unwrap();
         Self {
             folder,
             conn,

@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// Every line with a sequence number begins so.
 pub(crate) const LINE_PREFIX: &str = "{\"seq\":";
+/// Every header of a rotated log begins so: it repeats the seq of the last event before it.
+pub(crate) const HEADER_PREFIX: &str = "{\"after_seq\":";
 /// Every heartbeat begins so.
 pub(crate) const HEARTBEAT_PREFIX: &str = "{\"ts\":";
 /// Bytes from the start of a line that hold its seq, epoch and db.
@@ -126,7 +128,10 @@ impl LineHead {
             Ok(text) => text,
             Err(error) => std::str::from_utf8(&start[..error.valid_up_to()]).ok()?,
         };
-        let (seq, rest) = text.strip_prefix(LINE_PREFIX)?.split_once(",\"epoch\":")?;
+        let numbered = text
+            .strip_prefix(LINE_PREFIX)
+            .or_else(|| text.strip_prefix(HEADER_PREFIX))?;
+        let (seq, rest) = numbered.split_once(",\"epoch\":")?;
         let (epoch, rest) = rest.split_once(",\"db\":\"")?;
         let (uuid, _) = rest.split_once('"')?;
         Some(Self {

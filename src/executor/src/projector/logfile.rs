@@ -10,7 +10,8 @@
 //! What does not belong here: which events exist, and where the cursors stand in the database.
 
 use super::backwards::{Backwards, LinePlace, head};
-use super::line::{HEAD_BYTES, HEARTBEAT_PREFIX, LINE_PREFIX, LineHead, Origin};
+use super::line::{HEAD_BYTES, HEADER_PREFIX, HEARTBEAT_PREFIX, LINE_PREFIX, LineHead, Origin};
+use runchain_core::Millis;
 use runchain_core::error::{Error, Result};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
@@ -75,6 +76,28 @@ impl LogFile {
             .write_all(lines.as_bytes())
             .and_then(|()| if durable { self.file.sync_data() } else { Ok(()) })
             .map_err(|source| Error::io("append to the log file", &self.path, source))
+    }
+
+    /// Its size now.
+    pub(crate) fn size_bytes(&self) -> Result<u64> {
+        self.file
+            .metadata()
+            .map(|found| found.len())
+            .map_err(|source| Error::io("look at the log file", &self.path, source))
+    }
+
+    /// The time of its first line, where that is one of ours.
+    pub(crate) fn began(&self) -> Result<Option<Millis>> {
+        let mut start = [0; HEAD_BYTES];
+        let length = self
+            .file
+            .read_at(&mut start, 0)
+            .map_err(|source| Error::io("read the log file", &self.path, source))?;
+        let text = String::from_utf8_lossy(&start[..length]);
+        let time = text
+            .split_once("\"ts\":\"")
+            .and_then(|(_, rest)| rest.split('"').next());
+        Ok(time.and_then(Millis::parse_iso))
     }
 
     /// Whether the path still names this file, or somebody has rotated or removed it.
@@ -149,8 +172,8 @@ impl LogFile {
     }
 
     fn begins_as_ours(&self, tail: LinePlace) -> io::Result<bool> {
-        let start = head(&self.file, tail, LINE_PREFIX.len())?;
-        Ok([LINE_PREFIX, HEARTBEAT_PREFIX]
+        let start = head(&self.file, tail, HEADER_PREFIX.len())?;
+        Ok([LINE_PREFIX, HEADER_PREFIX, HEARTBEAT_PREFIX]
             .iter()
             .any(|prefix| start.starts_with(prefix.as_bytes()) || prefix.as_bytes().starts_with(&start)))
     }

@@ -13,17 +13,19 @@
 //! A log that is ahead of its database (restored from a backup) begins a new epoch; (epoch, seq) is
 //! never used twice. Open the projector before anything else appends events.
 //!
-//! What does not belong here: deciding what happens, reading files of others, rotation.
+//! What does not belong here: deciding what happens, reading files of others.
 
 mod backwards;
 mod line;
 mod logfile;
+mod rotate;
 #[cfg(test)]
 mod tests;
 
 use crate::fault;
 use line::{LineHead, Origin};
 use logfile::LogFile;
+pub(crate) use rotate::Rotation;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::event::{self, EventType, Log, NewEvent};
 use runchain_core::liveness::FileLock;
@@ -37,6 +39,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct Projector {
     folder: PathBuf,
+    rotation: Rotation,
     lock: FileLock,
     origin: Origin,
     monitor: Track,
@@ -63,7 +66,7 @@ impl Projector {
     /// # Errors
     /// A refusal when the folder is another database's or in use, or when a log is no plain file;
     /// whatever SQLite or the system answers.
-    pub(crate) fn open(logs_dir: &Path, conn: &Connection) -> Result<Self> {
+    pub(crate) fn open(logs_dir: &Path, rotation: Rotation, conn: &Connection) -> Result<Self> {
         let origin = Origin {
             uuid: meta(conn, "database_uuid")?,
             epoch: epoch(conn)?,
@@ -71,6 +74,7 @@ impl Projector {
         let lock = claim(logs_dir, &origin.uuid)?;
         let mut projector = Self {
             folder: logs_dir.to_owned(),
+            rotation,
             lock,
             origin,
             monitor: Track::new(Log::Monitor, logs_dir, conn)?,
@@ -114,7 +118,34 @@ impl Projector {
         if any {
             fault::point("project-after-cursor");
         }
+        self.rotate_what_is_due(Millis::now())?;
         Ok(events.len())
+    }
+
+    /// Rotates by other rules from now on.
+    pub(crate) fn use_rotation(&mut self, rotation: Rotation) {
+        self.rotation = rotation;
+    }
+
+    /// Rotates logs whose every line the stored cursor covers.
+    fn rotate_what_is_due(&mut self, now: Millis) -> Result<()> {
+        for track in [&mut self.monitor, &mut self.archival] {
+            let Some(file) = track.file.as_ref().filter(|_| track.position == track.stored) else {
+                continue;
+            };
+            if self.rotation.is_due(file, now)? {
+                track.file = None;
+                track.file = Some(rotate::rotate(
+                    track.log,
+                    &track.path,
+                    &self.origin,
+                    track.position,
+                    now,
+                )?);
+                rotate::retain(track.log, &self.folder, self.rotation.keep_files)?;
+            }
+        }
+        Ok(())
     }
 
     /// Appends heartbeat lines to the monitor log, by one write. They have no sequence number and no
@@ -278,7 +309,7 @@ fn claim(folder: &Path, uuid: &str) -> Result<FileLock> {
         "" => lock.write(&format!("{uuid}\n"))?,
         owner if owner == uuid => {}
         owner => {
-            return Err(Error::refused(
+            return Err(Error::other_identity(
                 format!(
                     "the logs in {} belong to database {owner}, this one is {uuid}",
                     folder.display()

@@ -28,7 +28,7 @@ impl Fixture {
     }
 
     fn open(&self) -> Projector {
-        Projector::open(&self.logs(), &self.conn).unwrap()
+        Projector::open(&self.logs(), NEVER, &self.conn).unwrap()
     }
 
     fn append(&self, kinds: &[EventType]) {
@@ -63,6 +63,12 @@ impl Fixture {
         }
     }
 }
+
+const NEVER: Rotation = Rotation {
+    bytes: 0,
+    after_ms: 0,
+    keep_files: 9,
+};
 
 /// Ids 1, 2 and 5 go to the monitor log, 3 and 4 to the archival log.
 const MIXED: [EventType; 5] = [
@@ -158,7 +164,10 @@ fn a_log_folder_that_is_removed_is_made_and_locked_again() {
     fixture.append(&MIXED[..1]);
     fixture.project_all(&mut projector);
     assert_eq!(fixture.seqs(Log::Monitor), first_epoch(&[6]));
-    assert!(Projector::open(&fixture.logs(), &fixture.conn).is_err(), "locked");
+    assert!(
+        Projector::open(&fixture.logs(), NEVER, &fixture.conn).is_err(),
+        "locked"
+    );
 }
 
 #[test]
@@ -167,15 +176,18 @@ fn one_folder_belongs_to_one_database() {
     drop(first.open());
     let second = Fixture::new();
     let refused = |error: &Error| {
-        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert!(
+            matches!(error, Error::Refused { .. } | Error::OtherIdentity { .. }),
+            "{error}"
+        );
         error.to_string()
     };
-    let says = refused(&Projector::open(&first.logs(), &second.conn).unwrap_err());
+    let says = refused(&Projector::open(&first.logs(), NEVER, &second.conn).unwrap_err());
     assert!(says.contains(&first.logs().display().to_string()), "{says}");
     assert!(says.contains(".runchain.lock"), "{says}");
 
     let _in_use = first.open();
-    let says = refused(&Projector::open(&first.logs(), &first.conn).unwrap_err());
+    let says = refused(&Projector::open(&first.logs(), NEVER, &first.conn).unwrap_err());
     assert!(says.contains("another process"), "{says}");
 }
 
@@ -224,14 +236,14 @@ fn a_restored_database_begins_a_new_epoch_and_goes_on() {
             folder: tempfile::tempdir().unwrap(),
             conn,
         };
-        let mut projector = Projector::open(&fixture.logs(), &restored.conn).unwrap();
+        let mut projector = Projector::open(&fixture.logs(), NEVER, &restored.conn).unwrap();
         restored.append(&MIXED[..1]);
         restored.project_all(&mut projector);
         let seqs = fixture.seqs(Log::Monitor);
         assert_eq!(seqs[seqs.len() - 2..], [(epoch, 3), (epoch, 4)], "{seqs:?}");
         drop(projector);
         // Opened again, it is where it was.
-        restored.project_all(&mut Projector::open(&fixture.logs(), &restored.conn).unwrap());
+        restored.project_all(&mut Projector::open(&fixture.logs(), NEVER, &restored.conn).unwrap());
         assert_eq!(fixture.seqs(Log::Monitor), seqs);
     }
     let text = fs::read_to_string(fixture.path(Log::Monitor)).unwrap();
@@ -274,6 +286,96 @@ fn a_symlinked_log_is_refused() {
     let fixture = Fixture::new();
     fs::create_dir(fixture.logs()).unwrap();
     std::os::unix::fs::symlink("/dev/null", fixture.path(Log::Monitor)).unwrap();
-    let error = Projector::open(&fixture.logs(), &fixture.conn).unwrap_err();
+    let error = Projector::open(&fixture.logs(), NEVER, &fixture.conn).unwrap_err();
     assert!(error.to_string().contains("monitor.jsonl"), "{error}");
+}
+
+/// Every file of a log from the oldest to the newest.
+fn files_of(fixture: &Fixture, log: Log) -> Vec<PathBuf> {
+    let prefix = format!("{}.", log.file_name().trim_end_matches(".jsonl"));
+    let mut renamed: Vec<PathBuf> = fs::read_dir(fixture.logs())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            *path != fixture.path(log) && path.file_name().unwrap().to_string_lossy().starts_with(&prefix)
+        })
+        .collect();
+    renamed.sort();
+    renamed.push(fixture.path(log));
+    renamed
+}
+
+#[test]
+fn across_rotations_each_event_stands_once_and_in_order() {
+    let fixture = Fixture::new();
+    let rotation = Rotation { bytes: 400, ..NEVER };
+    // A new projector each time, as after a kill: nothing is remembered but files and cursors.
+    for _ in 0..8 {
+        fixture.append(&MIXED);
+        let mut projector = Projector::open(&fixture.logs(), rotation, &fixture.conn).unwrap();
+        fixture.project_all(&mut projector);
+    }
+    for (log, wanted) in [(Log::Monitor, [1, 2, 0].as_slice()), (Log::Archival, &[3, 4])] {
+        let files = files_of(&fixture, log);
+        assert!(files.len() > 2, "{files:?}");
+        let lines: Vec<Value> = files
+            .iter()
+            .flat_map(|path| {
+                fs::read_to_string(path)
+                    .unwrap()
+                    .lines()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .map(|line| serde_json::from_str(&line).unwrap())
+            .collect();
+        let seqs: Vec<i64> = lines.iter().filter_map(|line| line["seq"].as_i64()).collect();
+        let expected: Vec<i64> = (1..=40).filter(|id| wanted.contains(&(id % 5))).collect();
+        assert_eq!(seqs, expected);
+        for path in &files[1..] {
+            let header: Value =
+                serde_json::from_str(fs::read_to_string(path).unwrap().lines().next().unwrap()).unwrap();
+            assert_eq!(header["event"], "LOG_OPENED", "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_database_restored_right_after_a_rotation_still_begins_a_new_epoch() {
+    let fixture = Fixture::new();
+    fixture.append(&MIXED);
+    let mut projector =
+        Projector::open(&fixture.logs(), Rotation { bytes: 1, ..NEVER }, &fixture.conn).unwrap();
+    fixture.project_all(&mut projector);
+    drop(projector);
+    fixture
+        .conn
+        .execute_batch(
+            "DELETE FROM runchain_events; UPDATE sqlite_sequence SET seq = 2; DELETE FROM runchain_cursors",
+        )
+        .unwrap();
+    fixture.append(&[EventType::RunCreated]);
+    let mut projector = fixture.open();
+    fixture.project_all(&mut projector);
+    assert_eq!(
+        schema::meta(&fixture.conn, "epoch").unwrap().as_deref(),
+        Some("2")
+    );
+}
+
+#[test]
+fn an_old_log_is_rotated_and_a_young_one_is_not() {
+    let fixture = Fixture::new();
+    fixture.append(&MIXED);
+    let mut projector = fixture.open();
+    fixture.project_all(&mut projector);
+    // The events are of 1970; the header of the new file is of today.
+    projector.use_rotation(Rotation {
+        after_ms: 86_400_000,
+        ..NEVER
+    });
+    for _ in 0..3 {
+        fixture.project_all(&mut projector);
+        assert_eq!(files_of(&fixture, Log::Monitor).len(), 2);
+    }
 }
