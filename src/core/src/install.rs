@@ -298,17 +298,18 @@ fn active_runs(conn: &Connection, mapping: &Mapping, source: &str) -> Result<Vec
         format!("coalesce({}, NULL)", times.join(", "))
     };
     let sql = format!(
-        "SELECT CAST(r.{id} AS TEXT), CAST(r.{status} AS TEXT), {time} FROM {source} AND (v.phase IS NULL OR v.phase = 'active')",
+        "SELECT r.{id}, r.{status}, {time} FROM {source} AND (v.phase IS NULL OR v.phase = 'active')",
         id = quote(&mapping.id_column),
         status = quote(&mapping.status_column),
     );
     let mut statement = conn.prepare(&sql).during("read the active runs")?;
     let rows = statement
         .query_map([], |row| {
-            let time: Option<String> = row.get(2)?;
+            let time = mapping::text(row, 2)?;
             Ok(ActiveRun {
-                run_id: row.get(0)?,
-                status: row.get(1)?,
+                // Neither NULL nor BLOB: the source leaves those out.
+                run_id: RunId(mapping::text(row, 0)?.unwrap_or_default()),
+                status: mapping::text(row, 1)?,
                 seen: time.as_deref().and_then(Millis::parse_iso),
             })
         })

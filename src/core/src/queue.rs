@@ -9,6 +9,7 @@
 use crate::chain::{self, Chain};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
+use crate::mapping;
 use crate::request;
 use crate::vocabulary::{Phase, Vocabulary};
 use crate::{Mapping, Millis, RunId, StepId};
@@ -85,11 +86,9 @@ pub(crate) struct QueueRow {
 
 impl QueueRow {
     fn of_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let text = |index| -> rusqlite::Result<Option<String>> {
-            Ok(RunId::from_value(&value(row, index)?).map(|text| text.0))
-        };
+        let text = |index| mapping::text(row, index);
         let number = |index| -> rusqlite::Result<Option<i64>> {
-            Ok(match value(row, index)? {
+            Ok(match mapping::value(row, index)? {
                 Value::Integer(number) => Some(number),
                 Value::Text(text) => text.trim().parse().ok(),
                 _ => None,
@@ -108,18 +107,6 @@ impl QueueRow {
             at: number(9)?.map(Millis),
         })
     }
-}
-
-/// A value of any type; TEXT that is no UTF-8 is read with replacement characters.
-fn value(row: &Row<'_>, index: usize) -> rusqlite::Result<Value> {
-    use rusqlite::types::ValueRef;
-    Ok(match row.get_ref(index)? {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
-        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
-    })
 }
 
 fn read(conn: &Connection, limit: usize) -> Result<Vec<QueueRow>> {

@@ -328,6 +328,30 @@ const CASES: &[Case] = &[
         events: &[("REQUEST", ""), CREATED],
     },
     Case {
+        promise: "a status that is no text, and a word in the vocabulary that is none, stop nobody's work",
+        writes: &[
+            "INSERT INTO runchain_vocabulary VALUES (x'ff', 'completed')",
+            "INSERT INTO runs VALUES ('a', x'ff'), ('b', CAST(x'ff' AS TEXT)), ('c', 'COMPLETED')",
+            "UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'a'",
+        ],
+        runs: &[("a", "completed", 1), ("b", "active", 0), ("c", "completed", 1)],
+        steps: &[
+            ("a", 1, "archive", "ready"),
+            ("a", 1, "report", "waiting"),
+            ("c", 1, "archive", "ready"),
+            ("c", 1, "report", "waiting"),
+        ],
+        events: &[
+            CREATED,
+            ("STATUS_UNKNOWN", "a"),
+            ("RUN_CREATED", "b"),
+            ("STATUS_UNKNOWN", "b"),
+            ("RUN_CREATED", "c"),
+            ("RUN_COMPLETED", "c"),
+            COMPLETED,
+        ],
+    },
+    Case {
         promise: "a run id may be anything",
         writes: &[
             "INSERT INTO runs VALUES ('', 'COMPLETED'), ('--help', 'RUNNING'), ('../x', 'RUNNING'), ('a' || char(10) || char(0) || '🦀', 'RUNNING')",
@@ -533,4 +557,30 @@ fn an_expansion_that_is_rolled_back_leaves_the_queue_as_it_was() {
     )
     .remove(0);
     assert_eq!(counts, [1, 0, 0]);
+}
+
+#[test]
+fn an_install_reads_whatever_the_table_holds() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch(
+        "CREATE TABLE runs(run_id PRIMARY KEY, status, created_at); \
+         INSERT INTO runs VALUES ('a', x'ff', x'ff'), (CAST(x'ff' AS TEXT), 'RUNNING', NULL), (1.5, 'RUNNING', 7), (2, 'DONE', NULL)",
+    )
+    .unwrap();
+    let installed = install(&conn, &InstallOptions::default(), Millis(1_000)).unwrap();
+    assert_eq!(
+        (installed.history.queued, installed.history.finished_left_alone),
+        (3, 1)
+    );
+    expand_all(&conn, &installed.mapping, 1_000);
+    let runs = rows(
+        &conn,
+        "SELECT run_id, phase FROM runchain_runs WHERE run_id <> '\u{fffd}' ORDER BY 1",
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+    );
+    let wanted = [("1.5", "active"), ("2", "completed"), ("a", "active")];
+    assert_eq!(
+        runs,
+        wanted.map(|(run, phase)| (run.to_owned(), phase.to_owned()))
+    );
 }
