@@ -190,8 +190,10 @@ impl Mapping {
     /// # Errors
     /// Whatever SQLite answers, for example when the table is gone.
     pub fn status_of(&self, conn: &Connection, run_id: &RunId) -> Result<Option<Option<String>>> {
+        // Qualified, because SQLite reads a quoted name without a column as a string: after a RENAME
+        // COLUMN no run would be found, and each taken for deleted.
         let sql = format!(
-            "SELECT {status} FROM main.{table} WHERE {id} = ?1",
+            "SELECT r.{status} FROM main.{table} AS r WHERE r.{id} = ?1",
             status = quote(&self.status_column),
             table = quote(&self.table),
             id = quote(&self.id_column),

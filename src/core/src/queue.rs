@@ -27,7 +27,8 @@ pub struct Expanded {
     pub more: bool,
 }
 
-/// Takes at most `limit` rows from the queue, oldest first.
+/// Takes at most `limit` rows from the queue, oldest first. `mapping` counts only where none is
+/// installed any more.
 ///
 /// # Errors
 /// [`crate::Error::Outdated`], and whatever SQLite answers; the caller rolls back.
@@ -45,9 +46,11 @@ pub fn expand(
     let Some(last) = rows.last().map(|row| row.id) else {
         return Ok(Expanded::default());
     };
+    // Another install may have named another table since the caller looked.
+    let installed = Mapping::installed(conn)?;
     let expander = Expander {
         conn,
-        mapping,
+        mapping: installed.as_ref().unwrap_or(mapping),
         chain,
         vocabulary: Vocabulary::load(conn)?,
         now,

@@ -584,3 +584,41 @@ fn an_install_reads_whatever_the_table_holds() {
         wanted.map(|(run, phase)| (run.to_owned(), phase.to_owned()))
     );
 }
+
+#[test]
+fn a_renamed_id_column_deletes_no_run() {
+    let (conn, mapping) = installed();
+    conn.execute_batch(
+        "ALTER TABLE runs RENAME COLUMN run_id TO rid; INSERT INTO runs VALUES ('a', 'COMPLETED')",
+    )
+    .unwrap();
+    let transaction = conn.unchecked_transaction().unwrap();
+    let error = queue::expand(&transaction, &mapping, &Chain::builtin(1), 10, Millis(2_000)).unwrap_err();
+    assert!(error.to_string().contains("no such column"), "{error}");
+    transaction.rollback().unwrap();
+    let renamed = InstallOptions::from_json(r#"{"id":"rid"}"#).unwrap();
+    install(&conn, &renamed, Millis(1_000)).unwrap();
+    expand_all(&conn, &mapping, 1_000);
+    assert_eq!(phases(&conn), [("a".to_owned(), "completed".to_owned())]);
+}
+
+#[test]
+fn an_install_on_another_table_counts_at_once_for_who_drains() {
+    let (conn, before) = installed();
+    conn.execute_batch("CREATE TABLE jobs(id TEXT PRIMARY KEY, state TEXT)")
+        .unwrap();
+    let other = InstallOptions::from_json(r#"{"table":"jobs"}"#).unwrap();
+    install(&conn, &other, Millis(1_000)).unwrap();
+    conn.execute_batch("INSERT INTO jobs VALUES ('a', 'COMPLETED')")
+        .unwrap();
+    expand_all(&conn, &before, 1_000);
+    assert_eq!(phases(&conn), [("a".to_owned(), "completed".to_owned())]);
+}
+
+fn phases(conn: &Connection) -> Vec<(String, String)> {
+    rows(
+        conn,
+        "SELECT run_id, phase FROM runchain_runs ORDER BY 1",
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
