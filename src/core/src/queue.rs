@@ -54,13 +54,13 @@ pub fn expand(
         chain,
         vocabulary: Vocabulary::load(conn)?,
         now,
-        created: RefCell::default(),
+        doubtful: RefCell::default(),
     };
     for row in &rows {
         expander.take(row)?;
     }
     if !more {
-        expander.look_at_created()?;
+        expander.look_at_doubtful()?;
     }
     conn.prepare_cached("DELETE FROM runchain_queue WHERE id <= ?1")
         .and_then(|mut statement| statement.execute([last]))
@@ -169,7 +169,8 @@ pub(crate) struct Expander<'a> {
     pub(crate) chain: &'a Chain,
     pub(crate) vocabulary: Vocabulary,
     pub(crate) now: Millis,
-    created: RefCell<Vec<RunId>>,
+    /// Runs whose phase changed in this batch.
+    doubtful: RefCell<Vec<RunId>>,
 }
 
 impl Expander<'_> {
@@ -243,7 +244,7 @@ impl Expander<'_> {
             )
             .and_then(|mut statement| statement.execute((run_id, begins_as, status, at)))
             .during("remember a new run")?;
-        self.created.borrow_mut().push(run_id.clone());
+        self.doubtful.borrow_mut().push(run_id.clone());
         if begins_as == Phase::Active {
             self.run_event(
                 EventType::RunCreated,
@@ -292,6 +293,7 @@ impl Expander<'_> {
     }
 
     fn restart(&self, run_id: &RunId, run: &KnownRun, status: Option<&str>, at: Millis) -> Result<()> {
+        self.doubtful.borrow_mut().push(run_id.clone());
         self.set_phase(run_id, Phase::Active, status, at)?;
         let data = json!({ "status": status, "was": run.phase });
         self.run_event(EventType::RunRestarted, run_id, run.generation, data, at)?;
@@ -307,6 +309,7 @@ impl Expander<'_> {
 
     /// The run enters a terminal phase: a new generation with a chain of its own.
     pub(crate) fn end(&self, run_id: &RunId, phase: Phase, status: Option<&str>, at: Millis) -> Result<()> {
+        self.doubtful.borrow_mut().push(run_id.clone());
         let generation = self.generation(run_id)? + 1;
         chain::cancel_live(self.conn, run_id, generation - 1, "the run ended again", self.now)?;
         self.set_phase(run_id, phase, status, at)?;
@@ -362,11 +365,18 @@ impl Expander<'_> {
         .map(|_| ())
     }
 
-    /// SQLite fires the newest trigger first, so a user's own trigger that deletes the row at once is
-    /// captured before the insert that it answers.
-    fn look_at_created(&self) -> Result<()> {
-        for run_id in self.created.take() {
-            self.look_whether_gone(&run_id, self.now)?;
+    /// SQLite fires the newest trigger first, so what a user's own newer trigger does to a row is
+    /// captured before the write that it answers. Once the queue is empty, the row itself says where
+    /// such a run stands.
+    fn look_at_doubtful(&self) -> Result<()> {
+        let mut doubtful = self.doubtful.take();
+        doubtful.sort_unstable();
+        doubtful.dedup();
+        for run_id in doubtful {
+            match self.mapping.status_of(self.conn, &run_id)? {
+                None => self.look_whether_gone(&run_id, self.now)?,
+                Some(status) => self.observe(&run_id, None, status.as_deref(), self.now)?,
+            }
         }
         Ok(())
     }

@@ -439,6 +439,33 @@ const CASES: &[Case] = &[
         ],
     },
     Case {
+        promise: "a user's trigger that ends a run in the very write that begins it leaves one live chain",
+        writes: &[
+            "CREATE TRIGGER finish AFTER INSERT ON runs BEGIN UPDATE runs SET status = 'COMPLETED' WHERE run_id = NEW.run_id; END; \
+             INSERT INTO runs VALUES ('a', 'RUNNING')",
+        ],
+        runs: &[("a", "completed", 2)],
+        steps: &[
+            ("a", 1, "archive", "cancelled"),
+            ("a", 1, "report", "cancelled"),
+            ("a", 2, "archive", "ready"),
+            ("a", 2, "report", "waiting"),
+        ],
+        events: &[CREATED, COMPLETED, ("RUN_RESTARTED", "a"), CANCELLED, COMPLETED],
+    },
+    Case {
+        promise: "a user's trigger that starts a run again in the very write that ends it leaves an active run",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'RUNNING'); \
+             CREATE TRIGGER again AFTER UPDATE OF status ON runs WHEN NEW.status = 'FAILED' \
+             BEGIN UPDATE runs SET status = 'RETRYING' WHERE run_id = NEW.run_id; END",
+            "UPDATE runs SET status = 'FAILED'",
+        ],
+        runs: &[("a", "active", 1)],
+        steps: &[("a", 1, "archive", "cancelled"), ("a", 1, "report", "cancelled")],
+        events: &[CREATED, COMPLETED, ("RUN_RESTARTED", "a"), CANCELLED],
+    },
+    Case {
         promise: "a user's trigger that deletes the row again leaves a deleted run, not an error",
         writes: &[
             "CREATE TRIGGER strict AFTER INSERT ON runs BEGIN DELETE FROM runs WHERE run_id = NEW.run_id; END; \
