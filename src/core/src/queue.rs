@@ -390,13 +390,24 @@ impl Expander<'_> {
         if self.mapping.status_of(self.conn, old)?.is_some() {
             return Ok(());
         }
+        // An id with a history of its own (deleted before, or replaced by this very UPDATE): its chain
+        // is over, and the generation must be one that has no steps yet.
+        if let Some(replaced) = known_run(self.conn, new)? {
+            chain::cancel_live(
+                self.conn,
+                new,
+                replaced.generation,
+                "another run took its id",
+                self.now,
+            )?;
+        }
         self.conn
             .prepare_cached(
                 "INSERT INTO runchain_runs(run_id, phase, status, generation, first_seen_ms, phase_since_ms, ended_event_id)
                  SELECT ?2, phase, status, generation, first_seen_ms, phase_since_ms, ended_event_id
                  FROM runchain_runs WHERE run_id = ?1
                  ON CONFLICT(run_id) DO UPDATE SET phase = excluded.phase, status = excluded.status,
-                   generation = max(runchain_runs.generation, excluded.generation),
+                   generation = max(runchain_runs.generation, excluded.generation) + 1,
                    phase_since_ms = excluded.phase_since_ms, ended_event_id = excluded.ended_event_id",
             )
             .and_then(|mut statement| statement.execute((old, new)))

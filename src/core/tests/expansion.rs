@@ -308,6 +308,48 @@ const CASES: &[Case] = &[
         events: &[CREATED, COMPLETED, ("RUN_RENAMED", "b"), CANCELLED],
     },
     Case {
+        promise: "a run that takes the id of one that was deleted gets its chain, too",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'COMPLETED'), ('b', 'COMPLETED')",
+            "UPDATE runchain_steps SET state = 'done' WHERE run_id = 'b'; DELETE FROM runs WHERE run_id = 'b'",
+            "UPDATE runs SET run_id = 'b' WHERE run_id = 'a'",
+        ],
+        runs: &[("a", "deleted", 1), ("b", "completed", 2)],
+        steps: &[
+            ("a", 1, "archive", "cancelled"),
+            ("a", 1, "report", "cancelled"),
+            ("b", 1, "archive", "done"),
+            ("b", 1, "report", "done"),
+            ("b", 2, "archive", "ready"),
+            ("b", 2, "report", "waiting"),
+        ],
+        events: &[
+            CREATED,
+            COMPLETED,
+            ("RUN_CREATED", "b"),
+            ("RUN_COMPLETED", "b"),
+            ("RUN_DELETED", "b"),
+            ("RUN_RENAMED", "b"),
+            CANCELLED,
+        ],
+    },
+    Case {
+        promise: "an active run that replaces a finished one under its id ends that one's chain",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'RUNNING'), ('b', 'COMPLETED')",
+            "UPDATE OR REPLACE runs SET run_id = 'b' WHERE run_id = 'a'",
+        ],
+        runs: &[("a", "deleted", 0), ("b", "active", 2)],
+        steps: &[("b", 1, "archive", "cancelled"), ("b", 1, "report", "cancelled")],
+        events: &[
+            CREATED,
+            ("RUN_CREATED", "b"),
+            ("RUN_COMPLETED", "b"),
+            ("CHAIN_CANCELLED", "b"),
+            ("RUN_RENAMED", "b"),
+        ],
+    },
+    Case {
         promise: "id and status may change in one UPDATE",
         writes: &[
             "INSERT INTO runs VALUES ('a', 'RUNNING')",
