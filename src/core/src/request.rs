@@ -83,17 +83,21 @@ pub fn judge_chain(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> Resu
     let Some(run) = known.filter(|run| run.generation > 0 && run.phase.is_terminal()) else {
         return Ok(ChainAnswer::Queued);
     };
-    let (live, dead): (bool, bool) = conn
+    let (live, dead): (Option<bool>, Option<bool>) = conn
         .prepare_cached(
-            "SELECT coalesce(max(state IN ('ready', 'leased', 'running')), 0), coalesce(max(state = 'dead'), 0)
+            "SELECT max(state IN ('ready', 'leased', 'running')), max(state = 'dead')
              FROM runchain_steps WHERE run_id = ?1 AND generation = ?2",
         )
-        .and_then(|mut statement| statement.query_row((run_id, run.generation), |row| Ok((row.get(0)?, row.get(1)?))))
+        .and_then(|mut statement| {
+            statement.query_row((run_id, run.generation), |row| Ok((row.get(0)?, row.get(1)?)))
+        })
         .during("look at a run's chain")?;
     Ok(match (live, dead) {
-        (true, _) => ChainAnswer::UnderWay,
-        (false, true) => ChainAnswer::Retried,
-        (false, false) => ChainAnswer::Again,
+        // No steps: it was renamed after its chain was through.
+        (None, _) => ChainAnswer::Queued,
+        (Some(true), _) => ChainAnswer::UnderWay,
+        (_, Some(true)) => ChainAnswer::Retried,
+        _ => ChainAnswer::Again,
     })
 }
 
@@ -321,10 +325,13 @@ fn take_chain(expander: &Expander<'_>, row: &QueueRow, run_id: &RunId) -> Result
         ChainAnswer::Queued => {
             let status = expander.mapping.status_of(conn, run_id)?.flatten();
             expander.observe(run_id, status.as_deref(), status.as_deref(), expander.now)?;
-            if let Some(run) =
-                known_run(conn, run_id)?.filter(|run| run.generation == 0 && run.phase.is_terminal())
-            {
-                expander.end(run_id, run.phase, status.as_deref(), expander.now)?;
+            if let Some(run) = known_run(conn, run_id)?.filter(|run| run.phase.is_terminal()) {
+                if run.ended_event_id.is_none() {
+                    expander.end(run_id, run.phase, status.as_deref(), expander.now)?;
+                } else {
+                    // Nothing happens where the generation has its steps.
+                    expander.chain.begin(conn, run_id, run.generation, expander.now)?;
+                }
             }
         }
         ChainAnswer::Again => {

@@ -456,6 +456,22 @@ const CASES: &[Case] = &[
         events: &[CREATED, COMPLETED, ("REQUEST", "a")],
     },
     Case {
+        promise: "enqueue_chain of a run that was renamed after its chain was through begins one under the new id",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'COMPLETED')",
+            "UPDATE runchain_steps SET state = 'done'; UPDATE runs SET run_id = 'b'",
+            "INSERT INTO runchain_queue(action, run_id) VALUES ('enqueue_chain', 'b')",
+        ],
+        runs: &[("a", "deleted", 1), ("b", "completed", 1)],
+        steps: &[
+            ("a", 1, "archive", "done"),
+            ("a", 1, "report", "done"),
+            ("b", 1, "archive", "ready"),
+            ("b", 1, "report", "waiting"),
+        ],
+        events: &[CREATED, COMPLETED, ("RUN_RENAMED", "b"), ("REQUEST", "b")],
+    },
+    Case {
         promise: "retry brings a dead step back, cancel ends one; both by plain INSERT",
         writes: &[
             "INSERT INTO runs VALUES ('a', 'COMPLETED'), ('b', 'COMPLETED')",
