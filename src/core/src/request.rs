@@ -174,7 +174,7 @@ pub fn ask_about_run(
 }
 
 /// Asks for one step of a run's newest chain to be done (again); `false` when the run has no such
-/// step, or its step has to wait for others first, so that the whole chain must be asked for.
+/// step or is not over (any more), so that the whole chain must be asked for.
 ///
 /// # Errors
 /// A refusal when the step waits for one that is dead or cancelled; whatever SQLite answers.
@@ -186,9 +186,11 @@ pub fn ask_for_step(
     reason: Option<&str>,
 ) -> Result<bool> {
     Mapping::require(conn)?;
+    let is_over = known_run(conn, run_id)?.is_some_and(|run| run.phase.is_terminal());
     let Some(found) = newest_steps(conn, run_id)?
         .into_iter()
         .find(|one| one.step == step)
+        .filter(|_| is_over)
     else {
         return Ok(false);
     };
@@ -354,6 +356,12 @@ fn take_chain(expander: &Expander<'_>, row: &QueueRow, run_id: &RunId) -> Result
 fn take_steps(expander: &Expander<'_>, row: &QueueRow, verb: StepVerb) -> Result<()> {
     let (run_id, changed) = match (row.step_id, &row.run_id) {
         (Some(step_id), _) => match steps::find(expander.conn, step_id) {
+            Ok((claim, _)) if verb != StepVerb::Cancel && !is_current(expander.conn, &claim)? => {
+                return expander.refuse(
+                    row,
+                    "the step's run was started again, ended again or deleted since; its newest chain is what counts",
+                );
+            }
             Ok((claim, state)) => {
                 let applies = verb.applies_to(&state);
                 if applies {
@@ -369,6 +377,12 @@ fn take_steps(expander: &Expander<'_>, row: &QueueRow, verb: StepVerb) -> Result
     };
     let answer = if changed > 0 { "done" } else { "nothing_to_do" };
     answered(expander, row, &run_id, answer, verb.applies_when())
+}
+
+/// Whether the step belongs to the newest chain of a run that is over.
+fn is_current(conn: &Connection, claim: &steps::Claim) -> Result<bool> {
+    Ok(known_run(conn, &claim.run_id)?
+        .is_some_and(|run| run.phase.is_terminal() && run.generation == claim.generation))
 }
 
 fn one_step(expander: &Expander<'_>, verb: StepVerb, claim: &steps::Claim) -> Result<()> {
@@ -395,6 +409,10 @@ fn all_steps(expander: &Expander<'_>, verb: StepVerb, run_id: &RunId) -> Result<
         );
     }
     let mut changed = 0;
+    // What an active or a deleted run did at its last end is not done again.
+    if !known_run(expander.conn, run_id)?.is_some_and(|run| run.phase.is_terminal()) {
+        return Ok(0);
+    }
     for step in newest_steps(expander.conn, run_id)? {
         if verb.applies_to(&step.state) {
             one_step(expander, verb, &steps::find(expander.conn, step.id)?.0)?;

@@ -524,6 +524,38 @@ const CASES: &[Case] = &[
         events: &[CREATED, COMPLETED, ("RUN_RESTARTED", "a"), CANCELLED],
     },
     Case {
+        promise: "no step of a run that was started again, ended again or deleted is done again",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'COMPLETED'), ('b', 'COMPLETED')",
+            "UPDATE runchain_steps SET state = 'done' WHERE step = 'archive'; \
+             UPDATE runs SET status = 'RUNNING' WHERE run_id = 'a'; DELETE FROM runs WHERE run_id = 'b'",
+            "INSERT INTO runchain_queue(action, step_id) SELECT 'redo', id FROM runchain_steps ORDER BY id; \
+             INSERT INTO runchain_queue(action, run_id) VALUES ('redo', 'a')",
+        ],
+        runs: &[("a", "active", 1), ("b", "deleted", 1)],
+        steps: &[
+            ("a", 1, "archive", "done"),
+            ("a", 1, "report", "cancelled"),
+            ("b", 1, "archive", "done"),
+            ("b", 1, "report", "cancelled"),
+        ],
+        events: &[
+            CREATED,
+            COMPLETED,
+            ("RUN_CREATED", "b"),
+            ("RUN_COMPLETED", "b"),
+            ("RUN_RESTARTED", "a"),
+            CANCELLED,
+            ("RUN_DELETED", "b"),
+            ("CHAIN_CANCELLED", "b"),
+            ("REQUEST", ""),
+            ("REQUEST", ""),
+            ("REQUEST", ""),
+            ("REQUEST", ""),
+            ("REQUEST", "a"),
+        ],
+    },
+    Case {
         promise: "a user's trigger that deletes the row again leaves a deleted run, not an error",
         writes: &[
             "CREATE TRIGGER strict AFTER INSERT ON runs BEGIN DELETE FROM runs WHERE run_id = NEW.run_id; END; \
