@@ -144,7 +144,13 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
                 .during("create the capture triggers")?;
             sql.push_str(&triggers);
         }
-        let history = baseline_once(conn, &mapping, options.backfill, now)?;
+        let history = if !in_place && is_baseline_of(conn, &mapping)? {
+            let mut history = baseline(conn, &mapping, options.backfill, now)?;
+            history.queued += catch_up(conn, &mapping)?;
+            history
+        } else {
+            baseline_once(conn, &mapping, options.backfill, now)?
+        };
         let changed = !in_place || !migrations.is_empty();
         if changed {
             let data = json!({ "mapping": mapping, "migrations": migrations, "history": history });
@@ -181,15 +187,52 @@ pub fn prepare(conn: &Connection, now: Millis) -> Result<Mapping> {
 /// Key in `runchain_meta`: the table whose history is recorded.
 const BASELINE: &str = "baseline_of";
 
+fn baseline_of(mapping: &Mapping) -> String {
+    format!("{}.{}", mapping.table, mapping.id_column)
+}
+
+fn is_baseline_of(conn: &Connection, mapping: &Mapping) -> Result<bool> {
+    Ok(schema::meta(conn, BASELINE)? == Some(baseline_of(mapping)))
+}
+
+/// While the triggers were away (uninstalled, or lost in a table rebuild) nobody captured what known
+/// runs did: what their rows say differently now is queued, as if it were written now.
+fn catch_up(conn: &Connection, mapping: &Mapping) -> Result<i64> {
+    let table = quote(&mapping.table);
+    let (id, status) = (quote(&mapping.id_column), quote(&mapping.status_column));
+    let moved = conn
+        .execute(
+            &format!(
+                "INSERT INTO runchain_queue(action, run_id, new_status, actor, reason)
+                 SELECT 'insert', r.{id}, r.{status}, 'install', 'not captured'
+                 FROM main.{table} AS r JOIN runchain_runs AS k ON k.run_id = CAST(r.{id} AS TEXT)
+                 WHERE k.phase = 'deleted' OR k.status IS NOT CAST(r.{status} AS TEXT)"
+            ),
+            [],
+        )
+        .during("queue what was not captured")?;
+    let gone = conn
+        .execute(
+            &format!(
+                "INSERT INTO runchain_queue(action, run_id, actor, reason)
+                 SELECT 'delete', k.run_id, 'install', 'not captured' FROM runchain_runs AS k
+                 WHERE k.phase <> 'deleted' AND k.run_id NOT IN (
+                   SELECT CAST(r.{id} AS TEXT) FROM main.{table} AS r WHERE r.{id} IS NOT NULL)"
+            ),
+            [],
+        )
+        .during("queue what was deleted")?;
+    Ok(count(moved) + count(gone))
+}
+
 fn baseline_once(conn: &Connection, mapping: &Mapping, backfill: Backfill, now: Millis) -> Result<History> {
-    let of = format!("{}.{}", mapping.table, mapping.id_column);
-    if schema::meta(conn, BASELINE)?.as_deref() == Some(of.as_str()) {
+    if is_baseline_of(conn, mapping)? {
         return Ok(History::default());
     }
     let history = baseline(conn, mapping, backfill, now)?;
     conn.execute(
         "INSERT OR REPLACE INTO runchain_meta(key, value) VALUES (?1, ?2)",
-        (BASELINE, of),
+        (BASELINE, baseline_of(mapping)),
     )
     .during("note that the history is recorded")?;
     Ok(history)

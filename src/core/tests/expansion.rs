@@ -739,3 +739,38 @@ fn phases(conn: &Connection) -> Vec<(String, String)> {
         |row| Ok((row.get(0)?, row.get(1)?)),
     )
 }
+
+#[test]
+fn what_happened_while_the_triggers_were_away_counts_when_they_are_back() {
+    let (conn, mapping) = installed();
+    conn.execute_batch("INSERT INTO runs VALUES ('ends', 'RUNNING'), ('goes', 'RUNNING'), ('stays', 'RUNNING'), ('was', 'DONE')")
+        .unwrap();
+    expand_all(&conn, &mapping, 1_000);
+    conn.execute_batch(
+        "DROP TRIGGER runchain_capture_insert; DROP TRIGGER runchain_capture_update; DROP TRIGGER runchain_capture_delete; \
+         UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'ends'; DELETE FROM runs WHERE run_id = 'goes'; \
+         INSERT INTO runs VALUES ('new', 'RUNNING'), ('old', 'DONE')",
+    )
+    .unwrap();
+    let again = install(&conn, &InstallOptions::default(), Millis(1_000)).unwrap();
+    assert_eq!((again.history.queued, again.history.finished_left_alone), (3, 1));
+    expand_all(&conn, &mapping, 1_000);
+    let wanted = [
+        ("ends", "completed"),
+        ("goes", "deleted"),
+        ("new", "active"),
+        ("old", "completed"),
+        ("stays", "active"),
+        ("was", "completed"),
+    ];
+    assert_eq!(
+        phases(&conn),
+        wanted.map(|(run, phase)| (run.to_owned(), phase.to_owned()))
+    );
+    let chains: Vec<String> = rows(
+        &conn,
+        "SELECT DISTINCT run_id FROM runchain_steps ORDER BY 1",
+        |row| row.get(0),
+    );
+    assert_eq!(chains, ["ends", "was"]);
+}
