@@ -774,3 +774,18 @@ fn what_happened_while_the_triggers_were_away_counts_when_they_are_back() {
     );
     assert_eq!(chains, ["ends", "was"]);
 }
+
+#[test]
+fn a_purge_keeps_a_table_of_the_user_s_whatever_the_case_of_its_name() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch("CREATE TABLE runs(run_id TEXT PRIMARY KEY, status TEXT); CREATE TABLE Archival_Log(precious); CREATE VIEW uet_tasks AS SELECT 1")
+        .unwrap();
+    install(&conn, &InstallOptions::default(), Millis(1_000)).unwrap();
+    runchain_core::install::uninstall(&conn, true).unwrap();
+    let left: Vec<String> = rows(
+        &conn,
+        "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite%' ORDER BY 1",
+        |row| row.get(0),
+    );
+    assert_eq!(left, ["Archival_Log", "runs", "uet_tasks"]);
+}
