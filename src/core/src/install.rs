@@ -123,6 +123,7 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
             }
             _ => Mapping::resolve(conn, &options.mapping)?,
         };
+        refuse_shadows(conn, &mapping)?;
         let from = schema::version(conn)?;
         let mut sql = String::new();
         let migrations = schema::migrate(conn)?;
@@ -168,6 +169,26 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
             sql: options.dry_run.then_some(sql),
         })
     })
+}
+
+/// A TEMP table of the same name would get the triggers, and they would go with this connection.
+fn refuse_shadows(conn: &Connection, mapping: &Mapping) -> Result<()> {
+    let shadow: Option<String> = conn
+        .query_row(
+            "SELECT name FROM sqlite_temp_master WHERE type IN ('table', 'view')
+               AND (name = ?1 COLLATE NOCASE OR name LIKE 'runchain\\_%' ESCAPE '\\') LIMIT 1",
+            [&mapping.table],
+            |row| row.get(0),
+        )
+        .optional()
+        .during("look for TEMP tables")?;
+    match shadow {
+        None => Ok(()),
+        Some(name) => Err(Error::refused(
+            format!("this connection has a TEMP table or view {name}, which hides the one in the database"),
+            "install from a connection without it",
+        )),
+    }
 }
 
 /// What an executor does before it drains: newer tables for an older schema, and the baseline where

@@ -789,3 +789,19 @@ fn a_purge_keeps_a_table_of_the_user_s_whatever_the_case_of_its_name() {
     );
     assert_eq!(left, ["Archival_Log", "runs", "uet_tasks"]);
 }
+
+#[test]
+fn a_temp_table_of_the_same_name_does_not_get_the_triggers() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch(
+        "CREATE TABLE runs(run_id TEXT PRIMARY KEY, status TEXT); CREATE TEMP TABLE Runs(run_id, status)",
+    )
+    .unwrap();
+    let refused = install(&conn, &InstallOptions::default(), Millis(1_000)).unwrap_err();
+    assert!(
+        refused.to_string().contains("TEMP table or view Runs"),
+        "{refused}"
+    );
+    conn.execute_batch("DROP TABLE temp.Runs").unwrap();
+    install(&conn, &InstallOptions::default(), Millis(1_000)).unwrap();
+}
