@@ -11,7 +11,7 @@
 
 use runchain_core::chain::Chain;
 use runchain_core::install::{InstallOptions, install};
-use runchain_core::{Mapping, Millis, queue};
+use runchain_core::{Mapping, Millis, functions, queue};
 use rusqlite::Connection;
 
 const CHAIN_ATTEMPTS: u32 = 3;
@@ -804,4 +804,26 @@ fn a_temp_table_of_the_same_name_does_not_get_the_triggers() {
     );
     conn.execute_batch("DROP TABLE temp.Runs").unwrap();
     install(&conn, &InstallOptions::default(), Millis(1_000)).unwrap();
+}
+
+#[test]
+fn a_function_that_writes_says_so_inside_a_write_also_in_the_caller_s_transaction() {
+    let conn = Connection::open_in_memory().unwrap();
+    functions::register(&conn, functions::Surface::Full).unwrap();
+    conn.execute_batch("CREATE TABLE answers(answer)").unwrap();
+    for begin in ["SELECT 1", "BEGIN; INSERT INTO answers VALUES (1)"] {
+        conn.execute_batch(begin).unwrap();
+        let error = conn
+            .execute("INSERT INTO answers SELECT runchain_uninstall()", [])
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("call it in a plain SELECT"),
+            "{begin}: {error}"
+        );
+    }
+    conn.execute_batch("COMMIT").unwrap();
+    assert_eq!(
+        rows(&conn, "SELECT answer FROM answers", |row| row.get::<_, i64>(0)),
+        [1]
+    );
 }
