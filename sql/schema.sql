@@ -256,7 +256,7 @@ CREATE INDEX IF NOT EXISTS runchain_alerts_firing ON runchain_alerts(last_at_ms)
 -- Three tables that existing tools read by name. A database may have had them before us; then they
 -- stay as they are, and purge leaves them.
 INSERT OR IGNORE INTO runchain_meta(key, value)
-SELECT 'owns.' || name, NOT EXISTS (SELECT 1 FROM sqlite_master AS m WHERE m.type = 'table' AND m.name = shared.name)
+SELECT 'owns.' || name, NOT EXISTS (SELECT 1 FROM sqlite_master AS m WHERE m.name = shared.name COLLATE NOCASE)
 FROM (SELECT 'archival_log' AS name UNION ALL SELECT 'uet_executions' UNION ALL SELECT 'uet_tasks') AS shared;
 
 CREATE TABLE IF NOT EXISTS archival_log (

@@ -124,7 +124,7 @@ CREATE TABLE runchain_cursors (
 ) WITHOUT ROWID;
 
 INSERT OR IGNORE INTO runchain_meta(key, value)
-SELECT 'owns.' || name, NOT EXISTS (SELECT 1 FROM sqlite_master AS m WHERE m.type = 'table' AND m.name = shared.name)
+SELECT 'owns.' || name, NOT EXISTS (SELECT 1 FROM sqlite_master AS m WHERE m.name = shared.name COLLATE NOCASE)
 FROM (SELECT 'archival_log' AS name) AS shared;
 
 CREATE TABLE IF NOT EXISTS archival_log (

@@ -85,7 +85,7 @@ CREATE TABLE runchain_alerts (
 CREATE INDEX runchain_alerts_firing ON runchain_alerts(last_at_ms) WHERE state = 'firing';
 
 INSERT OR IGNORE INTO runchain_meta(key, value)
-SELECT 'owns.' || name, NOT EXISTS (SELECT 1 FROM sqlite_master AS m WHERE m.type = 'table' AND m.name = shared.name)
+SELECT 'owns.' || name, NOT EXISTS (SELECT 1 FROM sqlite_master AS m WHERE m.name = shared.name COLLATE NOCASE)
 FROM (SELECT 'uet_executions' AS name UNION ALL SELECT 'uet_tasks') AS shared;
 
 CREATE TABLE IF NOT EXISTS uet_executions (

@@ -52,6 +52,9 @@ impl ToSql for RunId {
 
 impl FromSql for RunId {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        if let ValueRef::Text(bytes) = value {
+            return Ok(Self(String::from_utf8_lossy(bytes).into_owned()));
+        }
         Self::from_value(&Value::try_from(value)?).ok_or(FromSqlError::InvalidType)
     }
 }

@@ -123,6 +123,7 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
             }
             _ => Mapping::resolve(conn, &options.mapping)?,
         };
+        refuse_shadows(conn, &mapping)?;
         let from = schema::version(conn)?;
         let mut sql = String::new();
         let migrations = schema::migrate(conn)?;
@@ -144,7 +145,13 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
                 .during("create the capture triggers")?;
             sql.push_str(&triggers);
         }
-        let history = baseline_once(conn, &mapping, options.backfill, now)?;
+        let history = if !in_place && is_baseline_of(conn, &mapping)? {
+            let mut history = baseline(conn, &mapping, options.backfill, now)?;
+            history.queued += catch_up(conn, &mapping)?;
+            history
+        } else {
+            baseline_once(conn, &mapping, options.backfill, now)?
+        };
         let changed = !in_place || !migrations.is_empty();
         if changed {
             let data = json!({ "mapping": mapping, "migrations": migrations, "history": history });
@@ -164,6 +171,26 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
     })
 }
 
+/// A TEMP table of the same name would get the triggers, and they would go with this connection.
+fn refuse_shadows(conn: &Connection, mapping: &Mapping) -> Result<()> {
+    let shadow: Option<String> = conn
+        .query_row(
+            "SELECT name FROM sqlite_temp_master WHERE type IN ('table', 'view')
+               AND (name = ?1 COLLATE NOCASE OR name LIKE 'runchain\\_%' ESCAPE '\\') LIMIT 1",
+            [&mapping.table],
+            |row| row.get(0),
+        )
+        .optional()
+        .during("look for TEMP tables")?;
+    match shadow {
+        None => Ok(()),
+        Some(name) => Err(Error::refused(
+            format!("this connection has a TEMP table or view {name}, which hides the one in the database"),
+            "install from a connection without it",
+        )),
+    }
+}
+
 /// What an executor does before it drains: newer tables for an older schema, and the baseline where
 /// somebody read the SQL files in a stock shell. Never touches the triggers.
 ///
@@ -181,15 +208,52 @@ pub fn prepare(conn: &Connection, now: Millis) -> Result<Mapping> {
 /// Key in `runchain_meta`: the table whose history is recorded.
 const BASELINE: &str = "baseline_of";
 
+fn baseline_of(mapping: &Mapping) -> String {
+    format!("{}.{}", mapping.table, mapping.id_column)
+}
+
+fn is_baseline_of(conn: &Connection, mapping: &Mapping) -> Result<bool> {
+    Ok(schema::meta(conn, BASELINE)? == Some(baseline_of(mapping)))
+}
+
+/// While the triggers were away (uninstalled, or lost in a table rebuild) nobody captured what known
+/// runs did: what their rows say differently now is queued, as if it were written now.
+fn catch_up(conn: &Connection, mapping: &Mapping) -> Result<i64> {
+    let table = quote(&mapping.table);
+    let (id, status) = (quote(&mapping.id_column), quote(&mapping.status_column));
+    let moved = conn
+        .execute(
+            &format!(
+                "INSERT INTO runchain_queue(action, run_id, new_status, actor, reason)
+                 SELECT 'insert', r.{id}, r.{status}, 'install', 'not captured'
+                 FROM main.{table} AS r JOIN runchain_runs AS k ON k.run_id = CAST(r.{id} AS TEXT)
+                 WHERE k.phase = 'deleted' OR k.status IS NOT CAST(r.{status} AS TEXT)"
+            ),
+            [],
+        )
+        .during("queue what was not captured")?;
+    let gone = conn
+        .execute(
+            &format!(
+                "INSERT INTO runchain_queue(action, run_id, actor, reason)
+                 SELECT 'delete', k.run_id, 'install', 'not captured' FROM runchain_runs AS k
+                 WHERE k.phase <> 'deleted' AND k.run_id NOT IN (
+                   SELECT CAST(r.{id} AS TEXT) FROM main.{table} AS r WHERE r.{id} IS NOT NULL)"
+            ),
+            [],
+        )
+        .during("queue what was deleted")?;
+    Ok(count(moved) + count(gone))
+}
+
 fn baseline_once(conn: &Connection, mapping: &Mapping, backfill: Backfill, now: Millis) -> Result<History> {
-    let of = format!("{}.{}", mapping.table, mapping.id_column);
-    if schema::meta(conn, BASELINE)?.as_deref() == Some(of.as_str()) {
+    if is_baseline_of(conn, mapping)? {
         return Ok(History::default());
     }
     let history = baseline(conn, mapping, backfill, now)?;
     conn.execute(
         "INSERT OR REPLACE INTO runchain_meta(key, value) VALUES (?1, ?2)",
-        (BASELINE, of),
+        (BASELINE, baseline_of(mapping)),
     )
     .during("note that the history is recorded")?;
     Ok(history)
@@ -298,17 +362,18 @@ fn active_runs(conn: &Connection, mapping: &Mapping, source: &str) -> Result<Vec
         format!("coalesce({}, NULL)", times.join(", "))
     };
     let sql = format!(
-        "SELECT CAST(r.{id} AS TEXT), CAST(r.{status} AS TEXT), {time} FROM {source} AND (v.phase IS NULL OR v.phase = 'active')",
+        "SELECT r.{id}, r.{status}, {time} FROM {source} AND (v.phase IS NULL OR v.phase = 'active')",
         id = quote(&mapping.id_column),
         status = quote(&mapping.status_column),
     );
     let mut statement = conn.prepare(&sql).during("read the active runs")?;
     let rows = statement
         .query_map([], |row| {
-            let time: Option<String> = row.get(2)?;
+            let time = mapping::text(row, 2)?;
             Ok(ActiveRun {
-                run_id: row.get(0)?,
-                status: row.get(1)?,
+                // Neither NULL nor BLOB: the source leaves those out.
+                run_id: RunId(mapping::text(row, 0)?.unwrap_or_default()),
+                status: mapping::text(row, 1)?,
                 seen: time.as_deref().and_then(Millis::parse_iso),
             })
         })

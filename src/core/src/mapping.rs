@@ -5,8 +5,8 @@
 
 use crate::error::{During, Error, Result};
 use crate::{RunId, schema};
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
 /// The three capture triggers, as they are named in the database.
@@ -190,8 +190,10 @@ impl Mapping {
     /// # Errors
     /// Whatever SQLite answers, for example when the table is gone.
     pub fn status_of(&self, conn: &Connection, run_id: &RunId) -> Result<Option<Option<String>>> {
+        // Qualified, because SQLite reads a quoted name without a column as a string: after a RENAME
+        // COLUMN no run would be found, and each taken for deleted.
         let sql = format!(
-            "SELECT CAST({status} AS TEXT) FROM main.{table} WHERE {id} = ?1",
+            "SELECT r.{status} FROM main.{table} AS r WHERE r.{id} = ?1",
             status = quote(&self.status_column),
             table = quote(&self.table),
             id = quote(&self.id_column),
@@ -199,7 +201,7 @@ impl Mapping {
         let mut statement = conn.prepare_cached(&sql).during("look at the user's run")?;
         for key in keys(run_id) {
             let found = statement
-                .query_row([key], |row| row.get(0))
+                .query_row([key], |row| text(row, 0))
                 .optional()
                 .during("look at the user's run")?;
             if found.is_some() {
@@ -219,8 +221,29 @@ pub fn keys(run_id: &RunId) -> Vec<Value> {
         && number.to_string() == run_id.0
     {
         keys.push(Value::Integer(number));
+    } else if let Ok(number) = run_id.0.parse::<f64>()
+        && number.to_string() == run_id.0
+    {
+        keys.push(Value::Real(number));
     }
     keys
+}
+
+/// A value of any type; TEXT that is no UTF-8 is read with replacement characters. Whatever a user's
+/// table holds must not make reading fail, because that would stop the work on every other run.
+pub(crate) fn value(row: &Row<'_>, index: usize) -> rusqlite::Result<Value> {
+    Ok(match row.get_ref(index)? {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Real(number) => Value::Real(number),
+        ValueRef::Text(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+    })
+}
+
+/// The text of a value, as the capture triggers' rows are read; `None` for NULL and BLOB.
+pub(crate) fn text(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<String>> {
+    Ok(RunId::from_value(&value(row, index)?).map(|text| text.0))
 }
 
 /// A name as a quoted SQL identifier.

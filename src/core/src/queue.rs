@@ -9,6 +9,7 @@
 use crate::chain::{self, Chain};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
+use crate::mapping;
 use crate::request;
 use crate::vocabulary::{Phase, Vocabulary};
 use crate::{Mapping, Millis, RunId, StepId};
@@ -26,7 +27,8 @@ pub struct Expanded {
     pub more: bool,
 }
 
-/// Takes at most `limit` rows from the queue, oldest first.
+/// Takes at most `limit` rows from the queue, oldest first. `mapping` counts only where none is
+/// installed any more.
 ///
 /// # Errors
 /// [`crate::Error::Outdated`], and whatever SQLite answers; the caller rolls back.
@@ -44,19 +46,21 @@ pub fn expand(
     let Some(last) = rows.last().map(|row| row.id) else {
         return Ok(Expanded::default());
     };
+    // Another install may have named another table since the caller looked.
+    let installed = Mapping::installed(conn)?;
     let expander = Expander {
         conn,
-        mapping,
+        mapping: installed.as_ref().unwrap_or(mapping),
         chain,
         vocabulary: Vocabulary::load(conn)?,
         now,
-        created: RefCell::default(),
+        doubtful: RefCell::default(),
     };
     for row in &rows {
         expander.take(row)?;
     }
     if !more {
-        expander.look_at_created()?;
+        expander.look_at_doubtful()?;
     }
     conn.prepare_cached("DELETE FROM runchain_queue WHERE id <= ?1")
         .and_then(|mut statement| statement.execute([last]))
@@ -86,11 +90,9 @@ pub(crate) struct QueueRow {
 
 impl QueueRow {
     fn of_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let text = |index| -> rusqlite::Result<Option<String>> {
-            Ok(RunId::from_value(&value(row, index)?).map(|text| text.0))
-        };
+        let text = |index| mapping::text(row, index);
         let number = |index| -> rusqlite::Result<Option<i64>> {
-            Ok(match value(row, index)? {
+            Ok(match mapping::value(row, index)? {
                 Value::Integer(number) => Some(number),
                 Value::Text(text) => text.trim().parse().ok(),
                 _ => None,
@@ -110,18 +112,6 @@ impl QueueRow {
             step: text(10)?,
         })
     }
-}
-
-/// A value of any type; TEXT that is no UTF-8 is read with replacement characters.
-fn value(row: &Row<'_>, index: usize) -> rusqlite::Result<Value> {
-    use rusqlite::types::ValueRef;
-    Ok(match row.get_ref(index)? {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
-        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
-    })
 }
 
 fn read(conn: &Connection, limit: usize) -> Result<Vec<QueueRow>> {
@@ -181,7 +171,8 @@ pub(crate) struct Expander<'a> {
     pub(crate) chain: &'a Chain,
     pub(crate) vocabulary: Vocabulary,
     pub(crate) now: Millis,
-    created: RefCell<Vec<RunId>>,
+    /// Runs whose phase changed in this batch.
+    doubtful: RefCell<Vec<RunId>>,
 }
 
 impl Expander<'_> {
@@ -256,7 +247,7 @@ impl Expander<'_> {
             )
             .and_then(|mut statement| statement.execute((run_id, begins_as, status, at)))
             .during("remember a new run")?;
-        self.created.borrow_mut().push(run_id.clone());
+        self.doubtful.borrow_mut().push(run_id.clone());
         if begins_as == Phase::Active {
             self.run_event(
                 EventType::RunCreated,
@@ -305,6 +296,7 @@ impl Expander<'_> {
     }
 
     fn restart(&self, run_id: &RunId, run: &KnownRun, status: Option<&str>, at: Millis) -> Result<()> {
+        self.doubtful.borrow_mut().push(run_id.clone());
         self.set_phase(run_id, Phase::Active, status, at)?;
         let data = json!({ "status": status, "was": run.phase });
         self.run_event(EventType::RunRestarted, run_id, run.generation, data, at)?;
@@ -320,6 +312,7 @@ impl Expander<'_> {
 
     /// The run enters a terminal phase: a new generation with a chain of its own.
     pub(crate) fn end(&self, run_id: &RunId, phase: Phase, status: Option<&str>, at: Millis) -> Result<()> {
+        self.doubtful.borrow_mut().push(run_id.clone());
         let generation = self.generation(run_id)? + 1;
         chain::cancel_live(self.conn, run_id, generation - 1, "the run ended again", self.now)?;
         self.set_phase(run_id, phase, status, at)?;
@@ -384,11 +377,18 @@ impl Expander<'_> {
         .map(|_| ())
     }
 
-    /// SQLite fires the newest trigger first, so a user's own trigger that deletes the row at once is
-    /// captured before the insert that it answers.
-    fn look_at_created(&self) -> Result<()> {
-        for run_id in self.created.take() {
-            self.look_whether_gone(&run_id, self.now)?;
+    /// SQLite fires the newest trigger first, so what a user's own newer trigger does to a row is
+    /// captured before the write that it answers. Once the queue is empty, the row itself says where
+    /// such a run stands.
+    fn look_at_doubtful(&self) -> Result<()> {
+        let mut doubtful = self.doubtful.take();
+        doubtful.sort_unstable();
+        doubtful.dedup();
+        for run_id in doubtful {
+            match self.mapping.status_of(self.conn, &run_id)? {
+                None => self.look_whether_gone(&run_id, self.now)?,
+                Some(status) => self.observe(&run_id, None, status.as_deref(), self.now)?,
+            }
         }
         Ok(())
     }
@@ -402,13 +402,24 @@ impl Expander<'_> {
         if self.mapping.status_of(self.conn, old)?.is_some() {
             return Ok(());
         }
+        // An id with a history of its own (deleted before, or replaced by this very UPDATE): its chain
+        // is over, and the generation must be one that has no steps yet.
+        if let Some(replaced) = known_run(self.conn, new)? {
+            chain::cancel_live(
+                self.conn,
+                new,
+                replaced.generation,
+                "another run took its id",
+                self.now,
+            )?;
+        }
         self.conn
             .prepare_cached(
                 "INSERT INTO runchain_runs(run_id, phase, status, generation, first_seen_ms, phase_since_ms, ended_event_id)
                  SELECT ?2, phase, status, generation, first_seen_ms, phase_since_ms, ended_event_id
                  FROM runchain_runs WHERE run_id = ?1
                  ON CONFLICT(run_id) DO UPDATE SET phase = excluded.phase, status = excluded.status,
-                   generation = max(runchain_runs.generation, excluded.generation),
+                   generation = max(runchain_runs.generation, excluded.generation) + 1,
                    phase_since_ms = excluded.phase_since_ms, ended_event_id = excluded.ended_event_id",
             )
             .and_then(|mut statement| statement.execute((old, new)))

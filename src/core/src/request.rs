@@ -83,17 +83,21 @@ pub fn judge_chain(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> Resu
     let Some(run) = known.filter(|run| run.generation > 0 && run.phase.is_terminal()) else {
         return Ok(ChainAnswer::Queued);
     };
-    let (live, dead): (bool, bool) = conn
+    let (live, dead): (Option<bool>, Option<bool>) = conn
         .prepare_cached(
-            "SELECT coalesce(max(state IN ('ready', 'leased', 'running')), 0), coalesce(max(state = 'dead'), 0)
+            "SELECT max(state IN ('ready', 'leased', 'running')), max(state = 'dead')
              FROM runchain_steps WHERE run_id = ?1 AND generation = ?2",
         )
-        .and_then(|mut statement| statement.query_row((run_id, run.generation), |row| Ok((row.get(0)?, row.get(1)?))))
+        .and_then(|mut statement| {
+            statement.query_row((run_id, run.generation), |row| Ok((row.get(0)?, row.get(1)?)))
+        })
         .during("look at a run's chain")?;
     Ok(match (live, dead) {
-        (true, _) => ChainAnswer::UnderWay,
-        (false, true) => ChainAnswer::Retried,
-        (false, false) => ChainAnswer::Again,
+        // No steps: it was renamed after its chain was through.
+        (None, _) => ChainAnswer::Queued,
+        (Some(true), _) => ChainAnswer::UnderWay,
+        (_, Some(true)) => ChainAnswer::Retried,
+        _ => ChainAnswer::Again,
     })
 }
 
@@ -170,7 +174,7 @@ pub fn ask_about_run(
 }
 
 /// Asks for one step of a run's newest chain to be done (again); `false` when the run has no such
-/// step, or its step has to wait for others first, so that the whole chain must be asked for.
+/// step or is not over (any more), so that the whole chain must be asked for.
 ///
 /// # Errors
 /// A refusal when the step waits for one that is dead or cancelled; whatever SQLite answers.
@@ -182,9 +186,11 @@ pub fn ask_for_step(
     reason: Option<&str>,
 ) -> Result<bool> {
     Mapping::require(conn)?;
+    let is_over = known_run(conn, run_id)?.is_some_and(|run| run.phase.is_terminal());
     let Some(found) = newest_steps(conn, run_id)?
         .into_iter()
         .find(|one| one.step == step)
+        .filter(|_| is_over)
     else {
         return Ok(false);
     };
@@ -343,10 +349,13 @@ fn take_chain(expander: &Expander<'_>, row: &QueueRow, run_id: &RunId) -> Result
         ChainAnswer::Queued => {
             let status = expander.mapping.status_of(conn, run_id)?.flatten();
             expander.observe(run_id, status.as_deref(), status.as_deref(), expander.now)?;
-            if let Some(run) =
-                known_run(conn, run_id)?.filter(|run| run.generation == 0 && run.phase.is_terminal())
-            {
-                expander.end(run_id, run.phase, status.as_deref(), expander.now)?;
+            if let Some(run) = known_run(conn, run_id)?.filter(|run| run.phase.is_terminal()) {
+                if run.ended_event_id.is_none() {
+                    expander.end(run_id, run.phase, status.as_deref(), expander.now)?;
+                } else {
+                    // Nothing happens where the generation has its steps.
+                    expander.chain.begin(conn, run_id, run.generation, expander.now)?;
+                }
             }
         }
         ChainAnswer::Again => {
@@ -369,6 +378,12 @@ fn take_chain(expander: &Expander<'_>, row: &QueueRow, run_id: &RunId) -> Result
 fn take_steps(expander: &Expander<'_>, row: &QueueRow, verb: StepVerb) -> Result<()> {
     let (run_id, changed) = match (row.step_id, &row.run_id) {
         (Some(step_id), _) => match steps::find(expander.conn, step_id) {
+            Ok((claim, _)) if verb != StepVerb::Cancel && !is_current(expander.conn, &claim)? => {
+                return expander.refuse(
+                    row,
+                    "the step's run was started again, ended again or deleted since; its newest chain is what counts",
+                );
+            }
             Ok((claim, state)) => {
                 let applies = verb.applies_to(&state);
                 if applies {
@@ -410,6 +425,12 @@ fn take_pause(expander: &Expander<'_>, row: &QueueRow) -> Result<()> {
     .map(|_| ())
 }
 
+/// Whether the step belongs to the newest chain of a run that is over.
+fn is_current(conn: &Connection, claim: &steps::Claim) -> Result<bool> {
+    Ok(known_run(conn, &claim.run_id)?
+        .is_some_and(|run| run.phase.is_terminal() && run.generation == claim.generation))
+}
+
 fn one_step(expander: &Expander<'_>, verb: StepVerb, claim: &steps::Claim) -> Result<()> {
     let (conn, now) = (expander.conn, expander.now);
     match verb {
@@ -434,6 +455,10 @@ fn all_steps(expander: &Expander<'_>, verb: StepVerb, run_id: &RunId) -> Result<
         );
     }
     let mut changed = 0;
+    // What an active or a deleted run did at its last end is not done again.
+    if !known_run(expander.conn, run_id)?.is_some_and(|run| run.phase.is_terminal()) {
+        return Ok(0);
+    }
     for step in newest_steps(expander.conn, run_id)? {
         if verb.applies_to(&step.state) {
             one_step(expander, verb, &steps::find(expander.conn, step.id)?.0)?;

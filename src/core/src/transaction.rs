@@ -25,7 +25,7 @@ pub fn atomically<T>(conn: &Connection, keep: bool, work: impl FnOnce() -> Resul
             "ROLLBACK TO runchain; RELEASE runchain",
         )
     };
-    conn.execute_batch(begin).during("begin a transaction")?;
+    conn.execute_batch(begin).map_err(explain_write)?;
     let outcome = work();
     if outcome.is_ok() && keep {
         match conn.execute_batch(commit).during("commit") {

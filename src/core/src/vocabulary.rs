@@ -85,10 +85,14 @@ impl Vocabulary {
             .during("read the vocabulary")?;
         let rows = statement
             .query_map([], |row| {
-                Ok((row.get::<_, String>(0)?.to_ascii_uppercase(), row.get(1)?))
+                // A row that is no word (a BLOB) or no phase must not stop the work on every run.
+                let word = row.get::<_, String>(0).ok();
+                Ok(word.zip(row.get::<_, Phase>(1).ok()))
             })
             .during("read the vocabulary")?;
         let phases = rows
+            .filter_map(rusqlite::Result::transpose)
+            .map(|row| row.map(|(word, phase)| (word.to_ascii_uppercase(), phase)))
             .collect::<rusqlite::Result<_>>()
             .during("read the vocabulary")?;
         Ok(Self { phases })

@@ -11,7 +11,7 @@
 
 use runchain_core::chain::Chain;
 use runchain_core::install::{InstallOptions, install};
-use runchain_core::{Mapping, Millis, queue};
+use runchain_core::{Mapping, Millis, functions, queue};
 use rusqlite::Connection;
 
 const CHAIN_ATTEMPTS: u32 = 3;
@@ -308,6 +308,48 @@ const CASES: &[Case] = &[
         events: &[CREATED, COMPLETED, ("RUN_RENAMED", "b"), CANCELLED],
     },
     Case {
+        promise: "a run that takes the id of one that was deleted gets its chain, too",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'COMPLETED'), ('b', 'COMPLETED')",
+            "UPDATE runchain_steps SET state = 'done' WHERE run_id = 'b'; DELETE FROM runs WHERE run_id = 'b'",
+            "UPDATE runs SET run_id = 'b' WHERE run_id = 'a'",
+        ],
+        runs: &[("a", "deleted", 1), ("b", "completed", 2)],
+        steps: &[
+            ("a", 1, "archive", "cancelled"),
+            ("a", 1, "report", "cancelled"),
+            ("b", 1, "archive", "done"),
+            ("b", 1, "report", "done"),
+            ("b", 2, "archive", "ready"),
+            ("b", 2, "report", "waiting"),
+        ],
+        events: &[
+            CREATED,
+            COMPLETED,
+            ("RUN_CREATED", "b"),
+            ("RUN_COMPLETED", "b"),
+            ("RUN_DELETED", "b"),
+            ("RUN_RENAMED", "b"),
+            CANCELLED,
+        ],
+    },
+    Case {
+        promise: "an active run that replaces a finished one under its id ends that one's chain",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'RUNNING'), ('b', 'COMPLETED')",
+            "UPDATE OR REPLACE runs SET run_id = 'b' WHERE run_id = 'a'",
+        ],
+        runs: &[("a", "deleted", 0), ("b", "active", 2)],
+        steps: &[("b", 1, "archive", "cancelled"), ("b", 1, "report", "cancelled")],
+        events: &[
+            CREATED,
+            ("RUN_CREATED", "b"),
+            ("RUN_COMPLETED", "b"),
+            ("CHAIN_CANCELLED", "b"),
+            ("RUN_RENAMED", "b"),
+        ],
+    },
+    Case {
         promise: "id and status may change in one UPDATE",
         writes: &[
             "INSERT INTO runs VALUES ('a', 'RUNNING')",
@@ -326,6 +368,30 @@ const CASES: &[Case] = &[
         runs: &[("a", "active", 0)],
         steps: &[],
         events: &[("REQUEST", ""), CREATED],
+    },
+    Case {
+        promise: "a status that is no text, and a word in the vocabulary that is none, stop nobody's work",
+        writes: &[
+            "INSERT INTO runchain_vocabulary VALUES (x'ff', 'completed')",
+            "INSERT INTO runs VALUES ('a', x'ff'), ('b', CAST(x'ff' AS TEXT)), ('c', 'COMPLETED')",
+            "UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'a'",
+        ],
+        runs: &[("a", "completed", 1), ("b", "active", 0), ("c", "completed", 1)],
+        steps: &[
+            ("a", 1, "archive", "ready"),
+            ("a", 1, "report", "waiting"),
+            ("c", 1, "archive", "ready"),
+            ("c", 1, "report", "waiting"),
+        ],
+        events: &[
+            CREATED,
+            ("STATUS_UNKNOWN", "a"),
+            ("RUN_CREATED", "b"),
+            ("STATUS_UNKNOWN", "b"),
+            ("RUN_CREATED", "c"),
+            ("RUN_COMPLETED", "c"),
+            COMPLETED,
+        ],
     },
     Case {
         promise: "a run id may be anything",
@@ -390,6 +456,22 @@ const CASES: &[Case] = &[
         events: &[CREATED, COMPLETED, ("REQUEST", "a")],
     },
     Case {
+        promise: "enqueue_chain of a run that was renamed after its chain was through begins one under the new id",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'COMPLETED')",
+            "UPDATE runchain_steps SET state = 'done'; UPDATE runs SET run_id = 'b'",
+            "INSERT INTO runchain_queue(action, run_id) VALUES ('enqueue_chain', 'b')",
+        ],
+        runs: &[("a", "deleted", 1), ("b", "completed", 1)],
+        steps: &[
+            ("a", 1, "archive", "done"),
+            ("a", 1, "report", "done"),
+            ("b", 1, "archive", "ready"),
+            ("b", 1, "report", "waiting"),
+        ],
+        events: &[CREATED, COMPLETED, ("RUN_RENAMED", "b"), ("REQUEST", "b")],
+    },
+    Case {
         promise: "retry brings a dead step back, cancel ends one; both by plain INSERT",
         writes: &[
             "INSERT INTO runs VALUES ('a', 'COMPLETED'), ('b', 'COMPLETED')",
@@ -412,6 +494,65 @@ const CASES: &[Case] = &[
             ("STEP_RETRIED", "a"),
             ("REQUEST", "a"),
             ("REQUEST", "b"),
+        ],
+    },
+    Case {
+        promise: "a user's trigger that ends a run in the very write that begins it leaves one live chain",
+        writes: &[
+            "CREATE TRIGGER finish AFTER INSERT ON runs BEGIN UPDATE runs SET status = 'COMPLETED' WHERE run_id = NEW.run_id; END; \
+             INSERT INTO runs VALUES ('a', 'RUNNING')",
+        ],
+        runs: &[("a", "completed", 2)],
+        steps: &[
+            ("a", 1, "archive", "cancelled"),
+            ("a", 1, "report", "cancelled"),
+            ("a", 2, "archive", "ready"),
+            ("a", 2, "report", "waiting"),
+        ],
+        events: &[CREATED, COMPLETED, ("RUN_RESTARTED", "a"), CANCELLED, COMPLETED],
+    },
+    Case {
+        promise: "a user's trigger that starts a run again in the very write that ends it leaves an active run",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'RUNNING'); \
+             CREATE TRIGGER again AFTER UPDATE OF status ON runs WHEN NEW.status = 'FAILED' \
+             BEGIN UPDATE runs SET status = 'RETRYING' WHERE run_id = NEW.run_id; END",
+            "UPDATE runs SET status = 'FAILED'",
+        ],
+        runs: &[("a", "active", 1)],
+        steps: &[("a", 1, "archive", "cancelled"), ("a", 1, "report", "cancelled")],
+        events: &[CREATED, COMPLETED, ("RUN_RESTARTED", "a"), CANCELLED],
+    },
+    Case {
+        promise: "no step of a run that was started again, ended again or deleted is done again",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'COMPLETED'), ('b', 'COMPLETED')",
+            "UPDATE runchain_steps SET state = 'done' WHERE step = 'archive'; \
+             UPDATE runs SET status = 'RUNNING' WHERE run_id = 'a'; DELETE FROM runs WHERE run_id = 'b'",
+            "INSERT INTO runchain_queue(action, step_id) SELECT 'redo', id FROM runchain_steps ORDER BY id; \
+             INSERT INTO runchain_queue(action, run_id) VALUES ('redo', 'a')",
+        ],
+        runs: &[("a", "active", 1), ("b", "deleted", 1)],
+        steps: &[
+            ("a", 1, "archive", "done"),
+            ("a", 1, "report", "cancelled"),
+            ("b", 1, "archive", "done"),
+            ("b", 1, "report", "cancelled"),
+        ],
+        events: &[
+            CREATED,
+            COMPLETED,
+            ("RUN_CREATED", "b"),
+            ("RUN_COMPLETED", "b"),
+            ("RUN_RESTARTED", "a"),
+            CANCELLED,
+            ("RUN_DELETED", "b"),
+            ("CHAIN_CANCELLED", "b"),
+            ("REQUEST", ""),
+            ("REQUEST", ""),
+            ("REQUEST", ""),
+            ("REQUEST", ""),
+            ("REQUEST", "a"),
         ],
     },
     Case {
@@ -533,4 +674,156 @@ fn an_expansion_that_is_rolled_back_leaves_the_queue_as_it_was() {
     )
     .remove(0);
     assert_eq!(counts, [1, 0, 0]);
+}
+
+#[test]
+fn an_install_reads_whatever_the_table_holds() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch(
+        "CREATE TABLE runs(run_id PRIMARY KEY, status, created_at); \
+         INSERT INTO runs VALUES ('a', x'ff', x'ff'), (CAST(x'ff' AS TEXT), 'RUNNING', NULL), (1.5, 'RUNNING', 7), (2, 'DONE', NULL)",
+    )
+    .unwrap();
+    let installed = install(&conn, &InstallOptions::default(), Millis(1_000)).unwrap();
+    assert_eq!(
+        (installed.history.queued, installed.history.finished_left_alone),
+        (3, 1)
+    );
+    expand_all(&conn, &installed.mapping, 1_000);
+    let runs = rows(
+        &conn,
+        "SELECT run_id, phase FROM runchain_runs WHERE run_id <> '\u{fffd}' ORDER BY 1",
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+    );
+    let wanted = [("1.5", "active"), ("2", "completed"), ("a", "active")];
+    assert_eq!(
+        runs,
+        wanted.map(|(run, phase)| (run.to_owned(), phase.to_owned()))
+    );
+}
+
+#[test]
+fn a_renamed_id_column_deletes_no_run() {
+    let (conn, mapping) = installed();
+    conn.execute_batch(
+        "ALTER TABLE runs RENAME COLUMN run_id TO rid; INSERT INTO runs VALUES ('a', 'COMPLETED')",
+    )
+    .unwrap();
+    let transaction = conn.unchecked_transaction().unwrap();
+    let error = queue::expand(&transaction, &mapping, &Chain::builtin(1), 10, Millis(2_000)).unwrap_err();
+    assert!(error.to_string().contains("no such column"), "{error}");
+    transaction.rollback().unwrap();
+    let renamed = InstallOptions::from_json(r#"{"id":"rid"}"#).unwrap();
+    install(&conn, &renamed, Millis(1_000)).unwrap();
+    expand_all(&conn, &mapping, 1_000);
+    assert_eq!(phases(&conn), [("a".to_owned(), "completed".to_owned())]);
+}
+
+#[test]
+fn an_install_on_another_table_counts_at_once_for_who_drains() {
+    let (conn, before) = installed();
+    conn.execute_batch("CREATE TABLE jobs(id TEXT PRIMARY KEY, state TEXT)")
+        .unwrap();
+    let other = InstallOptions::from_json(r#"{"table":"jobs"}"#).unwrap();
+    install(&conn, &other, Millis(1_000)).unwrap();
+    conn.execute_batch("INSERT INTO jobs VALUES ('a', 'COMPLETED')")
+        .unwrap();
+    expand_all(&conn, &before, 1_000);
+    assert_eq!(phases(&conn), [("a".to_owned(), "completed".to_owned())]);
+}
+
+fn phases(conn: &Connection) -> Vec<(String, String)> {
+    rows(
+        conn,
+        "SELECT run_id, phase FROM runchain_runs ORDER BY 1",
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
+#[test]
+fn what_happened_while_the_triggers_were_away_counts_when_they_are_back() {
+    let (conn, mapping) = installed();
+    conn.execute_batch("INSERT INTO runs VALUES ('ends', 'RUNNING'), ('goes', 'RUNNING'), ('stays', 'RUNNING'), ('was', 'DONE')")
+        .unwrap();
+    expand_all(&conn, &mapping, 1_000);
+    conn.execute_batch(
+        "DROP TRIGGER runchain_capture_insert; DROP TRIGGER runchain_capture_update; DROP TRIGGER runchain_capture_delete; \
+         UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'ends'; DELETE FROM runs WHERE run_id = 'goes'; \
+         INSERT INTO runs VALUES ('new', 'RUNNING'), ('old', 'DONE')",
+    )
+    .unwrap();
+    let again = install(&conn, &InstallOptions::default(), Millis(1_000)).unwrap();
+    assert_eq!((again.history.queued, again.history.finished_left_alone), (3, 1));
+    expand_all(&conn, &mapping, 1_000);
+    let wanted = [
+        ("ends", "completed"),
+        ("goes", "deleted"),
+        ("new", "active"),
+        ("old", "completed"),
+        ("stays", "active"),
+        ("was", "completed"),
+    ];
+    assert_eq!(
+        phases(&conn),
+        wanted.map(|(run, phase)| (run.to_owned(), phase.to_owned()))
+    );
+    let chains: Vec<String> = rows(
+        &conn,
+        "SELECT DISTINCT run_id FROM runchain_steps ORDER BY 1",
+        |row| row.get(0),
+    );
+    assert_eq!(chains, ["ends", "was"]);
+}
+
+#[test]
+fn a_purge_keeps_a_table_of_the_user_s_whatever_the_case_of_its_name() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch("CREATE TABLE runs(run_id TEXT PRIMARY KEY, status TEXT); CREATE TABLE Archival_Log(precious); CREATE VIEW uet_tasks AS SELECT 1")
+        .unwrap();
+    install(&conn, &InstallOptions::default(), Millis(1_000)).unwrap();
+    runchain_core::install::uninstall(&conn, true).unwrap();
+    let left: Vec<String> = rows(
+        &conn,
+        "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite%' ORDER BY 1",
+        |row| row.get(0),
+    );
+    assert_eq!(left, ["Archival_Log", "runs", "uet_tasks"]);
+}
+
+#[test]
+fn a_temp_table_of_the_same_name_does_not_get_the_triggers() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch(
+        "CREATE TABLE runs(run_id TEXT PRIMARY KEY, status TEXT); CREATE TEMP TABLE Runs(run_id, status)",
+    )
+    .unwrap();
+    let refused = install(&conn, &InstallOptions::default(), Millis(1_000)).unwrap_err();
+    assert!(
+        refused.to_string().contains("TEMP table or view Runs"),
+        "{refused}"
+    );
+    conn.execute_batch("DROP TABLE temp.Runs").unwrap();
+    install(&conn, &InstallOptions::default(), Millis(1_000)).unwrap();
+}
+
+#[test]
+fn a_function_that_writes_says_so_inside_a_write_also_in_the_caller_s_transaction() {
+    let conn = Connection::open_in_memory().unwrap();
+    functions::register(&conn, functions::Surface::Full).unwrap();
+    conn.execute_batch("CREATE TABLE answers(answer)").unwrap();
+    for begin in ["SELECT 1", "BEGIN; INSERT INTO answers VALUES (1)"] {
+        conn.execute_batch(begin).unwrap();
+        let error = conn
+            .execute("INSERT INTO answers SELECT runchain_uninstall()", [])
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("call it in a plain SELECT"),
+            "{begin}: {error}"
+        );
+    }
+    conn.execute_batch("COMMIT").unwrap();
+    assert_eq!(
+        rows(&conn, "SELECT answer FROM answers", |row| row.get::<_, i64>(0)),
+        [1]
+    );
 }
