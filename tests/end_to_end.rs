@@ -68,6 +68,10 @@ fn undisturbed(shape: Shape) {
     }
 }
 
+#[expect(
+    clippy::print_stdout,
+    reason = "the seed of a failed test stands in what it printed"
+)]
 fn killed_again_and_again(shape: Shape) {
     // Enough to hit starts, expansions, archiving and logging; the last ones after the last write.
     const LEAST_KILLS: usize = 15;
