@@ -13,6 +13,7 @@ need() {
         cargo) echo "  cargo: Rust 1.88 or newer; see https://rustup.rs (Debian's own package may be older)" >&2 ;;
         cc) echo "  cc: apt-get install gcc libc6-dev" >&2 ;;
         nm | readelf) echo "  $program: apt-get install binutils" >&2 ;;
+        sha256sum) echo "  sha256sum: apt-get install coreutils" >&2 ;;
         cargo-fmt) echo "  cargo-fmt: rustup component add rustfmt" >&2 ;;
         cargo-clippy) echo "  cargo-clippy: rustup component add clippy" >&2 ;;
         *) echo "  $program: apt-get install $program" >&2 ;;

@@ -203,7 +203,12 @@ fn a_database_that_the_user_may_not_read_exits_7() {
     database(&path, CONTRACT);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let copy = project.path().join("runchain");
-    fs::copy(env!("CARGO_BIN_EXE_runchain"), &copy).unwrap();
+    // By cp: a file that this process has open for writing can't be executed while a child that
+    // another test has just started still holds the descriptor (ETXTBSY).
+    let copied = Command::new("cp")
+        .args([Path::new(env!("CARGO_BIN_EXE_runchain")), &copy])
+        .status();
+    assert!(copied.unwrap().success());
     fs::set_permissions(project.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(copy);
     command

@@ -14,6 +14,8 @@ mod support;
 
 /// Settings, their layers, exit codes; databases that can't be opened.
 mod config;
+/// The main job on what a real orchestrator writes, also with kill -9 in between.
+mod end_to_end;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.

@@ -2,8 +2,10 @@
 
 mod build;
 mod programs;
+mod service;
 mod sqlite;
 
 pub(crate) use build::{cargo, extension, repository};
 pub(crate) use programs::{Finished, apsw, python, run};
+pub(crate) use service::{Service, runchain};
 pub(crate) use sqlite::{Sqlite, stock_sqlite3};

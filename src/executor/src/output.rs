@@ -169,6 +169,13 @@ pub(crate) fn clean(text: &str) -> String {
     cleaned
 }
 
+/// A span of time in its largest unit, for columns: `250 ms`, `42 s`, `3 min`, `2 h`, `4 d`.
+pub(crate) fn age(span_ms: i64) -> String {
+    let text = duration(span_ms);
+    let words: Vec<&str> = text.split(' ').take(2).collect();
+    words.join(" ")
+}
+
 /// A span of time in its two largest units: `250 ms`, `42 s`, `3 min 5 s`, `2 h`, `4 d 1 h`.
 pub(crate) fn duration(span_ms: i64) -> String {
     const UNITS: [(i64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
@@ -261,6 +268,7 @@ mod tests {
                 "4 d 1 h"
             ]
         );
+        assert_eq!([999, 185_000, 349_200_000].map(age), ["999 ms", "3 min", "4 d"]);
         let sizes = [0, 1_023, 1_024, 1_536, 20 * 1024 * 1024, 1_048_575, u64::MAX];
         assert_eq!(
             sizes.map(size),

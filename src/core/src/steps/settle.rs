@@ -221,12 +221,18 @@ fn append(conn: &Connection, kind: EventType, claim: &Claim, data: Value, now: M
     event::append(conn, &event).map(|_| ())
 }
 
+/// Whether this very bag has its row. Asked of our own event, which is written with that row: a
+/// path is the same for every generation, and the log may have no other columns.
 fn archived_already(conn: &Connection, claim: &Claim, archival: &Archival) -> Result<bool> {
-    conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM archival_log WHERE run_id = ?1 AND archive_path = ?2)")
-        .and_then(|mut statement| {
-            statement.query_row((&claim.run_id, &archival.archive_path), |row| row.get(0))
-        })
-        .during("look into archival_log")
+    conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM runchain_events
+                        WHERE run_id = ?1 AND generation = ?2 AND type = ?3 AND json_extract(data, '$.digest') = ?4)",
+    )
+    .and_then(|mut statement| {
+        let kind = EventType::RunArchived.as_str();
+        statement.query_row((&claim.run_id, claim.generation, kind, &archival.digest), |row| row.get(0))
+    })
+    .during("look for the bag's event")
 }
 
 /// `archival_log` may be the user's own, with fewer columns than ours: what it has is filled.

@@ -5,12 +5,13 @@ use crate::config::Settings;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::open::OpenMode;
-use crate::output::Output;
+use crate::output::{self, Output};
 use runchain_core::error::During;
 use runchain_core::{Mapping, Millis, Result, RunId, StepId, queue};
 use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Events that are listed, the newest.
 const EVENTS_SHOWN: i64 = 50;
@@ -39,17 +40,22 @@ pub(super) fn show(id: &str, settings: &Settings, output: &Output) -> Outcome<Ex
         }))?;
         return Ok(Exit::Ok);
     }
+    let status = run.status.as_deref().unwrap_or("no status");
+    let phase = run.phase.to_string();
+    let meaning = if phase.eq_ignore_ascii_case(status) {
+        String::new()
+    } else {
+        format!(" ({phase})")
+    };
     output.line(&format!(
-        "run {run_id}: {} ({}) since {}, generation {}",
-        run.status.as_deref().unwrap_or("no status"),
-        run.phase,
-        run.since.iso(),
+        "run {run_id}: {status}{meaning} since {} UTC, generation {}",
+        utc(run.since),
         run.generation
     ))?;
     output.line("")?;
     output.table(
         &["ID", "GEN", "STEP", "STATE", "ATTEMPTS", "RESULT OR ERROR"],
-        steps.iter().map(Step::cells),
+        steps.iter().map(|step| step.cells(&settings.root)),
     )?;
     if !failures.is_empty() {
         output.line("")?;
@@ -59,7 +65,10 @@ pub(super) fn show(id: &str, settings: &Settings, output: &Output) -> Outcome<Ex
         )?;
     }
     output.line("")?;
-    output.table(&["EVENT", "AT", "TYPE", "DATA"], events.iter().map(Event::cells))?;
+    output.table(
+        &["EVENT", "AT (UTC)", "TYPE", "DATA"],
+        events.iter().map(|event| event.cells(&settings.root)),
+    )?;
     Ok(Exit::Ok)
 }
 
@@ -77,12 +86,10 @@ struct Step {
 }
 
 impl Step {
-    fn cells(&self) -> [String; 6] {
+    fn cells(&self, root: &Path) -> [String; 6] {
         let place = |key: &str| {
-            self.result
-                .as_ref()
-                .and_then(|result| result.get(key))
-                .and_then(Value::as_str)
+            let result = self.result.as_ref()?;
+            Some(below(root, result.get(key)?.as_str()?))
         };
         [
             self.id.to_string(),
@@ -171,20 +178,59 @@ fn failures(conn: &Connection, run_id: &RunId) -> Result<Vec<FailedAttempt>> {
 #[derive(Debug, Serialize)]
 struct Event {
     id: i64,
-    at: String,
+    #[serde(serialize_with = "as_iso")]
+    at: Millis,
     r#type: String,
     data: Value,
 }
 
+fn as_iso<S: serde::Serializer>(at: &Millis, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&at.iso())
+}
+
 impl Event {
-    fn cells(&self) -> [String; 4] {
+    fn cells(&self, root: &Path) -> [String; 4] {
         [
             self.id.to_string(),
-            self.at.clone(),
+            utc(self.at),
             self.r#type.clone(),
-            self.data.to_string(),
+            brief(&self.data, root),
         ]
     }
+}
+
+/// An event's data for a person: what is null is left out, times and sizes have their units, a
+/// digest its beginning. `--json` has all of it.
+fn brief(data: &Value, root: &Path) -> String {
+    let Value::Object(fields) = data else {
+        return data.to_string();
+    };
+    let fields = fields.iter().filter(|(_, value)| !value.is_null());
+    let words = fields.map(|(key, value)| {
+        if let (Some(name), Some(span_ms)) = (key.strip_suffix("_ms"), value.as_i64()) {
+            return format!("{name} {}", output::duration(span_ms));
+        }
+        if let (Some(name), Some(bytes)) = (key.strip_suffix("_bytes"), value.as_u64()) {
+            return format!("{name} {}", output::size(bytes));
+        }
+        match value {
+            Value::String(text) if key == "digest" => format!("{key} {}", text.get(..19).unwrap_or(text)),
+            Value::String(text) => format!("{key} {}", below(root, text)),
+            other => format!("{key} {other}"),
+        }
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// A time as a column has room for it: `2026-01-31 12:00:00.000`.
+fn utc(at: Millis) -> String {
+    at.iso().trim_end_matches("+00:00").replacen('T', " ", 1)
+}
+
+/// A path without the project's folder, where it lies below that.
+fn below<'a>(root: &Path, path: &'a str) -> &'a str {
+    let relative = Path::new(path).strip_prefix(root).ok();
+    relative.and_then(Path::to_str).unwrap_or(path)
 }
 
 fn events(conn: &Connection, run_id: &RunId) -> Result<Vec<Event>> {
@@ -197,7 +243,7 @@ fn events(conn: &Connection, run_id: &RunId) -> Result<Vec<Event>> {
         .query_map((run_id, EVENTS_SHOWN), |row| {
             Ok(Event {
                 id: row.get(0)?,
-                at: row.get::<_, Millis>(1)?.iso(),
+                at: row.get(1)?,
                 r#type: row.get(2)?,
                 data: serde_json::from_str(&row.get::<_, String>(3)?).unwrap_or(Value::Null),
             })
@@ -205,4 +251,21 @@ fn events(conn: &Connection, run_id: &RunId) -> Result<Vec<Event>> {
         .during("read the run's events")?;
     rows.collect::<rusqlite::Result<_>>()
         .during("read the run's events")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_told_with_units_and_without_the_project_s_folder() {
+        let data = json!({
+            "path": "/p/.archive/run-1", "digest": format!("sha256:{}", "ab".repeat(32)), "size_bytes": 2_048,
+            "heartbeat_ms": 10_000, "settled": true, "replaced": null,
+        });
+        assert_eq!(
+            brief(&data, Path::new("/p")),
+            "path .archive/run-1, digest sha256:abababababab, size 2 KiB, heartbeat 10 s, settled true"
+        );
+    }
 }

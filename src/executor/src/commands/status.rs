@@ -33,7 +33,9 @@ pub(super) fn status(settings: &Settings, output: &Output) -> Outcome<Exit> {
         output.print_json(&object)?;
         return Ok(Exit::Ok);
     }
-    output.line(&summary(&counts))?;
+    for line in summary(&counts) {
+        output.line(&line)?;
+    }
     if !runs.is_empty() {
         output.line("")?;
         let rows = runs.iter().map(|run| run.cells(now));
@@ -45,34 +47,40 @@ pub(super) fn status(settings: &Settings, output: &Output) -> Outcome<Exit> {
     if !problems.is_empty() {
         output.line("")?;
         output.table(
-            &["PROBLEM", "RUN", "SUBJECT", "MESSAGE", "REMEDY"],
+            &["PROBLEM", "OF", "MESSAGE", "REMEDY"],
             problems.iter().map(Problem::cells),
         )?;
     }
     Ok(Exit::Ok)
 }
 
-fn summary(counts: &Value) -> String {
+fn summary(counts: &Value) -> [String; 4] {
     let number = |pointer: &str| counts.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     let executor = match counts.pointer("/executor/alive").and_then(Value::as_bool) {
-        Some(true) => "an executor is alive",
-        Some(false) => "NO executor is alive: start one with runchain drain",
-        None => "whether an executor is alive can't be told",
+        Some(true) => "alive",
+        Some(false) => "NONE is alive; start one: runchain drain",
+        None => "it can't be told whether one is alive",
     };
     let oldest = counts.get("oldest_ready_age_ms").and_then(Value::as_i64);
     let oldest = oldest.map_or_else(String::new, |age_ms| {
-        format!(", the oldest for {}", output::duration(age_ms))
+        format!(" (the oldest for {})", output::duration(age_ms))
     });
-    format!(
-        "{executor}; {} active runs, {} queue rows, {} steps ready{oldest}, {} running, {} waiting, {} dead; {} alerts firing",
-        number("/runs/active"),
-        number("/queue_rows"),
-        number("/steps/ready"),
-        number("/steps/running"),
-        number("/steps/waiting"),
-        number("/steps/dead"),
-        number("/alerts_firing"),
-    )
+    [
+        format!("executor  {executor}"),
+        format!(
+            "runs      {} active, {} writes not looked at yet",
+            number("/runs/active"),
+            number("/queue_rows")
+        ),
+        format!(
+            "steps     {} ready{oldest}, {} running, {} waiting, {} dead",
+            number("/steps/ready"),
+            number("/steps/running"),
+            number("/steps/waiting"),
+            number("/steps/dead"),
+        ),
+        format!("alerts    {} firing", number("/alerts_firing")),
+    ]
 }
 
 #[derive(Debug, Serialize)]
@@ -94,7 +102,7 @@ impl NewestRun {
             self.run_id.to_string(),
             step(&self.status),
             self.phase.clone(),
-            format!("{} ago", output::duration(now.since(Millis(self.since_ms)))),
+            format!("{} ago", output::age(now.since(Millis(self.since_ms)))),
             self.monitor.clone(),
             step(&self.archive),
             step(&self.report),
@@ -147,12 +155,13 @@ struct Problem {
 }
 
 impl Problem {
-    fn cells(&self) -> [String; 5] {
+    fn cells(&self) -> [String; 4] {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let run = self.run_id.as_ref().map(ToString::to_string);
+        let of: Vec<String> = run.into_iter().chain(self.subject.clone()).collect();
         [
             self.problem.clone(),
-            self.run_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-            text(&self.subject),
+            of.join(" "),
             text(&self.message),
             text(&self.remedy),
         ]
