@@ -2,8 +2,10 @@
 
 mod build;
 mod programs;
+mod project;
 mod sqlite;
 
 pub(crate) use build::{cargo, extension, repository};
 pub(crate) use programs::{Finished, apsw, python, run};
+pub(crate) use project::{Project, Ran, SHAPE_A, SHAPE_B, Service, eventually, tree};
 pub(crate) use sqlite::{Sqlite, stock_sqlite3};
