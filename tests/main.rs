@@ -12,11 +12,19 @@
 /// Builds what is tested, finds the host programs, runs SQL in them.
 mod support;
 
+/// A run's chain: its commands, ids, repetitions and late arrivals.
+mod chain;
 /// Settings, their layers, exit codes; databases that can't be opened.
 mod config;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.
 mod end_to_end;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
+/// Installing, what happens to history, and leaving no trace.
+mod install;
+/// What somebody asks for by function, by command line or by plain INSERT.
+mod requests;
+/// The executor as a service: signals, leases, wakes, and databases that go away.
+mod service;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.
 mod writers;

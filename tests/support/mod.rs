@@ -2,10 +2,12 @@
 
 mod build;
 mod programs;
+mod project;
 mod service;
 mod sqlite;
 
 pub(crate) use build::{cargo, extension, repository};
 pub(crate) use programs::{Finished, apsw, python, run};
+pub(crate) use project::{Project, SHAPE_A, SHAPE_B, eventually, tree};
 pub(crate) use service::{Service, runchain};
 pub(crate) use sqlite::{Sqlite, stock_sqlite3};

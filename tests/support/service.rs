@@ -1,35 +1,45 @@
 //! `runchain drain` as a child that can't outlive its test.
 
-use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use super::project::eventually;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use tempfile::NamedTempFile;
 
 /// The executor as a service. Dropped, it is killed.
 pub(crate) struct Service {
     child: Child,
-    said: PathBuf,
+    told: NamedTempFile,
 }
 
 impl Service {
-    /// Starts it in `folder`; what it says is appended to `drain.log` there.
+    /// Starts it in `folder`.
     pub(crate) fn start(folder: &Path) -> Self {
-        let said = folder.join("drain.log");
-        let log: File = OpenOptions::new().create(true).append(true).open(&said).unwrap();
-        let mut command = runchain(folder);
-        let child = command
+        let told = NamedTempFile::new().unwrap();
+        let child = runchain(folder)
             .arg("drain")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(told.reopen().unwrap())
             .spawn()
             .unwrap();
-        Self { child, said }
+        Self { child, told }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Asks it to stop in order and waits until it has.
     pub(crate) fn terminate(mut self) -> ExitStatus {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.child.wait().unwrap()
     }
 
@@ -40,15 +50,32 @@ impl Service {
         self.child.wait().unwrap();
     }
 
+    /// What it has told on standard error.
+    pub(crate) fn told(&self) -> String {
+        fs::read_to_string(self.told.path()).unwrap()
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Fails the test with what it said if it has ended.
     pub(crate) fn assert_alive(&mut self) {
-        let ended = self.child.try_wait().unwrap();
         assert!(
-            ended.is_none(),
-            "runchain drain ended by itself ({}):\n{}",
-            ended.unwrap(),
-            std::fs::read_to_string(&self.said).unwrap_or_default()
+            self.is_running(),
+            "runchain drain ended by itself:\n{}",
+            self.told()
         );
+    }
+
+    /// Waits for its end: the exit code, none after a signal.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        eventually("the service to end", || match self.child.try_wait().unwrap() {
+            Some(status) => Ok(status.code()),
+            None => Err(fs::read_to_string(self.told.path()).unwrap()),
+        })
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Backfill {
     /// Active runs younger than [`YOUNG_MS`] are monitored; older ones are listed as abandoned.
     #[default]
     Active,
-    /// As `active`, and every finished run gets its chain.
+    /// As `active`, and every finished run gets its chain; also when asked for at a later install.
     All,
 }
 
@@ -248,7 +248,10 @@ fn catch_up(conn: &Connection, mapping: &Mapping) -> Result<i64> {
 
 fn baseline_once(conn: &Connection, mapping: &Mapping, backfill: Backfill, now: Millis) -> Result<History> {
     if is_baseline_of(conn, mapping)? {
-        return Ok(History::default());
+        return match backfill {
+            Backfill::All => ask_for_what_was_left_alone(conn),
+            Backfill::None | Backfill::Active => Ok(History::default()),
+        };
     }
     let history = baseline(conn, mapping, backfill, now)?;
     conn.execute(
@@ -257,6 +260,26 @@ fn baseline_once(conn: &Connection, mapping: &Mapping, backfill: Backfill, now: 
     )
     .during("note that the history is recorded")?;
     Ok(history)
+}
+
+/// Asks for the chain of every finished run that never had one: the history is recorded already,
+/// and now somebody wants all of it.
+fn ask_for_what_was_left_alone(conn: &Connection) -> Result<History> {
+    let queued = conn
+        .execute(
+            "INSERT INTO runchain_queue(action, run_id, actor, reason)
+             SELECT 'enqueue_chain', run_id, 'install', 'backfill' FROM runchain_runs AS r
+             WHERE generation = 0 AND phase IN ('completed', 'failed', 'cancelled')
+               AND NOT EXISTS (SELECT 1 FROM runchain_queue AS q WHERE q.run_id = r.run_id)
+             ORDER BY run_id",
+            [],
+        )
+        .during("queue the finished runs")?;
+    Ok(History {
+        rows: count(queued),
+        queued: count(queued),
+        ..History::default()
+    })
 }
 
 /// Whether all three triggers are in the database, to the letter.

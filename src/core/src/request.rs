@@ -195,10 +195,7 @@ pub fn ask_for_step(
         return Ok(false);
     };
     match found.state.as_str() {
-        "waiting" => Err(Error::refused(
-            format!("step {step} of run {run_id} waits for a step before it"),
-            "do the whole chain: runchain finish --run ID",
-        )),
+        "waiting" => Err(waits_for_others(run_id, step)),
         state if StepVerb::Redo.applies_to(state) => {
             append(
                 conn,
@@ -212,6 +209,15 @@ pub fn ask_for_step(
         }
         _ => Ok(true),
     }
+}
+
+/// A step alone was asked for, but others must be done first.
+#[must_use]
+pub fn waits_for_others(run_id: &RunId, step: &str) -> Error {
+    Error::refused(
+        format!("step {step} of run {run_id} waits for a step before it"),
+        "do the whole chain: runchain finish --run ID",
+    )
 }
 
 struct StepState {

@@ -47,7 +47,7 @@ impl Database {
             run_id: &run_id,
             step: Some("archive"),
         };
-        let mut claims = steps::lease(conn, &executor, wanted, 1, NOW).unwrap();
+        let mut claims = steps::lease(conn, &executor, wanted, ONE, NOW).unwrap();
         let claim = claims.first_mut().unwrap();
         assert!(steps::start(conn, claim, &executor, NOW).unwrap());
         let outcome = Outcome::Done(Success {
@@ -80,6 +80,12 @@ impl Database {
 }
 
 #[test]
+const ONE: steps::Capacity<'static> = steps::Capacity {
+    free: 1,
+    running: 0,
+    concurrency: &std::collections::BTreeMap::new(),
+};
+
 fn a_bag_that_was_placed_before_a_crash_is_logged_once_in_each_generation() {
     let database = Database::new();
     let first = [(1, "sha256:aa".to_owned())];

@@ -19,13 +19,23 @@ pub fn ready_again(conn: &Connection, step_id: StepId, now: Millis) -> Result<()
     .during("make a step ready again")
 }
 
-/// Cancels a step; who runs it is fenced off.
+/// Cancels a step, and with it the steps that wait for it and could never run; who runs it is
+/// fenced off.
 ///
 /// # Errors
 /// Whatever SQLite answers.
 pub fn cancel(conn: &Connection, step_id: StepId, now: Millis) -> Result<()> {
     conn.prepare_cached(
-        "UPDATE runchain_steps SET state = 'cancelled', token = token + 1, executor_id = NULL, finished_ms = ?2 WHERE id = ?1",
+        "WITH RECURSIVE
+           meant AS (SELECT run_id, generation, step FROM runchain_steps WHERE id = ?1),
+           chain AS (SELECT s.* FROM runchain_steps AS s JOIN meant USING (run_id, generation)),
+           hit(step) AS (
+             SELECT step FROM meant
+             UNION
+             SELECT c.step FROM hit JOIN chain AS c JOIN json_each(c.needs) AS need
+             WHERE c.state = 'waiting' AND need.value = hit.step)
+         UPDATE runchain_steps SET state = 'cancelled', token = token + 1, executor_id = NULL, finished_ms = ?2
+         WHERE id IN (SELECT c.id FROM chain AS c JOIN hit USING (step))",
     )
     .and_then(|mut statement| statement.execute((step_id, now)))
     .map(|_| ())

@@ -28,6 +28,8 @@ pub(super) fn finish(run_id: &str, settings: &Arc<Settings>, output: &Output) ->
 pub(super) fn step(run_id: &str, step: &str, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
     let run_id = RunId(run_id.to_owned());
     let conn = open_checked(settings)?;
+    // A step of a run that is gone or under way again would work on what is no longer there.
+    require_over(&conn, &run_id)?;
     let asked = door::patiently(|| request::ask_for_step(&conn, &run_id, step, &actor(), None))?;
     if !asked {
         ask_for_chain(&conn, &run_id)?;
@@ -36,6 +38,13 @@ pub(super) fn step(run_id: &str, step: &str, settings: &Arc<Settings>, output: &
 }
 
 fn ask_for_chain(conn: &Connection, run_id: &RunId) -> Outcome<()> {
+    require_over(conn, run_id)?;
+    door::patiently(|| request::enqueue_chain(conn, run_id, &actor(), None))?;
+    Ok(())
+}
+
+/// Refuses for a run that is not there or not over.
+fn require_over(conn: &Connection, run_id: &RunId) -> Outcome<()> {
     door::patiently(|| install::prepare(conn, Millis::now()))?;
     let mapping = Mapping::require(conn)?;
     let answer = door::patiently(|| request::judge_chain(conn, &mapping, run_id))?;
@@ -51,10 +60,7 @@ fn ask_for_chain(conn: &Connection, run_id: &RunId) -> Outcome<()> {
             Exit::Failed,
             format!("run {run_id} is not over; its chain begins by itself when it ends"),
         )),
-        _ => {
-            door::patiently(|| request::enqueue_chain(conn, run_id, &actor(), None))?;
-            Ok(())
-        }
+        _ => Ok(()),
     }
 }
 
@@ -91,6 +97,9 @@ fn execute(
             .map(|one| [one.step.clone(), one.state.clone(), one.summary()]);
         output.table(&["STEP", "STATE", "RESULT"], rows)?;
     }
+    if let Some(waiting) = meant.iter().find(|one| one.state == "waiting" && step.is_some()) {
+        return Err(request::waits_for_others(run_id, &waiting.step).into());
+    }
     if let Some(stuck) = meant.iter().find(|one| one.state != "done") {
         return Err(Failure::new(
             Exit::ChainDead,
@@ -98,7 +107,7 @@ fn execute(
                 "step {} of run {run_id} is {}: {}; runchain show shows its attempts, runchain retry tries it again",
                 stuck.step,
                 stuck.state,
-                stuck.error.as_deref().unwrap_or("it waits for a step before it")
+                stuck.error.as_deref().unwrap_or("its events say why")
             ),
         ));
     }
@@ -122,11 +131,10 @@ impl StepResult {
                 .and_then(|result| result.get(key))
                 .and_then(Value::as_str)
         };
-        place("path")
-            .or_else(|| place("summary"))
-            .or(self.error.as_deref())
-            .unwrap_or_default()
-            .to_owned()
+        let files = || place("path").or_else(|| place("summary"));
+        // What an earlier execution left still stands in the row of a step that failed since.
+        let error = self.error.as_deref().filter(|_| self.state != "done");
+        error.or_else(files).unwrap_or_default().to_owned()
     }
 }
 
