@@ -195,6 +195,15 @@ fn a_locked_database_exits_8() {
     assert_eq!(error["exit_code"], 8);
 }
 
+/// By cp: a file that this process has open for writing can't be executed while a child that another
+/// test has just started still holds the descriptor (ETXTBSY).
+fn copy_binary(to: &Path) {
+    let copied = Command::new("cp")
+        .args([Path::new(env!("CARGO_BIN_EXE_runchain")), to])
+        .status();
+    assert!(copied.unwrap().success());
+}
+
 /// As root no permission is refused, so the binary is copied and run as another user.
 #[test]
 fn a_database_that_the_user_may_not_read_exits_7() {
@@ -203,12 +212,7 @@ fn a_database_that_the_user_may_not_read_exits_7() {
     database(&path, CONTRACT);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let copy = project.path().join("runchain");
-    // By cp: a file that this process has open for writing can't be executed while a child that
-    // another test has just started still holds the descriptor (ETXTBSY).
-    let copied = Command::new("cp")
-        .args([Path::new(env!("CARGO_BIN_EXE_runchain")), &copy])
-        .status();
-    assert!(copied.unwrap().success());
+    copy_binary(&copy);
     fs::set_permissions(project.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(copy);
     command
@@ -234,7 +238,7 @@ fn a_user_whose_files_would_lock_the_owner_out_is_refused() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).unwrap();
     chown(&path, Some(1_234), Some(1_234)).unwrap();
     let copy = project.path().join("runchain");
-    fs::copy(env!("CARGO_BIN_EXE_runchain"), &copy).unwrap();
+    copy_binary(&copy);
     fs::set_permissions(project.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let output = Command::new(copy)
         .current_dir(project.path())

@@ -25,7 +25,7 @@ pub(super) fn executor(context: &Context<'_>) -> Result<Verdict> {
         ),
         Liveness::Dead => {
             let last = last.map_or_else(
-                || "there never was one".to_owned(),
+                || "the last one stopped in order, if there was one".to_owned(),
                 |last| format!("the last was {last}"),
             );
             let waiting =
