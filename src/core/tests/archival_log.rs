@@ -13,6 +13,12 @@ use runchain_core::{ExecutorId, Mapping, Millis, RunId, queue};
 use rusqlite::Connection;
 use serde_json::json;
 
+const ONE: steps::Capacity<'static> = steps::Capacity {
+    free: 1,
+    running: 0,
+    concurrency: &std::collections::BTreeMap::new(),
+};
+
 const NOW: Millis = Millis(10_000);
 /// Every generation's newest bag stands in the same place.
 const PLACE: &str = "/archive/run-1";
@@ -80,11 +86,6 @@ impl Database {
 }
 
 #[test]
-const ONE: steps::Capacity<'static> = steps::Capacity {
-    free: 1,
-    running: 0,
-    concurrency: &std::collections::BTreeMap::new(),
-};
 
 fn a_bag_that_was_placed_before_a_crash_is_logged_once_in_each_generation() {
     let database = Database::new();

@@ -41,7 +41,8 @@ impl Alerts {
         let (task, job) = (event.pattern_run_id.as_deref(), event.job_id.as_deref());
         let new = Raised {
             task: task.map(str::to_owned),
-            run_id: event.run_id.as_deref().map(str::to_owned),
+            // Where nothing names a run, the job is what the orchestrator calls one.
+            run_id: event.run_id.as_deref().or(job).map(str::to_owned),
             subject: task.or(job).unwrap_or(&event.kind).to_owned(),
             message: message(event),
             count: 1,
