@@ -12,6 +12,8 @@
 /// Builds what is tested, finds the host programs, runs SQL in them.
 mod support;
 
+/// Commands of steps when something is killed: nothing runs on.
+mod children;
 /// Settings, their layers, exit codes; databases that can't be opened.
 mod config;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.

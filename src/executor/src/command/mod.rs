@@ -5,8 +5,8 @@
 //! __supervise`. It is a subreaper, so that grandchildren, daemons (double forks) and what has left
 //! group and session (setsid) stay below it, and it ends all of them (SIGTERM, a grace time,
 //! SIGKILL, again until none is left) when
-//! - the command itself has ended: a step that wants to leave a service behind has to ask a service
-//!   manager for it,
+//! - the command itself has ended, and what it has left had half a second to end too: a step that
+//!   wants to leave a service behind has to ask a service manager for it,
 //! - its time is up, or the executor asks for it,
 //! - the executor is dead (end of the stream) or silent for longer than its lease allows.
 //!

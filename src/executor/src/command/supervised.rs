@@ -273,10 +273,13 @@ impl Left {
     fn sentence(&self) -> String {
         let mut text = String::new();
         if self.leftovers > 0 {
-            text += &format!("[{} processes that it left were ended]\n", self.leftovers);
+            text += &format!("[processes that it left, ended: {}]\n", self.leftovers);
         }
         if self.survivors > 0 {
-            text += &format!("[{} processes do not end on SIGKILL yet]\n", self.survivors);
+            text += &format!(
+                "[processes that do not end, even by SIGKILL: {}]\n",
+                self.survivors
+            );
         }
         text
     }

@@ -25,11 +25,16 @@ use std::time::{Duration, Instant};
 /// The subcommand that leads here; no help shows it.
 pub(crate) const SUBCOMMAND: &str = "__supervise";
 
+/// How long what a command leaves may go on: `tee` at the end of a pipe that nobody waits for still
+/// has the last lines to write.
+const LINGER: Duration = Duration::from_millis(500);
 /// How long after the first SIGKILL the executor is told that something doesn't end.
 const REPORT_SURVIVORS_AFTER: Duration = Duration::from_secs(10);
 /// Pauses between two looks at what is to end; the end of a child of ours cuts them short.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// The same once the executor was told.
+const PAUSE_AFTER_REPORT: Duration = Duration::from_secs(1);
 
 /// The whole process, as `main` runs it.
 pub(crate) fn supervise() -> ExitCode {
@@ -86,7 +91,7 @@ fn outlive_signals() -> Result<()> {
     for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
         signal_hook::flag::register(signal, Arc::clone(&noted))?;
     }
-    // The executor's end of a report may be closed; its output pipe is never written to.
+    // Started as /proc/self/exe, it would be listed as "exe".
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::set_name(c"runchain-step");
     Ok(())
@@ -270,6 +275,9 @@ impl Supervision {
     /// user's process) is reported, and tried for as long as it takes.
     fn end_all(mut self, reason: Reason, order: &Order) -> Result<()> {
         self.feed = None;
+        if reason == Reason::Itself {
+            self.let_linger()?;
+        }
         let grace = Duration::from_millis(match reason {
             Reason::Abandoned => order.orphan_grace_ms,
             Reason::Itself | Reason::TimedOut | Reason::Stopped => order.grace_ms,
@@ -295,11 +303,25 @@ impl Supervision {
         Ok(())
     }
 
+    /// Until nothing is left, or the time for that is up.
+    fn let_linger(&mut self) -> Result<()> {
+        let until = Instant::now() + LINGER;
+        while !matches!(self.reap(), Look::Childless) {
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                break;
+            }
+            self.pause(rest)?;
+        }
+        Ok(())
+    }
+
     /// SIGTERM for each descendant once, SIGKILL for all from `kill_at` on, until none is left or
     /// the time is up; how many are left. What is killed forks no more, so that each round leaves
     /// only what was born during it.
     fn end_until(&mut self, kill_at: Instant, give_up_at: Option<Instant>) -> Result<usize> {
         let mut pause = FIRST_PAUSE;
+        let longest_pause = give_up_at.map_or(PAUSE_AFTER_REPORT, |_| LONGEST_PAUSE);
         loop {
             let childless = matches!(self.reap(), Look::Childless);
             if childless && cfg!(target_os = "linux") {
@@ -311,7 +333,8 @@ impl Supervision {
             }
             let now = Instant::now();
             if give_up_at.is_some_and(|give_up_at| now >= give_up_at) {
-                return Ok(running.len());
+                // A child that /proc hides (another user's) is one all the same.
+                return Ok(running.len().max(1));
             }
             for one in running {
                 let first = self.signalled.insert(one);
@@ -329,7 +352,7 @@ impl Supervision {
                 pause.min(until_kill)
             };
             self.pause(longest)?;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(longest_pause);
         }
     }
 
