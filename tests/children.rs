@@ -291,7 +291,8 @@ fn a_signal_at_the_terminal_reaches_the_executor_only() {
     assert!(!project.running().is_empty());
     fs::write(project.folder.path().join("go"), "").unwrap();
     assert_eq!(drain.0.wait().unwrap().code(), Some(0));
-    assert_eq!(project.step().state, "done");
+    let Step { state, output, .. } = project.step();
+    assert_eq!((state.as_str(), output.as_str()), ("done", ""));
 }
 
 #[test]
