@@ -248,9 +248,11 @@ fn a_second_signal_ends_the_executor_even_while_a_supervisor_is_stopped() {
     until("the command runs", || project.file("ready"));
     let supervisor = drain.supervisor();
     kill(supervisor, "STOP");
-    kill(drain.0.id(), "TERM");
-    kill(drain.0.id(), "TERM");
-    until("the executor is gone", || zombie(drain.0.id()));
+    // Two signals that arrive at once are one: so again until it works.
+    until("the executor is gone", || {
+        kill(drain.0.id(), "TERM");
+        zombie(drain.0.id())
+    });
     kill(supervisor, "CONT");
     until("all are gone", || project.running().is_empty());
 }

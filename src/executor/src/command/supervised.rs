@@ -286,7 +286,8 @@ impl Left {
 }
 
 /// The supervisors that are alive. Every other child of the executor was orphaned by one that was
-/// killed; so whoever starts another kind of child in this process has to enter it here too.
+/// killed (or, where the executor is process 1 of a container, by anybody); so whoever starts another
+/// kind of child in this process has to enter it here too.
 struct Registry(MutexGuard<'static, Vec<Pid>>);
 
 impl Registry {
