@@ -14,6 +14,8 @@ mod support;
 
 /// A run's chain: its commands, ids, repetitions and late arrivals.
 mod chain;
+/// Commands of steps when something is killed: nothing runs on.
+mod children;
 /// Settings, their layers, exit codes; databases that can't be opened.
 mod config;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.

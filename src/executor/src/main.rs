@@ -26,6 +26,13 @@ use output::Output;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // A part of the executor, not a command: it takes no settings and opens no database.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == command::SUBCOMMAND)
+    {
+        return command::supervise();
+    }
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

@@ -177,7 +177,7 @@ fn execute(workshop: &Workshop, conn: &mut Option<Connection>, claim: &Claim) ->
     match &step.action {
         Action::Archive => archive_run(workshop, &settings, conn, claim, &ended),
         Action::Report => report_run(workshop, &settings, conn, claim, &ended),
-        Action::Command(command) => run_command(workshop, conn, claim, &ended, command),
+        Action::Command(command) => run_command(workshop, &settings, conn, claim, &ended, command),
     }
 }
 
@@ -305,6 +305,7 @@ fn earlier_result(conn: &Connection, claim: &Claim, step: &str) -> Result<Option
 
 fn run_command(
     workshop: &Workshop,
+    settings: &Settings,
     conn: &Connection,
     claim: &Claim,
     ended: &Ended<'_>,
@@ -335,6 +336,7 @@ fn run_command(
         env,
         cwd: step.cwd.clone(),
         timeout: time_for(step, claim),
+        lease: Duration::from_millis(u64::try_from(settings.lease_ms).unwrap_or(0)),
         output_bytes: step.output_bytes,
     };
     let stopping = || workshop.stop.load(Ordering::Acquire);
@@ -343,7 +345,7 @@ fn run_command(
         "run_id": claim.run_id, "generation": claim.generation, "status": ended.status, "phase": ended.phase,
         "archive": earlier_result(conn, claim, "archive")?,
     });
-    let finished = match command::run(&line, input.to_string().into_bytes(), &go_on) {
+    let finished = match command::run(&line, input.to_string().as_bytes(), &go_on) {
         Ok(finished) => finished,
         Err(error) => return Ok(failed(format!("can't start {:?}: {error}", line.argv[0]))),
     };
@@ -361,12 +363,20 @@ fn run_command(
                 until: Millis::now(),
             });
         }
-        Ending::Exited(status) => format!("{:?} ended with {status}", line.argv[0]),
+        Ending::Exited(status) => format!("{:?} ended with {}", line.argv[0], command::said(status)),
         Ending::TimedOut => format!(
             "{:?} was ended after its timeout of {} ms",
             line.argv[0], step.timeout_ms
         ),
         Ending::Stopped => format!("{:?} was ended because its step was cancelled", line.argv[0]),
+        Ending::Abandoned => format!(
+            "{:?} was ended because the executor gave no sign of life for a part of its lease of {} ms",
+            line.argv[0], settings.lease_ms
+        ),
+        Ending::Unsupervised => format!(
+            "{:?} was ended because somebody killed its supervisor",
+            line.argv[0]
+        ),
     };
     Ok(Outcome::Failed(Failure {
         error,
