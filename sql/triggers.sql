@@ -45,7 +45,7 @@ BEGIN
 END;
 
 CREATE TRIGGER runchain_capture_update AFTER UPDATE OF "run_id", "status" ON "runs"
-WHEN (OLD."status" IS NOT NEW."status" OR OLD."run_id" IS NOT NEW."run_id")
+WHEN (OLD."status" IS NOT NEW."status" OR OLD."run_id" IS NOT NEW."run_id" COLLATE BINARY)
   AND (OLD."run_id" IS NOT NULL OR NEW."run_id" IS NOT NULL)
 BEGIN
   INSERT INTO runchain_queue(action, run_id, old_run_id, old_status, new_status)

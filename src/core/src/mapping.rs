@@ -190,10 +190,11 @@ impl Mapping {
     /// # Errors
     /// Whatever SQLite answers, for example when the table is gone.
     pub fn status_of(&self, conn: &Connection, run_id: &RunId) -> Result<Option<Option<String>>> {
-        // Qualified, because SQLite reads a quoted name without a column as a string: after a RENAME
+        // Compared twice: by the column's own collation, which its index has, and to the letter, since
+        // 'a' that became 'A' under NOCASE is another id. Qualified, because SQLite reads a quoted name without a column as a string: after a RENAME
         // COLUMN no run would be found, and each taken for deleted.
         let sql = format!(
-            "SELECT r.{status} FROM main.{table} AS r WHERE r.{id} = ?1",
+            "SELECT r.{status} FROM main.{table} AS r WHERE r.{id} = ?1 AND r.{id} = ?1 COLLATE BINARY",
             status = quote(&self.status_column),
             table = quote(&self.table),
             id = quote(&self.id_column),

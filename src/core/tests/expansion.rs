@@ -827,3 +827,26 @@ fn a_function_that_writes_says_so_inside_a_write_also_in_the_caller_s_transactio
         [1]
     );
 }
+
+#[test]
+fn a_case_insensitive_id_that_changes_its_case_is_a_renamed_run() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch("CREATE TABLE runs(run_id TEXT PRIMARY KEY COLLATE NOCASE, status TEXT)")
+        .unwrap();
+    let mapping = install(&conn, &InstallOptions::default(), Millis(1_000))
+        .unwrap()
+        .mapping;
+    for write in [
+        "INSERT INTO runs VALUES ('run-a', 'RUNNING')",
+        "UPDATE runs SET run_id = 'RUN-A'",
+        "UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'run-a'",
+    ] {
+        conn.execute_batch(write).unwrap();
+        expand_all(&conn, &mapping, 1_000);
+    }
+    let wanted = [("RUN-A", "completed"), ("run-a", "deleted")];
+    assert_eq!(
+        phases(&conn),
+        wanted.map(|(run, phase)| (run.to_owned(), phase.to_owned()))
+    );
+}
