@@ -1,8 +1,9 @@
 //! Settle: what an execution led to, in one transaction with everything that follows from it.
 
 use super::{Backoff, Claim};
-use crate::error::{During, Result};
+use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
+use crate::transaction::atomically;
 use crate::{ExecutorId, Millis};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
@@ -85,14 +86,35 @@ pub fn settle(
     jitter: f64,
     now: Millis,
 ) -> Result<Settled> {
-    match outcome {
-        Outcome::Done(success) => settle_done(conn, claim, success, now),
-        Outcome::Deferred { note, until } => settle_deferred(conn, claim, note, *until),
-        Outcome::Failed(failure) => match holder(conn, claim)? {
-            Some(executor) => settle_failed(conn, claim, Some(&executor), failure, backoff, jitter, now),
-            None => Ok(Settled::Fenced),
+    let failure = match outcome {
+        Outcome::Done(success) if success.archival.is_none() => {
+            return settle_done(conn, claim, success, now);
+        }
+        Outcome::Done(success) => match atomically(conn, true, || settle_done(conn, claim, success, now)) {
+            // The tables that tools read may be the user's own, with constraints that we don't know:
+            // what they refuse is this step's failure, not that of all the others.
+            Err(error) if is_refused(&error) => &Failure {
+                error: error.to_string(),
+                ..Failure::default()
+            },
+            settled => return settled,
         },
+        Outcome::Deferred { note, until } => return settle_deferred(conn, claim, note, *until),
+        Outcome::Failed(failure) => failure,
+    };
+    match holder(conn, claim)? {
+        Some(executor) => settle_failed(conn, claim, Some(&executor), failure, backoff, jitter, now),
+        None => Ok(Settled::Fenced),
     }
+}
+
+/// Whether a constraint, a trigger or the shape of a table refused it, as opposed to a disk or a lock.
+fn is_refused(error: &Error) -> bool {
+    use rusqlite::ErrorCode::{ConstraintViolation, TypeMismatch, Unknown};
+    matches!(
+        error.sqlite_code(),
+        Some(ConstraintViolation | TypeMismatch | Unknown)
+    )
 }
 
 /// Who runs the step by this claim, if it still holds.
@@ -255,6 +277,9 @@ fn log_archival(conn: &Connection, claim: &Claim, archival: &Archival, now: Mill
         })
         .copied()
         .unzip();
+    if names.is_empty() {
+        return Ok(());
+    }
     let places = vec!["?"; names.len()].join(", ");
     conn.prepare_cached(&format!(
         "INSERT INTO archival_log({}) VALUES ({places})",

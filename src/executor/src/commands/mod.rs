@@ -10,13 +10,13 @@ mod status;
 mod validate;
 
 use crate::cli::{Command, ConfigCommand};
-use crate::config::{self, ConfigError, Settings};
+use crate::config::{self, ConfigError, Settings, Source};
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::{self, OpenError, OpenMode};
 use crate::output::Output;
 use runchain_core::request::StepVerb;
-use runchain_core::{Millis, functions};
+use runchain_core::{Mapping, Millis, functions};
 use rusqlite::Connection;
 use std::sync::Arc;
 
@@ -61,8 +61,21 @@ fn open(settings: &Settings, mode: OpenMode) -> Outcome<Connection> {
 /// Opens the state database for work, which needs the required tables.
 fn open_checked(settings: &Settings) -> Outcome<Connection> {
     let conn = open(settings, OpenMode::ReadWrite)?;
-    open::required_tables(&conn, &settings.required_tables).map_err(|error| logged(settings, error))?;
+    open::required_tables(&conn, &required(&conn, settings)?).map_err(|error| logged(settings, error))?;
     Ok(conn)
+}
+
+/// The required tables: as configured, or by default the contract's three, with the captured table in
+/// the place of `runs` where another one is captured.
+fn required(conn: &Connection, settings: &Settings) -> Outcome<Vec<String>> {
+    let mut tables = settings.required_tables.clone();
+    let is_default = settings.source_of("required_tables") == Some(&Source::Default);
+    if is_default && let Some(mapping) = Mapping::installed(conn)? {
+        for table in tables.iter_mut().filter(|table| *table == "runs") {
+            table.clone_from(&mapping.table);
+        }
+    }
+    Ok(tables)
 }
 
 fn logged(settings: &Settings, error: OpenError) -> OpenError {

@@ -1,6 +1,6 @@
 //! `runchain validate`: every check of `monitor_checks()`, with the configured tables.
 
-use super::open;
+use super::{open, required};
 use crate::config::Settings;
 use crate::exit::Exit;
 use crate::failure::Outcome;
@@ -11,8 +11,9 @@ use runchain_core::validate::{self, Severity, ValidateOptions};
 
 pub(super) fn validate(settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadOnly)?;
+    let required = required(&conn, settings)?;
     let options = ValidateOptions {
-        required_tables: settings.required_tables.clone(),
+        required_tables: required.clone(),
         look_at_files: true,
     };
     let findings = validate::checks(&conn, &options, Millis::now())?;
@@ -30,7 +31,7 @@ pub(super) fn validate(settings: &Settings, output: &Output) -> Outcome<Exit> {
         });
         output.table(&["SEVERITY", "CHECK", "FOUND", "REMEDY"], rows)?;
     }
-    if let Err(error) = required_tables(&conn, &settings.required_tables) {
+    if let Err(error) = required_tables(&conn, &required) {
         return Err(super::logged(settings, error).into());
     }
     let wrong = |check: &str| {

@@ -65,6 +65,8 @@ const LEAD_EVERY: Duration = Duration::from_secs(2);
 /// The watcher's event comes at the write, before the commit is visible: look again after growing
 /// pauses before sleeping. Together 51 ms, which covers a slow fsync.
 const LOOK_AGAIN_US: [u64; 10] = [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600];
+/// How long after the end of a graceful stop ended commands may take to be settled.
+const SETTLE_GRACE: Duration = Duration::from_secs(15);
 /// After a failure that may pass (a table that is being rebuilt, a full disk), in a service.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
@@ -104,7 +106,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
             settings.poll_ms
         ));
     }
-    let workshop = Arc::new(Workshop::new(settings, mapping.clone(), database_uuid));
+    let workshop = Arc::new(Workshop::new(settings, database_uuid));
     let workers = Workers::start(&workshop, settings.workers, &sender)
         .map_err(|error| Error::io("start the threads of", "the executor", error))?;
     let mut drain = Drain {
@@ -135,6 +137,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         lease_after: None,
         stopping: None,
         looks: LOOK_AGAIN_US.len(),
+        hold: None,
     };
     let ended = drain.until_over();
     drain.leave();
@@ -249,14 +252,21 @@ struct Drain<'a> {
     stopping: Option<Stop>,
     /// Index into [`LOOK_AGAIN_US`]; past its end the loop sleeps.
     looks: usize,
+    /// After a failure: nothing is tried before this.
+    hold: Option<Instant>,
 }
 
 impl Drain<'_> {
     fn until_over(&mut self) -> Result<Ended> {
         let mut due = Instant::now();
         loop {
-            let woken = self.version.changed() || !self.finished.is_empty() || Instant::now() >= due;
-            if woken {
+            if let Some(ended) = self.past_grace() {
+                return Ok(ended);
+            }
+            // Our own attempts change the database, too: they must not cut the pause short.
+            let held = self.hold.is_some_and(|until| Instant::now() < until);
+            if !held && (self.version.changed() || !self.finished.is_empty() || Instant::now() >= due) {
+                self.hold = None;
                 match self.pass() {
                     Ok(()) => {
                         if let Some(ended) = self.over()? {
@@ -267,6 +277,7 @@ impl Drain<'_> {
                     Err(error) if self.may_pass(&error) => {
                         (self.say)(&format!("{error}; trying again"));
                         due = Instant::now() + AFTER_FAILURE;
+                        self.hold = Some(due);
                         self.looks = LOOK_AGAIN_US.len();
                     }
                     Err(error) => return Err(error),
@@ -304,6 +315,8 @@ impl Drain<'_> {
                 "look where it went, then start runchain again",
             ));
         }
+        // Somebody may have installed anew, on another table.
+        self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
         self.try_to_lead()?;
         while self.turn()? {}
         let Some(lead) = &mut self.lead else {
@@ -452,6 +465,18 @@ impl Drain<'_> {
             self.workshop.stop.store(true, Ordering::Release);
         }
         Ok(None)
+    }
+
+    /// What could not be settled in time is left to its lease: a stop has an end.
+    fn past_grace(&self) -> Option<Ended> {
+        let stop = self.stopping.as_ref()?;
+        (Instant::now() >= stop.deadline + SETTLE_GRACE).then(|| {
+            (self.say)(&format!(
+                "{} steps could not be settled; they are left to their lease",
+                self.running
+            ));
+            Ended::Stopped
+        })
     }
 
     fn stop(&mut self, signal: i32) -> Option<Ended> {

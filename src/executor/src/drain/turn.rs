@@ -121,6 +121,10 @@ impl Drain<'_> {
         let lease_ms = self.settings.lease_ms;
         door::write(&mut self.conn, |conn| {
             let now = Millis::now();
+            // First of all, so that nobody takes our own steps for abandoned, whatever the clocks did.
+            if to_do.renew || to_do.recover {
+                executor.renew(conn, lease_ms, now)?;
+            }
             let settled = settle(conn, finished, backoff, now)?;
             let recovered = if to_do.recover {
                 steps::recover(conn, backoff, fastrand::f64(), now)?
@@ -144,7 +148,7 @@ impl Drain<'_> {
                     steps::start(conn, claim, &executor.id, now)?;
                 }
             }
-            if to_do.renew || !claims.is_empty() {
+            if !claims.is_empty() {
                 executor.renew(conn, lease_ms, now)?;
             }
             fault::point(if finished.is_empty() {

@@ -9,7 +9,7 @@ use crate::config::{Action, CommandStep, Settings};
 use crate::fault;
 use crate::report::{self, ReportOptions, ReportedBag};
 use crate::wake::Wake;
-use runchain_core::error::{During, Error, Result};
+use runchain_core::error::{During, Result};
 use runchain_core::steps::{self, Archival, Claim, Failure, Outcome, Success};
 use runchain_core::{Mapping, Millis, queue};
 use rusqlite::{Connection, OptionalExtension};
@@ -25,8 +25,6 @@ use std::time::Duration;
 pub(crate) struct Workshop {
     /// The settled configuration; SIGHUP changes it.
     settings: RwLock<Arc<Settings>>,
-    /// The user's table.
-    mapping: Mapping,
     /// Identity of the database, as it stands in bags.
     database_uuid: String,
     /// Set when running commands must end now.
@@ -34,10 +32,9 @@ pub(crate) struct Workshop {
 }
 
 impl Workshop {
-    pub(super) fn new(settings: &Arc<Settings>, mapping: Mapping, database_uuid: String) -> Self {
+    pub(super) fn new(settings: &Arc<Settings>, database_uuid: String) -> Self {
         Self {
             settings: RwLock::new(Arc::clone(settings)),
-            mapping,
             database_uuid,
             stop: AtomicBool::new(false),
         }
@@ -172,11 +169,16 @@ fn execute(workshop: &Workshop, conn: &mut Option<Connection>, claim: &Claim) ->
             "no step {name} is configured any more; add [steps.{name}] again or cancel it"
         ));
     };
-    let run = Run::of(conn, claim)?;
+    let Some(run) = Run::of(conn, claim)? else {
+        return permanent(format!(
+            "generation {} of run {} is over; a newer one has a chain of its own",
+            claim.generation, claim.run_id
+        ));
+    };
     let ended = run.ended(claim);
     match &step.action {
         Action::Archive => archive_run(workshop, &settings, conn, claim, &ended),
-        Action::Report => report_run(workshop, &settings, conn, claim, &ended),
+        Action::Report => report_run(&settings, conn, claim, &ended),
         Action::Command(command) => run_command(workshop, &settings, conn, claim, &ended, command),
     }
 }
@@ -188,21 +190,15 @@ struct Run {
 }
 
 impl Run {
-    fn of(conn: &Connection, claim: &Claim) -> Result<Self> {
-        let gone = || {
-            Error::refused(
-                format!("generation {} of run {} is over", claim.generation, claim.run_id),
-                "nothing: a newer one has a chain of its own",
-            )
-        };
-        let known = queue::known_run(conn, &claim.run_id)?
-            .filter(|run| run.generation == claim.generation)
-            .ok_or_else(gone)?;
-        let ended_event_id = known.ended_event_id.ok_or_else(gone)?;
-        Ok(Self {
-            known,
-            ended_event_id,
-        })
+    /// `None` when the run has gone on to another generation.
+    fn of(conn: &Connection, claim: &Claim) -> Result<Option<Self>> {
+        let known = queue::known_run(conn, &claim.run_id)?.filter(|run| run.generation == claim.generation);
+        Ok(known.and_then(|known| {
+            Some(Self {
+                ended_event_id: known.ended_event_id?,
+                known,
+            })
+        }))
     }
 
     fn ended<'a>(&self, claim: &'a Claim) -> Ended<'a> {
@@ -236,7 +232,7 @@ fn archive_run(
     let still_ours = || steps::still_held(conn, claim).unwrap_or(false);
     let archived = archive::archive(
         conn,
-        &workshop.mapping,
+        &Mapping::require(conn)?,
         &workshop.database_uuid,
         &options,
         ended,
@@ -263,13 +259,7 @@ fn archive_run(
     })
 }
 
-fn report_run(
-    workshop: &Workshop,
-    settings: &Settings,
-    conn: &Connection,
-    claim: &Claim,
-    ended: &Ended<'_>,
-) -> Result<Outcome> {
+fn report_run(settings: &Settings, conn: &Connection, claim: &Claim, ended: &Ended<'_>) -> Result<Outcome> {
     let options = ReportOptions {
         reports_dir: settings.reports_dir.clone(),
         root: settings.root.clone(),
@@ -278,7 +268,7 @@ fn report_run(
     let generated_at = claim.created;
     let archived = earlier_result(conn, claim, "archive")?;
     let bag = archived.as_ref().and_then(reported_bag);
-    let reports = report::report(conn, &workshop.mapping, &options, ended, generated_at, bag)?;
+    let reports = report::report(conn, &Mapping::require(conn)?, &options, ended, generated_at, bag)?;
     Ok(Outcome::Done(Success {
         result: json!({ "summary": reports.summary.to_string_lossy(), "metrics": reports.metrics.to_string_lossy() }),
         ..Success::default()
