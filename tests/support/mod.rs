@@ -7,5 +7,5 @@ mod sqlite;
 
 pub(crate) use build::{cargo, extension, repository};
 pub(crate) use programs::{Finished, apsw, python, run};
-pub(crate) use project::{Project, Ran, SHAPE_A, SHAPE_B, Service, eventually, tree};
+pub(crate) use project::{Project, SHAPE_A, SHAPE_B, Service, eventually, tree};
 pub(crate) use sqlite::{Sqlite, stock_sqlite3};

@@ -56,6 +56,43 @@ pub(crate) struct Finished {
     pub output_tail: String,
 }
 
+/// The process groups of the commands that run now, so that an executor that ends at once takes
+/// them along.
+#[derive(Debug, Default)]
+pub(crate) struct Groups(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    running: Vec<Pid>,
+    over: bool,
+}
+
+impl Groups {
+    /// Kills all of them, and every one that is begun from now on.
+    pub(crate) fn end_all(&self) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.over = true;
+        for group in &held.running {
+            // ESRCH: it has ended by itself.
+            let _ = kill_process_group(*group, Signal::KILL);
+        }
+    }
+
+    fn enter(&self, group: Pid) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.over {
+            let _ = kill_process_group(group, Signal::KILL);
+        } else {
+            held.running.push(group);
+        }
+    }
+
+    fn leave(&self, group: Pid) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.running.retain(|one| *one != group);
+    }
+}
+
 /// Fills `{name}` in the words of a configured command. An argument that only by its value would
 /// begin with a dash is refused, since the command would read a run's id as an option.
 ///
@@ -108,7 +145,12 @@ pub(crate) fn fill_word(word: &str, values: &[(&str, String)]) -> Result<String,
 ///
 /// # Errors
 /// When the program can't be started.
-pub(crate) fn run(line: &CommandLine, stdin: Vec<u8>, go_on: &dyn Fn() -> bool) -> std::io::Result<Finished> {
+pub(crate) fn run(
+    line: &CommandLine,
+    stdin: Vec<u8>,
+    groups: &Groups,
+    go_on: &dyn Fn() -> bool,
+) -> std::io::Result<Finished> {
     let Some((program, arguments)) = line.argv.split_first() else {
         return Err(std::io::Error::new(
             std::io::ErrorKind::InvalidInput,
@@ -126,13 +168,16 @@ pub(crate) fn run(line: &CommandLine, stdin: Vec<u8>, go_on: &dyn Fn() -> bool) 
         .stderr(Stdio::piped());
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn()?;
+    let group = Pid::from_child(&child);
+    groups.enter(group);
     let tail = Arc::new(Mutex::new(Tail::new(line.output_bytes)));
     let drained = drain(&mut child, &tail);
     feed(&mut child, stdin);
-    let group = Pid::from_child(&child);
-    let ending = watch(child, group, line.timeout, go_on)?;
+    let ending = watch(child, group, line.timeout, go_on);
     // Whatever it left behind in its group ends with it; ESRCH says that there is nothing.
     let _ = kill_process_group(group, Signal::KILL);
+    groups.leave(group);
+    let ending = ending?;
     let until = Instant::now() + DRAIN;
     while drained
         .recv_timeout(until.saturating_duration_since(Instant::now()))
@@ -269,6 +314,7 @@ mod tests {
         let finished = run(
             &line(&["sh", "-c", "seq 1 100000; echo last >&2"]),
             Vec::new(),
+            &Groups::default(),
             &|| true,
         )
         .unwrap();
@@ -288,7 +334,7 @@ mod tests {
         let script = format!("(trap '' TERM; sleep 60) & echo $! > {}; wait", witness.display());
         let mut line = line(&["sh", "-c", &script]);
         line.timeout = Duration::from_millis(300);
-        let finished = run(&line, Vec::new(), &|| true).unwrap();
+        let finished = run(&line, Vec::new(), &Groups::default(), &|| true).unwrap();
         assert_eq!(finished.ending, Ending::TimedOut);
         let grandchild: i32 = std::fs::read_to_string(&witness).unwrap().trim().parse().unwrap();
         let until = Instant::now() + Duration::from_secs(10);
@@ -310,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_step_that_is_no_longer_ours_is_ended() {
-        let finished = run(&line(&["sleep", "60"]), Vec::new(), &|| false).unwrap();
+        let finished = run(&line(&["sleep", "60"]), Vec::new(), &Groups::default(), &|| false).unwrap();
         assert_eq!(finished.ending, Ending::Stopped);
     }
 
@@ -319,6 +365,7 @@ mod tests {
         let finished = run(
             &line(&["sh", "-c", "cat; env | sort | cut -d= -f1 | tr '\\n' ' '"]),
             b"hello ".to_vec(),
+            &Groups::default(),
             &|| true,
         );
         let tail = finished.unwrap().output_tail;

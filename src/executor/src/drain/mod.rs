@@ -10,6 +10,7 @@
 
 pub(crate) mod worker;
 
+use crate::command::Groups;
 use crate::config::Settings;
 use crate::door;
 use crate::monitor::{Monitor, MonitorOptions};
@@ -109,6 +110,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>) -> Result
         mapping: mapping.clone(),
         database_uuid,
         stop: AtomicBool::new(false),
+        groups: Groups::default(),
     });
     let workers = Workers::start(&workshop, settings.workers, &sender)
         .map_err(|error| Error::io("start the threads of", "the executor", error))?;
@@ -134,9 +136,11 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>) -> Result
         recovered: None,
         heartbeat_due: None,
         stopping: None,
+        outdated: None,
         looks: LOOK_AGAIN_MS.len(),
     };
     let ended = drain.until_over();
+    drain.end_commands();
     drain.leave();
     ended
 }
@@ -177,15 +181,14 @@ impl FileIdentity {
     }
 }
 
-/// What the leader keeps.
+/// What the leader keeps. The order counts: who takes the lead over must find the logs let go of.
 struct Lead {
-    _leadership: Leadership,
     projector: Projector,
     monitor: Monitor,
+    _leadership: Leadership,
 }
 
 struct Stop {
-    signal: i32,
     deadline: Instant,
 }
 
@@ -210,6 +213,8 @@ struct Drain<'a> {
     recovered: Option<Instant>,
     heartbeat_due: Option<Millis>,
     stopping: Option<Stop>,
+    /// Why nothing but settling is done any more: the database asks for a newer runchain.
+    outdated: Option<Error>,
     /// Index into [`LOOK_AGAIN_MS`]; past its end the loop sleeps.
     looks: usize,
 }
@@ -223,6 +228,14 @@ impl Drain<'_> {
                     None
                 }
                 Ok(false) => None,
+                Err(error @ Error::Outdated { .. }) if self.running > 0 => {
+                    let running = self.running;
+                    (self.say)(&format!(
+                        "{error}; stopping when {running} running steps are through"
+                    ));
+                    self.outdated = Some(error);
+                    None
+                }
                 Err(error) if self.may_pass(&error) => {
                     (self.say)(&format!("{error}; trying again"));
                     Some(AFTER_FAILURE)
@@ -246,7 +259,11 @@ impl Drain<'_> {
         let fatal = error.is_corrupt()
             || matches!(
                 error,
-                Error::Refused { .. } | Error::NotInstalled | Error::Outdated { .. }
+                Error::Refused { .. }
+                    | Error::WrongMapping { .. }
+                    | Error::OtherIdentity { .. }
+                    | Error::NotInstalled
+                    | Error::Outdated { .. }
             );
         error.is_busy() || (*self.goal == Goal::Forever && !fatal)
     }
@@ -254,13 +271,18 @@ impl Drain<'_> {
     /// One round of everything; `true` when anything was done.
     fn pass(&mut self) -> Result<bool> {
         if FileIdentity::of(&self.settings.state_db_path) != self.file {
-            return Err(Error::refused(
+            return Err(Error::other_identity(
                 format!(
                     "{} was replaced or deleted while runchain had it open",
                     self.settings.state_db_path.display()
                 ),
                 "look where it went, then start runchain again",
             ));
+        }
+        if self.outdated.is_some() {
+            let worked = self.settle()?;
+            self.keep_lease()?;
+            return Ok(worked);
         }
         self.try_to_lead()?;
         let mut worked = self.expand()?;
@@ -288,9 +310,9 @@ impl Drain<'_> {
             ..MonitorOptions::default()
         });
         self.lead = Some(Lead {
-            _leadership: leadership,
             projector,
             monitor,
+            _leadership: leadership,
         });
         Ok(())
     }
@@ -487,7 +509,12 @@ impl Drain<'_> {
         }
     }
 
-    fn over(&self) -> Result<Option<Ended>> {
+    fn over(&mut self) -> Result<Option<Ended>> {
+        if self.running == 0
+            && let Some(error) = self.outdated.take()
+        {
+            return Err(error);
+        }
         if self.stopping.is_some() {
             return Ok((self.running == 0).then_some(Ended::Stopped));
         }
@@ -512,12 +539,9 @@ impl Drain<'_> {
             self.looks += 1;
             timeout = timeout.min(Duration::from_millis(*pause_ms));
         }
-        let now = Millis::now();
-        let until = |at: Millis| Duration::from_millis(u64::try_from(at.since(now)).unwrap_or(0).max(1));
-        if self.stopping.is_none() && self.running < self.settings.workers {
-            timeout = self.next_due()?.map_or(timeout, |due| timeout.min(until(due)));
+        if self.outdated.is_none() {
+            timeout = timeout.min(self.next_known()?);
         }
-        timeout = self.heartbeat_due.map_or(timeout, |due| timeout.min(until(due)));
         if self.lead.is_none() {
             timeout = timeout.min(LEAD_EVERY);
         }
@@ -532,6 +556,19 @@ impl Drain<'_> {
             );
         }
         Ok(timeout)
+    }
+
+    /// How long until the next thing that has a time of its own.
+    fn next_known(&self) -> Result<Duration> {
+        let now = Millis::now();
+        let until = |at: Millis| Duration::from_millis(u64::try_from(at.since(now)).unwrap_or(0).max(1));
+        let due = if self.stopping.is_none() && self.running < self.settings.workers {
+            self.next_due()?
+        } else {
+            None
+        };
+        let times = [due, self.heartbeat_due].into_iter().flatten();
+        Ok(times.map(until).min().unwrap_or(Duration::MAX))
     }
 
     /// Waits for a wake or the timeout, and takes everything that has arrived.
@@ -574,16 +611,12 @@ impl Drain<'_> {
     }
 
     fn stop(&mut self, signal: i32) -> Option<Ended> {
-        if let Some(stop) = &self.stopping {
+        if self.stopping.is_some() {
             (self.say)(&format!(
                 "stopping at once; {} steps are left to their lease",
                 self.running
             ));
-            return Some(Ended::Forced(if signal == stop.signal {
-                signal
-            } else {
-                stop.signal
-            }));
+            return Some(Ended::Forced(signal));
         }
         if self.running > 0 {
             (self.say)(&format!(
@@ -592,10 +625,15 @@ impl Drain<'_> {
             ));
         }
         self.stopping = Some(Stop {
-            signal,
             deadline: Instant::now() + STOP_GRACE,
         });
         None
+    }
+
+    /// Ends the commands that nobody waits for any more: nobody would settle them.
+    fn end_commands(&self) {
+        self.workshop.stop.store(true, Ordering::Release);
+        self.workshop.groups.end_all();
     }
 
     /// Takes the executor off the list, so that nobody waits for its lease.

@@ -4,7 +4,7 @@
 //! Each worker reads through a connection of its own and holds no transaction while it works.
 
 use crate::archive::{self, ArchiveOptions, Archived, Ended};
-use crate::command::{self, CommandLine, Ending};
+use crate::command::{self, CommandLine, Ending, Groups};
 use crate::config::{Action, CommandStep, Settings};
 use crate::open::{self, OpenMode};
 use crate::report::{self, ReportOptions, ReportedBag};
@@ -31,6 +31,8 @@ pub(crate) struct Workshop {
     pub database_uuid: String,
     /// Set when running commands must end now.
     pub stop: AtomicBool,
+    /// The commands that run now.
+    pub groups: Groups,
 }
 
 /// A step that was executed.
@@ -291,7 +293,7 @@ fn run_command(
         "run_id": claim.run_id, "generation": claim.generation, "status": ended.status, "phase": ended.phase,
         "archive": earlier_result(conn, claim, "archive")?,
     });
-    let finished = match command::run(&line, input.to_string().into_bytes(), &go_on) {
+    let finished = match command::run(&line, input.to_string().into_bytes(), &workshop.groups, &go_on) {
         Ok(finished) => finished,
         Err(error) => return Ok(failed(format!("can't start {:?}: {error}", line.argv[0]))),
     };

@@ -195,7 +195,7 @@ fn a_new_epoch_that_could_not_begin_begins_later() {
     projector.monitor.file = None;
     let writer = Connection::open(fixture.folder.path().join("state.db")).unwrap();
     writer.execute_batch("BEGIN IMMEDIATE").unwrap();
-    fixture.conn.busy_timeout(std::time::Duration::ZERO).unwrap();
+    fixture.conn.busy_timeout(Duration::ZERO).unwrap();
     assert!(projector.project(&fixture.conn, 10).unwrap_err().is_busy());
     writer.execute_batch("COMMIT").unwrap();
     fixture.project_all(&mut projector);
