@@ -166,17 +166,16 @@ fn one_folder_belongs_to_one_database() {
     let first = Fixture::new();
     drop(first.open());
     let second = Fixture::new();
-    let refused = |error: &Error| {
-        assert!(matches!(error, Error::Refused { .. }), "{error}");
-        error.to_string()
-    };
-    let says = refused(&Projector::open(&first.logs(), &second.conn).unwrap_err());
+    let error = Projector::open(&first.logs(), &second.conn).unwrap_err();
+    assert!(matches!(error, Error::OtherIdentity { .. }), "{error}");
+    let says = error.to_string();
     assert!(says.contains(&first.logs().display().to_string()), "{says}");
     assert!(says.contains(".runchain.lock"), "{says}");
 
     let _in_use = first.open();
-    let says = refused(&Projector::open(&first.logs(), &first.conn).unwrap_err());
-    assert!(says.contains("another process"), "{says}");
+    let error = Projector::open(&first.logs(), &first.conn).unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("another process"), "{error}");
 }
 
 #[test]
