@@ -472,7 +472,7 @@ const CASES: &[Case] = &[
         events: &[CREATED, COMPLETED, ("RUN_RENAMED", "b"), ("REQUEST", "b")],
     },
     Case {
-        promise: "retry brings a dead step back, cancel ends one; both by plain INSERT",
+        promise: "retry brings a dead step back, cancel ends one and what waits for it; both by plain INSERT",
         writes: &[
             "INSERT INTO runs VALUES ('a', 'COMPLETED'), ('b', 'COMPLETED')",
             "UPDATE runchain_steps SET state = 'dead' WHERE step = 'archive'; \
@@ -484,7 +484,7 @@ const CASES: &[Case] = &[
             ("a", 1, "archive", "ready"),
             ("a", 1, "report", "waiting"),
             ("b", 1, "archive", "cancelled"),
-            ("b", 1, "report", "waiting"),
+            ("b", 1, "report", "cancelled"),
         ],
         events: &[
             CREATED,

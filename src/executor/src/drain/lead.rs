@@ -20,8 +20,9 @@ const SWEEP_SHARE: i64 = 1_000;
 
 /// The lead, and what goes with it.
 pub(super) struct Lead {
-    leadership: Leadership,
+    // Dropped in this order: who takes the lead over must find the logs let go of.
     projector: Projector,
+    leadership: Leadership,
     monitor: Monitor,
     monitor_due: Option<Millis>,
     sweep: Sweep,

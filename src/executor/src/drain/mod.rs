@@ -136,6 +136,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         expand_after: None,
         lease_after: None,
         stopping: None,
+        outdated: None,
         looks: LOOK_AGAIN_US.len(),
         hold: None,
     };
@@ -250,6 +251,8 @@ struct Drain<'a> {
     /// Nothing of what is due could be had; not again before this, or a commit of others.
     lease_after: Option<Instant>,
     stopping: Option<Stop>,
+    /// Why nothing but settling is done any more: the database asks for a newer runchain.
+    outdated: Option<Error>,
     /// Index into [`LOOK_AGAIN_US`]; past its end the loop sleeps.
     looks: usize,
     /// After a failure: nothing is tried before this.
@@ -273,6 +276,15 @@ impl Drain<'_> {
                             return Ok(ended);
                         }
                         due = Instant::now() + self.until_next()?;
+                    }
+                    Err(error @ Error::Outdated { .. }) if self.running > 0 => {
+                        (self.say)(&format!(
+                            "{error}; stopping when {} running steps are through",
+                            self.running
+                        ));
+                        self.outdated = Some(error);
+                        // What has finished is settled at once.
+                        due = Instant::now();
                     }
                     Err(error) if self.may_pass(&error) => {
                         (self.say)(&format!("{error}; trying again"));
@@ -315,6 +327,10 @@ impl Drain<'_> {
                 "look where it went, then start runchain again",
             ));
         }
+        if self.outdated.is_some() {
+            return self.turn().map(|_| ());
+        }
+        door::patiently(|| schema::check_writer(&self.conn))?;
         // Somebody may have installed anew, on another table.
         self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
         self.try_to_lead()?;
@@ -372,7 +388,12 @@ impl Drain<'_> {
         millis(self.settings.lease_ms / 3)
     }
 
-    fn over(&self) -> Result<Option<Ended>> {
+    fn over(&mut self) -> Result<Option<Ended>> {
+        if self.running == 0
+            && let Some(error) = self.outdated.take()
+        {
+            return Err(error);
+        }
         if self.stopping.is_some() {
             return Ok((self.running == 0).then_some(Ended::Stopped));
         }

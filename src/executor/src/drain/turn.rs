@@ -58,6 +58,17 @@ impl Drain<'_> {
     }
 
     fn what_to_do(&mut self) -> Result<ToDo> {
+        if self.outdated.is_some() {
+            let settle = !self.finished.is_empty();
+            let renew = self.renewed.elapsed() >= self.lease_part();
+            return Ok(ToDo {
+                settle,
+                renew,
+                recover: false,
+                expand: false,
+                lease: false,
+            });
+        }
         let expand = self.expand_after.is_none_or(|at| Instant::now() >= at) && self.is_queued()?;
         let recover_due = self
             .recovered
@@ -76,7 +87,10 @@ impl Drain<'_> {
 
     /// Places for steps, counting those that are about to be settled.
     fn free(&self) -> usize {
-        if self.stopping.is_some() || (self.suspect && self.finished.len() < self.running) {
+        if self.stopping.is_some()
+            || self.outdated.is_some()
+            || (self.suspect && self.finished.len() < self.running)
+        {
             return 0;
         }
         (self.settings.workers + self.finished.len()).saturating_sub(self.running)

@@ -34,6 +34,7 @@ use runchain_core::{Millis, schema};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Projects the events of one database to the logs in one folder.
 #[derive(Debug)]
@@ -295,7 +296,7 @@ impl Track {
 fn claim(folder: &Path, uuid: &str) -> Result<FileLock> {
     std::fs::create_dir_all(folder).map_err(|source| Error::io("create the log folder", folder, source))?;
     let path = folder.join(".runchain.lock");
-    let Some(mut lock) = FileLock::try_acquire(&path)? else {
+    let Some(mut lock) = acquire(&path)? else {
         return Err(Error::refused(
             format!("another process writes the logs in {}", folder.display()),
             format!(
@@ -322,6 +323,19 @@ fn claim(folder: &Path, uuid: &str) -> Result<FileLock> {
         }
     }
     Ok(lock)
+}
+
+/// A leader that has just died may hold the folder a moment longer than the lead.
+fn acquire(path: &Path) -> Result<Option<FileLock>> {
+    const TRIES: u32 = 25;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 1..TRIES {
+        if let Some(lock) = FileLock::try_acquire(path)? {
+            return Ok(Some(lock));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    FileLock::try_acquire(path)
 }
 
 fn cursor_name(log: Log) -> &'static str {
