@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Queue rows for one turn: some ten milliseconds of writing.
 const EXPAND_ROWS: usize = 1_000;
 /// After expanding failed: the user's table is being rebuilt, perhaps.
-const EXPAND_AGAIN: Duration = Duration::from_millis(500);
+const EXPAND_AGAIN: Duration = Duration::from_secs(1);
 
 /// After steps were due that could not be had: a limit is reached, or a suspect waits for room. A
 /// commit of somebody else's is looked at sooner.
@@ -205,7 +205,7 @@ impl Drain<'_> {
                 expanded.more || (expanded.rows > 0 && turn.claims.is_empty()) || to_do.settle
             }
             Err(error) => {
-                (self.say)(&format!("{error}; the queue is kept and tried again"));
+                self.complain(format!("{error}; the queue is kept and tried again"));
                 self.expand_after = Some(Instant::now() + EXPAND_AGAIN);
                 false
             }
