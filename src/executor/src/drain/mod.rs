@@ -8,6 +8,7 @@
 //! Leadership is the flock on `<db>.runchain-lock`. The leader monitors active runs and projects
 //! events to the logs; any executor leases steps.
 
+mod trace;
 pub(crate) mod worker;
 
 use crate::config::Settings;
@@ -303,6 +304,9 @@ impl Drain<'_> {
                 .and_then(|mut statement| statement.query_row([], |row| row.get::<_, bool>(0)))
                 .during("look at the queue")
         })?;
+        if waiting {
+            trace::mark(trace::Mark::Seen);
+        }
         let mut more = waiting;
         while more {
             let (mapping, chain) = (&self.mapping, &self.chain);
@@ -452,6 +456,9 @@ impl Drain<'_> {
         })?;
         self.renewed = Instant::now();
         let any = !claims.is_empty();
+        if any {
+            trace::mark(trace::Mark::Started);
+        }
         for claim in claims {
             self.running += 1;
             self.workers.execute(claim);
