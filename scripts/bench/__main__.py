@@ -6,7 +6,9 @@
 
 Writes results/queue.json and results/queue.md beside this file (with --quick or --only, and wherever
 --out says, elsewhere). Peers are installed into target/bench, never globally; one that can't be had is
-named in the table with the reason. Build first: scripts/build.
+named in the table with the reason. Build first: scripts/build. Rates of lease, start and settle are those of the
+example queue_bench of runchain-core, which opens its connection by itself: what the executor sets on its
+own connection must be set there too.
 """
 
 import argparse

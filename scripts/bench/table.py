@@ -14,17 +14,20 @@ def first(row):
 
 
 def ratio(row, rows):
-    """Ours by the best peer's; more is better where more is better, as in the figures themselves."""
+    """Ours by the best peer's; more is better where more is better, as in the figures themselves.
+
+    Who has nothing to settle loses jobs in a crash; it stands beside the best of the others, not in its place.
+    """
     if not is_ours(row):
         return ""
-    peers = [
-        other for other in rows
-        if "figure" in other and is_peer(other) and same_setting(row, other) and first(other) > 0
-    ]
-    if not peers:
-        return "no peer"
-    best = min(peers, key=first) if row["lower_is_better"] else max(peers, key=first)
-    return f"{first(row) / first(best):.2f} x {best['system'].split(',')[0]}"
+    if first(row) <= 0:
+        return "less than can be measured"
+    peers = [other for other in rows if "figure" in other and is_peer(other) and same_setting(row, other)]
+    loses = [other for other in peers if "nothing to settle" in other["system"]]
+    keeps = [other for other in peers if other not in loses]
+    best = min if row["lower_is_better"] else max
+    cells = [best(group, key=first) for group in (keeps, loses) if group]
+    return "; ".join(f"{first(row) / first(peer):.2f} x {peer['system']}" for peer in cells) or "no peer"
 
 
 def same_setting(row, other):
