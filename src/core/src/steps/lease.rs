@@ -159,8 +159,8 @@ fn candidates_of_lane(
     found: &mut Vec<Candidate>,
 ) -> Result<()> {
     let sql = format!(
-        "SELECT {columns}, priority, ready_at_ms FROM runchain_steps INDEXED BY runchain_steps_ready
-         WHERE state = 'ready' AND step = ?1 AND priority = ?2 AND ready_at_ms <= ?3 AND lost = 0
+        "SELECT {columns}, priority, ready_at_ms FROM runchain_steps INDEXED BY runchain_steps_live
+         WHERE finished_ms IS NULL AND state = 'ready' AND step = ?1 AND priority = ?2 AND ready_at_ms <= ?3 AND lost = 0
          ORDER BY ready_at_ms, id LIMIT ?4",
         columns = Claim::COLUMNS
     );
@@ -214,8 +214,8 @@ fn lanes(conn: &Connection) -> Result<Vec<Lane>> {
     }
     let mut next = conn
         .prepare_cached(
-            "SELECT step, priority FROM runchain_steps INDEXED BY runchain_steps_ready
-             WHERE state = 'ready' AND (step, priority) > (?1, ?2) ORDER BY step, priority LIMIT 1",
+            "SELECT step, priority FROM runchain_steps INDEXED BY runchain_steps_live
+             WHERE finished_ms IS NULL AND state = 'ready' AND (step, priority) > (?1, ?2) ORDER BY step, priority LIMIT 1",
         )
         .during("look for ready kinds of steps")?;
     let (mut step, mut priority) = (String::new(), i64::MIN);
@@ -259,7 +259,7 @@ impl Room {
             return Ok(room);
         }
         let mut select = conn
-            .prepare_cached("SELECT step, count(*) FROM runchain_steps WHERE state IN ('leased', 'running') GROUP BY step")
+            .prepare_cached("SELECT step, count(*) FROM runchain_steps WHERE finished_ms IS NULL AND state IN ('leased', 'running') GROUP BY step")
             .during("count held steps")?;
         let mut rows = select.query([]).during("count held steps")?;
         while let Some(row) = rows.next().during("count held steps")? {
@@ -311,8 +311,8 @@ pub fn start(conn: &Connection, claim: &mut Claim, executor: &ExecutorId, now: M
 pub fn next_due(conn: &Connection) -> Result<Option<Millis>> {
     let mut first = conn
         .prepare_cached(
-            "SELECT min(ready_at_ms) FROM runchain_steps INDEXED BY runchain_steps_ready
-             WHERE state = 'ready' AND step = ?1 AND priority = ?2",
+            "SELECT min(ready_at_ms) FROM runchain_steps INDEXED BY runchain_steps_live
+             WHERE finished_ms IS NULL AND state = 'ready' AND step = ?1 AND priority = ?2",
         )
         .during("look for the next step")?;
     let mut due: Option<Millis> = None;
@@ -354,7 +354,7 @@ pub fn work_left(conn: &Connection, run_id: Option<&RunId>, step: Option<&str>) 
     }
     conn.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM runchain_queue)
-             OR EXISTS (SELECT 1 FROM runchain_steps WHERE state IN ('leased', 'running')
+             OR EXISTS (SELECT 1 FROM runchain_steps WHERE finished_ms IS NULL AND state IN ('leased', 'running')
                         AND (?1 IS NULL OR run_id = ?1) AND (?2 IS NULL OR step = ?2))",
     )
     .and_then(|mut statement| statement.query_row((run_id, step), |row| row.get(0)))

@@ -91,7 +91,7 @@ pub(super) fn dead_steps(context: &Context<'_>) -> Result<Verdict> {
         .conn
         .query_row(
             "SELECT id, step, run_id, coalesce(error, 'no error was kept') FROM runchain_steps
-             WHERE state = 'dead' ORDER BY finished_ms DESC LIMIT 1",
+             WHERE finished_ms IS NULL AND state = 'dead' ORDER BY id DESC LIMIT 1",
             [],
             |row| {
                 let id: i64 = row.get(0)?;

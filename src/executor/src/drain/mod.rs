@@ -9,6 +9,7 @@
 //! to the logs and sweeps; any executor leases steps.
 
 mod lead;
+mod trace;
 mod turn;
 pub(crate) mod worker;
 

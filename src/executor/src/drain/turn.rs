@@ -4,7 +4,7 @@
 //! inside a savepoint of its own, so that settling never waits for somebody else's migration.
 
 use super::worker::Finished;
-use super::{Drain, Goal};
+use super::{Drain, Goal, trace};
 use crate::{door, fault};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::queue::Expanded;
@@ -48,7 +48,13 @@ impl Drain<'_> {
         if !(to_do.settle || to_do.renew || to_do.recover || to_do.expand || to_do.lease) {
             return Ok(false);
         }
+        if to_do.expand {
+            trace::mark(trace::Mark::Seen);
+        }
         let turn = self.commit_turn(to_do)?;
+        if !turn.claims.is_empty() {
+            trace::mark(trace::Mark::Started);
+        }
         if to_do.settle {
             fault::point("settle-after-commit");
         }
@@ -109,7 +115,8 @@ impl Drain<'_> {
         door::patiently(|| {
             self.conn
                 .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM runchain_steps WHERE state IN ('leased', 'running') AND executor_id <> ?1)",
+                    "SELECT EXISTS (SELECT 1 FROM runchain_steps
+                                    WHERE finished_ms IS NULL AND state IN ('leased', 'running') AND executor_id <> ?1)",
                 )
                 .and_then(|mut statement| statement.query_row([&self.executor.id], |row| row.get(0)))
                 .during("look for steps of others")
