@@ -87,7 +87,7 @@ enum Suspect {
 fn suspect(conn: &Connection, wanted: Wanted<'_>, capacity: Capacity<'_>, now: Millis) -> Result<Suspect> {
     let (run_id, step) = wanted.filter();
     let sql = format!(
-        "SELECT {columns}, ready_at_ms FROM runchain_steps INDEXED BY runchain_steps_suspect
+        "SELECT {columns}, ready_at_ms FROM runchain_steps
          WHERE state = 'ready' AND lost > 0 AND ready_at_ms <= ?1 AND (?2 IS NULL OR run_id = ?2) AND (?3 IS NULL OR step = ?3)
            AND NOT EXISTS (SELECT 1 FROM runchain_pauses AS p WHERE p.step IN ('*', runchain_steps.step))
          ORDER BY ready_at_ms LIMIT 1",
@@ -159,7 +159,7 @@ fn candidates_of_lane(
     found: &mut Vec<Candidate>,
 ) -> Result<()> {
     let sql = format!(
-        "SELECT {columns}, priority, ready_at_ms FROM runchain_steps INDEXED BY runchain_steps_live
+        "SELECT {columns}, priority, ready_at_ms FROM runchain_steps
          WHERE finished_ms IS NULL AND state = 'ready' AND step = ?1 AND priority = ?2 AND ready_at_ms <= ?3 AND lost = 0
          ORDER BY ready_at_ms, id LIMIT ?4",
         columns = Claim::COLUMNS
@@ -214,7 +214,7 @@ fn lanes(conn: &Connection) -> Result<Vec<Lane>> {
     }
     let mut next = conn
         .prepare_cached(
-            "SELECT step, priority FROM runchain_steps INDEXED BY runchain_steps_live
+            "SELECT step, priority FROM runchain_steps
              WHERE finished_ms IS NULL AND state = 'ready' AND (step, priority) > (?1, ?2) ORDER BY step, priority LIMIT 1",
         )
         .during("look for ready kinds of steps")?;
@@ -311,7 +311,7 @@ pub fn start(conn: &Connection, claim: &mut Claim, executor: &ExecutorId, now: M
 pub fn next_due(conn: &Connection) -> Result<Option<Millis>> {
     let mut first = conn
         .prepare_cached(
-            "SELECT min(ready_at_ms) FROM runchain_steps INDEXED BY runchain_steps_live
+            "SELECT min(ready_at_ms) FROM runchain_steps
              WHERE finished_ms IS NULL AND state = 'ready' AND step = ?1 AND priority = ?2",
         )
         .during("look for the next step")?;
