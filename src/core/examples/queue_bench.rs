@@ -75,9 +75,8 @@ fn fill(conn: &mut Connection, prefix: &str, count: usize) -> Outcomes<()> {
 struct Parts {
     lease: Duration,
     start: Duration,
-    commit_start: Duration,
     settle: Duration,
-    commit_settle: Duration,
+    commit: Duration,
 }
 
 fn measure_steps(
@@ -92,25 +91,68 @@ fn measure_steps(
     for repeat in 0..repeats {
         fill(&mut conn, &format!("run-{repeat}"), count)?;
         let begun = Instant::now();
-        let mut settled = 0;
-        while settled < count {
-            let claims = take(&mut conn, &executor, batch, &mut parts)?;
+        let mut claims = Vec::new();
+        loop {
+            claims = turn(&mut conn, &executor, &claims, batch, &mut parts)?;
             if claims.is_empty() {
-                return Err("steps that were made ready could not be leased".into());
+                break;
             }
-            settled += claims.len();
-            settle(&mut conn, &claims, &mut parts)?;
         }
         rates.push(count as f64 / begun.elapsed().as_secs_f64());
+    }
+    let left: i64 = conn.query_row(
+        "SELECT count(*) FROM runchain_steps WHERE state <> 'done'",
+        [],
+        |row| row.get(0),
+    )?;
+    if left > 0 {
+        return Err("steps were left".into());
     }
     let each = |part: Duration| part.as_secs_f64() * 1e6 / (count * repeats) as f64;
     Ok(json!({
         "per_second": rates,
         "parts_us": {
-            "lease": each(parts.lease), "start": each(parts.start), "commit_start": each(parts.commit_start),
-            "settle": each(parts.settle), "commit_settle": each(parts.commit_settle),
+            "lease": each(parts.lease), "start": each(parts.start),
+            "settle": each(parts.settle), "commit": each(parts.commit),
         },
     }))
+}
+
+/// A turn as the executor takes it: settles what has finished, leases and starts what comes next, in
+/// one transaction and one commit.
+fn turn(
+    conn: &mut Connection,
+    executor: &ExecutorId,
+    finished: &[Claim],
+    batch: usize,
+    parts: &mut Parts,
+) -> Outcomes<Vec<Claim>> {
+    let outcome = Outcome::Done(Success {
+        result: json!({ "ok": true }),
+        ..Success::default()
+    });
+    let begun = Instant::now();
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for claim in finished {
+        if steps::settle(&transaction, claim, &outcome, BACKOFF, 0.5, NOW)? != steps::Settled::Done {
+            return Err("a step of ours could not be settled".into());
+        }
+    }
+    let settled = Instant::now();
+    let mut claims = steps::lease(&transaction, executor, Wanted::Due, capacity(batch), NOW)?;
+    let leased = Instant::now();
+    for claim in &mut claims {
+        if !steps::start(&transaction, claim, executor, NOW)? {
+            return Err("a step that was just leased could not be started".into());
+        }
+    }
+    let started = Instant::now();
+    transaction.commit()?;
+    parts.settle += settled - begun;
+    parts.lease += leased - settled;
+    parts.start += started - leased;
+    parts.commit += started.elapsed();
+    Ok(claims)
 }
 
 static NO_LIMITS: BTreeMap<String, usize> = BTreeMap::new();
@@ -122,48 +164,6 @@ fn capacity(free: usize) -> Capacity<'static> {
         running: 0,
         concurrency: &NO_LIMITS,
     }
-}
-
-fn take(
-    conn: &mut Connection,
-    executor: &ExecutorId,
-    batch: usize,
-    parts: &mut Parts,
-) -> Outcomes<Vec<Claim>> {
-    let begun = Instant::now();
-    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut claims = steps::lease(&transaction, executor, Wanted::Due, capacity(batch), NOW)?;
-    let leased = Instant::now();
-    for claim in &mut claims {
-        if !steps::start(&transaction, claim, executor, NOW)? {
-            return Err("a step that was just leased could not be started".into());
-        }
-    }
-    let started = Instant::now();
-    transaction.commit()?;
-    parts.lease += leased - begun;
-    parts.start += started - leased;
-    parts.commit_start += started.elapsed();
-    Ok(claims)
-}
-
-fn settle(conn: &mut Connection, claims: &[Claim], parts: &mut Parts) -> Outcomes<()> {
-    let outcome = Outcome::Done(Success {
-        result: json!({ "ok": true }),
-        ..Success::default()
-    });
-    let begun = Instant::now();
-    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for claim in claims {
-        if steps::settle(&transaction, claim, &outcome, BACKOFF, 0.5, NOW)? != steps::Settled::Done {
-            return Err("a step of ours could not be settled".into());
-        }
-    }
-    let settled = Instant::now();
-    transaction.commit()?;
-    parts.settle += settled - begun;
-    parts.commit_settle += settled.elapsed();
-    Ok(())
 }
 
 fn measure_history(mut conn: Connection, samples: usize, sizes: &[&str]) -> Outcomes<serde_json::Value> {
@@ -180,8 +180,8 @@ fn measure_history(mut conn: Connection, samples: usize, sizes: &[&str]) -> Outc
         for _ in 0..samples {
             let mut parts = Parts::default();
             let begun = Instant::now();
-            let claims = take(&mut conn, &executor, 1, &mut parts)?;
-            settle(&mut conn, &claims, &mut parts)?;
+            let claims = turn(&mut conn, &executor, &[], 1, &mut parts)?;
+            turn(&mut conn, &executor, &claims, 0, &mut Parts::default())?;
             lease_us.push(parts.lease.as_secs_f64() * 1e6);
             cycle_us.push(begun.elapsed().as_secs_f64() * 1e6);
         }

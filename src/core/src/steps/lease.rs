@@ -212,18 +212,33 @@ fn lanes(conn: &Connection) -> Result<Vec<Lane>> {
     if paused.iter().any(|step| step == EVERY_KIND) {
         return Ok(lanes);
     }
-    let mut next = conn
-        .prepare_cached(
-            "SELECT step, priority FROM runchain_steps
-             WHERE finished_ms IS NULL AND state = 'ready' AND (step, priority) > (?1, ?2) ORDER BY step, priority LIMIT 1",
+    // Two looks, because SQLite seeks only by the first column of `(step, priority) > (?, ?)`.
+    let look = |columns: &str| {
+        format!(
+            "SELECT step, priority FROM runchain_steps WHERE finished_ms IS NULL AND state = 'ready' AND {columns} \
+             ORDER BY step, priority LIMIT 1"
         )
+    };
+    let mut same_step = conn
+        .prepare_cached(&look("step = ?1 AND priority > ?2"))
         .during("look for ready kinds of steps")?;
+    let mut next_step = conn
+        .prepare_cached(&look("step > ?1"))
+        .during("look for ready kinds of steps")?;
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let (mut step, mut priority) = (String::new(), i64::MIN);
     loop {
-        let found = next
-            .query_row((&step, priority), |row| Ok((row.get(0)?, row.get(1)?)))
+        let within = same_step
+            .query_row((&step, priority), read)
             .optional()
             .during("look for ready kinds of steps")?;
+        let found = match within {
+            Some(place) => Some(place),
+            None => next_step
+                .query_row([&step], read)
+                .optional()
+                .during("look for ready kinds of steps")?,
+        };
         match found {
             None => return Ok(lanes),
             Some(place) => (step, priority) = place,
