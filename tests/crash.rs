@@ -70,6 +70,8 @@ struct Tally {
     commits: usize,
     hits: BTreeMap<&'static str, usize>,
     checked: BTreeMap<&'static str, usize>,
+    /// What the first round with a violation found.
+    failure: Option<String>,
 }
 
 #[test]
@@ -102,6 +104,9 @@ fn executors_killed_at_any_moment_lose_nothing_and_do_nothing_twice() {
     );
     println!("checked: {:?}", tally.checked);
     println!("killed at: {:?}", tally.hits);
+    if let Some(failure) = &tally.failure {
+        panic!("{failure}");
+    }
     let missed: Vec<&str> = POINTS
         .into_iter()
         .filter(|point| !tally.hits.contains_key(point))
@@ -115,7 +120,7 @@ fn executors_killed_at_any_moment_lose_nothing_and_do_nothing_twice() {
 #[expect(clippy::print_stdout, reason = "progress, for people who run the soak")]
 fn rounds(journal_mode: &str, mut random: Rng, kills: usize, seed: u64, tally: &Mutex<Tally>) {
     let mut done = 0;
-    while done < kills {
+    while done < kills && tally.lock().unwrap().failure.is_none() {
         let round = Round::new(journal_mode, random.fork());
         let began = Instant::now();
         let outcome = round.run(KILLS_OF_A_ROUND.min(kills - done), tally);
@@ -132,11 +137,11 @@ fn rounds(journal_mode: &str, mut random: Rng, kills: usize, seed: u64, tally: &
         );
         drop(all);
         if !outcome.violations.is_empty() {
-            let kept = round.keep();
-            let violations = outcome.violations.join("\n  ");
-            panic!(
-                "after {done} kills in {journal_mode}, RUNCHAIN_TEST_SEED={seed}, kept in {kept}:\n  {violations}"
-            );
+            tally.lock().unwrap().failure = Some(format!(
+                "after {done} kills in {journal_mode}, RUNCHAIN_TEST_SEED={seed}, kept in {}:\n  {}",
+                round.keep(),
+                outcome.violations.join("\n  ")
+            ));
         }
     }
 }
