@@ -130,6 +130,7 @@ fn work(workshop: &Workshop, jobs: &Mutex<Receiver<Claim>>, wake: &Sender<Wake>)
                 failed("the step panicked; the executor's own output says where".to_owned())
             }
         };
+        fault::point("effect-end");
         if wake
             .send(Wake::Finished(Box::new(Finished { claim, outcome })))
             .is_err()
