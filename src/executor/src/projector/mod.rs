@@ -131,13 +131,16 @@ impl Projector {
     /// Rotates logs whose every line the stored cursor covers.
     fn rotate_what_is_due(&mut self, now: Millis) -> Result<()> {
         for track in [&mut self.monitor, &mut self.archival] {
-            let Some(file) = track.file.as_ref().filter(|_| track.position == track.stored) else {
+            // Taken out, so that a failure leaves the file to be opened anew.
+            let Some(file) = track.file.take_if(|_| track.position == track.stored) else {
                 continue;
             };
-            if self.rotation.is_due(file, now)? {
-                track.file = None;
+            if !self.rotation.is_due(&file, now)? {
+                track.file = Some(file);
+            } else {
                 track.file = Some(rotate::rotate(
                     track.log,
+                    &file,
                     &track.path,
                     &self.origin,
                     track.position,
