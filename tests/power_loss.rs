@@ -17,10 +17,12 @@
 //!
 //! More by the environment: POWER_LOSS_MOMENTS (of each load), POWER_LOSS_SEED.
 
+#![expect(clippy::print_stderr, reason = "whoever looks into a failure needs the seed")]
+
 mod disk;
 mod recording;
 
-use crate::support::{Outside, Project, SHAPE_A, disk_shim, python_program};
+use crate::support::{Outside, Project, SHAPE_A, disk_shim, eventually, extension, python_program};
 use disk::{Disk, Loss};
 use fastrand::Rng;
 use recording::{Before, Change, Inode};
@@ -85,8 +87,14 @@ struct Recorded {
 
 impl Recorded {
     fn of(load: Load, seed: u64) -> Self {
+        let recorded = Self::of_nothing_yet(load.journal);
+        recorded.run(load, seed);
+        recorded
+    }
+
+    fn of_nothing_yet(journal_mode: &str) -> Self {
         let project = Project::new(SHAPE_A, CONFIG);
-        project.sql(&format!("PRAGMA journal_mode = {};", load.journal));
+        project.sql(&format!("PRAGMA journal_mode = {journal_mode};"));
         project.runchain(&["install"]).exits(0);
         fs::write(project.path("committed"), "").unwrap();
         let before = Before::of(project.root());
@@ -98,15 +106,13 @@ impl Recorded {
             .unwrap()
             .1;
         let journal_folder = tempfile::tempdir().unwrap();
-        let recorded = Self {
+        Self {
             journal: journal_folder.path().join("journal"),
             project,
             _journal_folder: journal_folder,
             before,
             committed,
-        };
-        recorded.run(load, seed);
-        recorded
+        }
     }
 
     /// Two writers beside a service; then what is left is done.
@@ -180,7 +186,7 @@ fn number_from(variable: &str) -> Option<u64> {
 fn survives(load: Load) {
     let seed = number_from("POWER_LOSS_SEED").unwrap_or_else(|| fastrand::u64(..));
     let moments = number_from("POWER_LOSS_MOMENTS").unwrap_or(10);
-    println!("{load:?}: POWER_LOSS_SEED={seed}");
+    eprintln!("{load:?}: POWER_LOSS_SEED={seed}");
     let mut random = Rng::with_seed(seed);
     let recorded = Recorded::of(load, seed);
     let changes = recording::read(&recorded.journal);
@@ -200,7 +206,7 @@ fn survives(load: Load) {
             }
         }
         applied = moment;
-        println!("the power fails after {moment} of {} changes", changes.len());
+        eprintln!("the power fails after {moment} of {} changes", changes.len());
         disk.found(Loss::Random(&mut random)).put_in_place();
         goes_on(load, &recorded.project, &committed);
     }
@@ -277,4 +283,66 @@ fn a_rollback_database_whose_writers_sync_the_folder_goes_on_after_power_loss() 
         synchronous: "EXTRA",
         durable: true,
     });
+}
+
+/// Installs anew while a service runs, and stays until it is told to go: a connection that is closed
+/// would bring everything to the disk.
+const HOST_THAT_DOES_NOT_SYNC: &str = r#"
+import sqlite3, sys
+root, extension = sys.argv[1:]
+conn = sqlite3.connect(root + "/.state/orchestration.db", timeout=60, isolation_level=None)
+conn.enable_load_extension(True)
+conn.load_extension(extension)
+conn.execute("PRAGMA synchronous = OFF")
+conn.execute("BEGIN IMMEDIATE")
+conn.execute("DROP TRIGGER runchain_capture_update")
+conn.execute("SELECT runchain_install()").fetchall()
+conn.execute("COMMIT")
+open("/dev/stdin").read()
+"#;
+
+#[test]
+fn what_a_host_commits_without_syncing_is_made_durable_before_it_is_told() {
+    let recorded = Recorded::of_nothing_yet("wal");
+    let project = &recorded.project;
+    let installed = |text: &str| text.matches("\"INSTALLED\"").count();
+    let log = project.path("logs/monitor.jsonl");
+    let told = || installed(&fs::read_to_string(&log).unwrap_or_default());
+    let mut service = recorded.start(&mut project.command(&["drain"]));
+    let until_told = |times| {
+        eventually("an event INSTALLED in the log", || match told() {
+            found if found == times => Ok(()),
+            found => Err(found.to_string()),
+        });
+    };
+    until_told(1);
+    let mut command = Command::new(python_program());
+    command
+        .args(["-c", HOST_THAT_DOES_NOT_SYNC])
+        .arg(project.root())
+        .arg(extension());
+    let mut host = recorded.start(command.stdin(Stdio::piped()));
+    until_told(2);
+    drop(host.stdin.take());
+    succeeds(host);
+    kill_process(Pid::from_child(&service), Signal::TERM).unwrap();
+    service.wait().unwrap();
+
+    let mut disk = Disk::new(project.root(), &recorded.before);
+    let mut times = 0;
+    for change in recording::read(&recorded.journal) {
+        disk.apply(&change);
+        if let Change::Write { bytes, .. } = &change
+            && bytes.starts_with(b"{\"seq\"")
+        {
+            times += installed(&String::from_utf8_lossy(bytes));
+            if times == 2 {
+                break;
+            }
+        }
+    }
+    disk.found(Loss::Everything).put_in_place();
+    let events =
+        Outside::of(project.root()).texts("SELECT type FROM runchain_events WHERE type = 'INSTALLED'");
+    assert_eq!(events.len(), 2);
 }

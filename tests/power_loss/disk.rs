@@ -146,14 +146,18 @@ fn apply(bytes: &mut Vec<u8>, change: &Pending) {
 pub(super) enum Loss<'a> {
     /// Nothing is lost: the power didn't fail.
     Nothing,
+    /// Whatever was not synced.
+    Everything,
     /// Each change meets its own fate.
     Random(&'a mut fastrand::Rng),
 }
 
 impl Loss<'_> {
     fn of(&mut self, change: &Pending) -> Option<Pending> {
-        let Self::Random(random) = self else {
-            return Some(change.clone());
+        let random = match self {
+            Self::Nothing => return Some(change.clone()),
+            Self::Everything => return None,
+            Self::Random(random) => random,
         };
         match (random.u8(0..3), change) {
             (0, _) => None,
@@ -177,6 +181,7 @@ impl Loss<'_> {
     fn names(&mut self, durable: usize, all: usize) -> usize {
         match self {
             Self::Nothing => all,
+            Self::Everything => durable,
             Self::Random(random) => random.usize(durable..=all),
         }
     }
@@ -240,7 +245,7 @@ impl Disk {
             Change::MakeFolder { path } => self.namings.push(Naming::Folder(path.clone())),
             Change::Rename { from, to } => self.namings.push(Naming::Rename(from.clone(), to.clone())),
             Change::Exchange { one, other } => {
-                self.namings.push(Naming::Exchange(one.clone(), other.clone()))
+                self.namings.push(Naming::Exchange(one.clone(), other.clone()));
             }
             Change::Remove { path } => self.namings.push(Naming::Remove(path.clone())),
         }
