@@ -26,6 +26,9 @@ mod end_to_end;
 mod hosts;
 /// Installing, what happens to history, and leaving no trace.
 mod install;
+/// What is left on the disk when the power fails, and what runchain makes of it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod power_loss;
 /// What somebody asks for by function, by command line or by plain INSERT.
 mod requests;
 /// The executor as a service: signals, leases, wakes, and databases that go away.

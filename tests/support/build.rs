@@ -49,6 +49,26 @@ pub(super) fn old_sqlite_3_31() -> &'static Path {
     )
 }
 
+/// The library that stands between a program and the disk: `tests/shim/disk.c`.
+pub(crate) fn disk_shim() -> &'static Path {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let result = BUILT.get_or_init(|| {
+        let library = target().join("disk_shim.so");
+        let mut compiler = Command::new("cc");
+        compiler
+            .args(["-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(repository().join("tests/shim/disk.c"))
+            .args(["-ldl", "-pthread"]);
+        let compiled = run(&mut compiler, "");
+        if !compiled.success {
+            return Err(format!("cannot compile tests/shim/disk.c:\n{}", compiled.stderr));
+        }
+        Ok(library)
+    });
+    result.as_ref().unwrap_or_else(|sentence| panic!("{sentence}"))
+}
+
 /// Runs cargo on a package that is a workspace of its own; `target_folder` is relative.
 pub(crate) fn cargo(subcommand: &str, package: &str, target_folder: &str) -> Finished {
     let mut command = Command::new(env!("CARGO"));

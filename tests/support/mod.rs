@@ -1,13 +1,15 @@
 //! What every black-box test needs. It knows no promise of runchain's: those are in the tests.
 
 mod build;
+mod invariants;
 mod programs;
 mod project;
 mod service;
 mod sqlite;
 
-pub(crate) use build::{cargo, extension, repository};
-pub(crate) use programs::{Finished, apsw, python, run};
+pub(crate) use build::{cargo, disk_shim, extension, repository};
+pub(crate) use invariants::Outside;
+pub(crate) use programs::{Finished, apsw, python, python_program, run};
 pub(crate) use project::{Project, SHAPE_A, SHAPE_B, eventually, tree};
 pub(crate) use service::{Service, runchain};
 pub(crate) use sqlite::{Sqlite, stock_sqlite3};

@@ -64,6 +64,11 @@ pub(super) fn sqlite3() -> &'static str {
     host("RUNCHAIN_TEST_SQLITE3")
 }
 
+/// A Python whose `sqlite3` can load extensions.
+pub(crate) fn python_program() -> &'static str {
+    host("RUNCHAIN_TEST_PYTHON")
+}
+
 /// Runs a script in a Python whose `sqlite3` can load extensions; `arguments` are `sys.argv[1:]`.
 pub(crate) fn python(script: &str, arguments: &[&str]) -> Finished {
     let mut command = Command::new(host("RUNCHAIN_TEST_PYTHON"));

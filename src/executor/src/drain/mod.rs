@@ -2,7 +2,7 @@
 //! captured, and leases and starts what is due; then the leader monitors, projects and sweeps.
 //!
 //! One thread owns every write to the queue, so a turn costs one commit, however much it does. That
-//! commit is synchronous=FULL: nothing external (a child, a bag, a log line) happens before a durable
+//! commit is synchronous=EXTRA: nothing external (a child, a bag, a log line) happens before a durable
 //! commit that covers its cause. The loop wakes by hints (see `wake`) and trusts only the queue.
 //!
 //! Leadership is the flock on `<db>.runchain-lock`. The leader monitors active runs, projects events
@@ -85,7 +85,9 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     let database = settings.state_db_path.clone();
     let file = FileIdentity::of(&database);
     let mut conn = connect(&database)?;
-    conn.execute_batch("PRAGMA synchronous = FULL")
+    // In WAL the same as FULL. In rollback mode the removal of the journal is the commit, and FULL
+    // leaves it in memory: power loss would bring the journal back, and with it the older state.
+    conn.execute_batch("PRAGMA synchronous = EXTRA")
         .during("ask for durable commits")?;
     // A turn uses some thirty statements.
     conn.set_prepared_statement_cache_capacity(128);

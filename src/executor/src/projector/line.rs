@@ -65,6 +65,12 @@ impl StoredEvent {
         EventType::from_word(&self.kind).map_or(Log::Monitor, EventType::log)
     }
 
+    /// Whether another program than an executor may have committed it, with whatever durability that
+    /// has: installing is done inside hosts of the extension, too.
+    pub(crate) fn is_of_others(&self) -> bool {
+        EventType::from_word(&self.kind).is_none_or(|kind| kind == EventType::Installed)
+    }
+
     /// The event as one line, newline included. Data that is no JSON is kept as a string.
     pub(crate) fn line(&self, origin: &Origin) -> String {
         let line = Line {

@@ -78,6 +78,13 @@ impl LogFile {
             .map_err(|source| Error::io("append to the log file", &self.path, source))
     }
 
+    /// Brings what was appended to the disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file
+            .sync_data()
+            .map_err(|source| Error::io("sync the log file", &self.path, source))
+    }
+
     /// Its size now.
     pub(crate) fn size_bytes(&self) -> Result<u64> {
         self.file

@@ -6,9 +6,9 @@
 //! its last whole line. Two things must hold for that:
 //! - Only the holder of the database's leadership projects, and only the holder of the log folder's
 //!   lock appends there. That lock file names the one database whose logs these are.
-//! - Events are durable before they are read here: the executor's connection is
-//!   `synchronous=FULL`. Otherwise power loss could take an event back whose line is written, and
-//!   give its id to another.
+//! - Events are durable before their lines are written: the executor's connection is
+//!   `synchronous=EXTRA`, and what others commit is covered by a commit of its own. Otherwise power
+//!   loss could take an event back whose line is written, and give its id to another.
 //!
 //! A log that is ahead of its database (restored from a backup) begins a new epoch; (epoch, seq) is
 //! never used twice. Open the projector before anything else appends events.
@@ -100,6 +100,9 @@ impl Projector {
         let from = self.monitor.position.min(self.archival.position);
         let events = line::events_after(conn, from, limit)?;
         if let Some(last) = events.last() {
+            if events.iter().any(line::StoredEvent::is_of_others) {
+                self.make_durable(conn)?;
+            }
             fault::point("project-before-append");
             for track in [&mut self.monitor, &mut self.archival] {
                 let lines: String = events
@@ -131,13 +134,16 @@ impl Projector {
     /// Rotates logs whose every line the stored cursor covers.
     fn rotate_what_is_due(&mut self, now: Millis) -> Result<()> {
         for track in [&mut self.monitor, &mut self.archival] {
-            let Some(file) = track.file.as_ref().filter(|_| track.position == track.stored) else {
+            // Taken out, so that a failure leaves the file to be opened anew.
+            let Some(file) = track.file.take_if(|_| track.position == track.stored) else {
                 continue;
             };
-            if self.rotation.is_due(file, now)? {
-                track.file = None;
+            if !self.rotation.is_due(&file, now)? {
+                track.file = Some(file);
+            } else {
                 track.file = Some(rotate::rotate(
                     track.log,
+                    &file,
                     &track.path,
                     &self.origin,
                     track.position,
@@ -235,6 +241,17 @@ impl Projector {
             track.stored = newest;
         }
         Ok(())
+    }
+
+    /// Whoever commits durably brings what was committed before to the disk as well.
+    fn make_durable(&self, conn: &Connection) -> Result<()> {
+        let Track { log, stored, .. } = self.monitor;
+        atomically(conn, true, || {
+            schema::check_writer(conn)?;
+            // There and back: SQLite neither writes nor syncs where nothing changes.
+            store_cursor(conn, log, stored + 1)?;
+            store_cursor(conn, log, stored)
+        })
     }
 
     fn store_cursors(&mut self, conn: &Connection) -> Result<()> {

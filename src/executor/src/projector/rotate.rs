@@ -46,7 +46,16 @@ impl Rotation {
 }
 
 /// Renames the log and begins a new one. `position` is the event up to which the cursor stands.
-pub(super) fn rotate(log: Log, path: &Path, origin: &Origin, position: i64, now: Millis) -> Result<LogFile> {
+pub(super) fn rotate(
+    log: Log,
+    old: &LogFile,
+    path: &Path,
+    origin: &Origin,
+    position: i64,
+    now: Millis,
+) -> Result<LogFile> {
+    // Heartbeats at its end may not be on the disk yet, and nobody mends a renamed file.
+    old.sync()?;
     let renamed = free_name(log, path, origin, position);
     fault::point("rotate-before-rename");
     fs::rename(path, &renamed).map_err(|source| Error::io("rotate the log", path, source))?;
