@@ -24,6 +24,8 @@ mod end_to_end;
 mod hosts;
 /// Installing, what happens to history, and leaving no trace.
 mod install;
+/// Rules of the queue through the binary: priorities, delays, deadlines, limits, pauses, poison.
+mod queue_features;
 /// What somebody asks for by function, by command line or by plain INSERT.
 mod requests;
 /// The executor as a service: signals, leases, wakes, and databases that go away.

@@ -71,27 +71,69 @@ impl Backlog {
     }
 }
 
-/// The earliest `ready_at_ms` of all ready steps. The index begins with the priority, so each
-/// priority is asked for its own earliest; there are few priorities and perhaps many steps.
+/// The earliest `ready_at_ms` of all ready steps of unpaused kinds. The index begins with kind and
+/// priority, so each of those is asked for its own earliest; there are few of them and perhaps many
+/// steps. It says the same as `steps::next_due`, also where the index is missing.
 pub(super) const OLDEST_READY_SQL: &str = "
-WITH RECURSIVE priorities(priority) AS (
-  SELECT min(priority) FROM runchain_steps WHERE state = 'ready'
+WITH RECURSIVE kinds(step) AS (
+  SELECT min(step) FROM runchain_steps WHERE state = 'ready'
   UNION ALL
-  SELECT (SELECT min(later.priority) FROM runchain_steps AS later
-          WHERE later.state = 'ready' AND later.priority > priorities.priority)
-  FROM priorities WHERE priorities.priority IS NOT NULL
+  SELECT (SELECT min(later.step) FROM runchain_steps AS later
+          WHERE later.state = 'ready' AND later.step > kinds.step)
+  FROM kinds WHERE kinds.step IS NOT NULL
+  LIMIT 1000
+),
+lanes(step, priority) AS (
+  SELECT kinds.step, (SELECT min(first.priority) FROM runchain_steps AS first
+                      WHERE first.state = 'ready' AND first.step = kinds.step)
+  FROM kinds
+  WHERE kinds.step IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM runchain_pauses AS p WHERE p.step IN ('*', kinds.step))
+  UNION ALL
+  SELECT lanes.step, (SELECT min(later.priority) FROM runchain_steps AS later
+                      WHERE later.state = 'ready' AND later.step = lanes.step AND later.priority > lanes.priority)
+  FROM lanes WHERE lanes.priority IS NOT NULL
   LIMIT 1000
 )
 SELECT min((SELECT min(first.ready_at_ms) FROM runchain_steps AS first
-            WHERE first.state = 'ready' AND first.priority = priorities.priority))
-FROM priorities";
+            WHERE first.state = 'ready' AND first.step = lanes.step AND first.priority = lanes.priority))
+FROM lanes";
 
-/// Since when the oldest ready step has been due; `None` when none is due yet.
+/// Since when the oldest ready step has been due; `None` when none is due yet. What is paused is not
+/// due.
 pub(super) fn oldest_due_step(conn: &Connection, now: Millis) -> Result<Option<Millis>> {
     let earliest: Option<Millis> = conn
         .query_row(OLDEST_READY_SQL, [], |row| row.get(0))
         .during("look for the oldest ready step")?;
     Ok(earliest.filter(|at| *at <= now))
+}
+
+/// A kind of steps that is not started for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pause {
+    /// The kind, or [`crate::steps::EVERY_KIND`].
+    pub(super) step: String,
+    pub(super) since: Millis,
+    pub(super) actor: Option<String>,
+    pub(super) reason: Option<String>,
+}
+
+/// Every pause, the oldest first; there are as many as kinds of steps.
+pub(super) fn pauses(conn: &Connection) -> Result<Vec<Pause>> {
+    let mut select = conn
+        .prepare("SELECT step, since_ms, actor, reason FROM runchain_pauses ORDER BY since_ms, step")
+        .during("read the pauses")?;
+    let rows = select
+        .query_map([], |row| {
+            Ok(Pause {
+                step: row.get(0)?,
+                since: row.get(1)?,
+                actor: row.get(2)?,
+                reason: row.get(3)?,
+            })
+        })
+        .during("read the pauses")?;
+    rows.collect::<rusqlite::Result<_>>().during("read the pauses")
 }
 
 /// The queue's first row.
