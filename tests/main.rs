@@ -29,6 +29,8 @@ mod install;
 /// What is left on the disk when the power fails, and what runchain makes of it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod power_loss;
+/// Rules of the queue through the binary: priorities, delays, deadlines, limits, pauses, poison.
+mod queue_features;
 /// What somebody asks for by function, by command line or by plain INSERT.
 mod requests;
 /// The executor as a service: signals, leases, wakes, and databases that go away.

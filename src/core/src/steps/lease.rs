@@ -58,8 +58,12 @@ pub fn lease(
     now: Millis,
 ) -> Result<Vec<Claim>> {
     schema::check_writer(conn)?;
-    let mut claims = match suspect(conn, wanted, capacity, now)? {
-        Suspect::None => unsuspicious(conn, wanted, capacity, now)?,
+    if capacity.free == 0 {
+        return Ok(Vec::new());
+    }
+    let room = Room::of(conn, capacity)?;
+    let mut claims = match suspect(conn, wanted, capacity, &room, now)? {
+        Suspect::None => unsuspicious(conn, wanted, capacity, room, now)?,
         Suspect::Alone(claim) => vec![*claim],
         Suspect::WaitsForRoom => return Ok(Vec::new()),
     };
@@ -84,28 +88,39 @@ enum Suspect {
     WaitsForRoom,
 }
 
-fn suspect(conn: &Connection, wanted: Wanted<'_>, capacity: Capacity<'_>, now: Millis) -> Result<Suspect> {
+/// The suspect that has been due for longest, of those whose kind has room.
+fn suspect(
+    conn: &Connection,
+    wanted: Wanted<'_>,
+    capacity: Capacity<'_>,
+    room: &Room,
+    now: Millis,
+) -> Result<Suspect> {
     let (run_id, step) = wanted.filter();
     let sql = format!(
         "SELECT {columns}, ready_at_ms FROM runchain_steps
          WHERE state = 'ready' AND lost > 0 AND ready_at_ms <= ?1 AND (?2 IS NULL OR run_id = ?2) AND (?3 IS NULL OR step = ?3)
            AND NOT EXISTS (SELECT 1 FROM runchain_pauses AS p WHERE p.step IN ('*', runchain_steps.step))
-         ORDER BY ready_at_ms LIMIT 1",
+         ORDER BY ready_at_ms, id",
         columns = Claim::COLUMNS
     );
     let mut select = conn.prepare_cached(&sql).during("look for suspects")?;
     let mut rows = select.query((now, run_id, step)).during("look for suspects")?;
-    let Some(row) = rows.next().during("look for suspects")? else {
-        return Ok(Suspect::None);
-    };
-    let ready_at: Millis = row.get(11).during("look for suspects")?;
-    Ok(if capacity.running == 0 {
-        Suspect::Alone(Box::new(Claim::of_row(row).during("look for suspects")?))
-    } else if now.since(ready_at) >= SUSPECT_PATIENCE_MS {
-        Suspect::WaitsForRoom
-    } else {
-        Suspect::None
-    })
+    while let Some(row) = rows.next().during("look for suspects")? {
+        let claim = Claim::of_row(row).during("look for suspects")?;
+        if room.left(&claim.step) == 0 {
+            continue;
+        }
+        let ready_at: Millis = row.get(11).during("look for suspects")?;
+        return Ok(if capacity.running == 0 {
+            Suspect::Alone(Box::new(claim))
+        } else if now.since(ready_at) >= SUSPECT_PATIENCE_MS {
+            Suspect::WaitsForRoom
+        } else {
+            Suspect::None
+        });
+    }
+    Ok(Suspect::None)
 }
 
 /// Candidates of each lane in the order of the index, so that neither history, nor delayed steps,
@@ -114,9 +129,9 @@ fn unsuspicious(
     conn: &Connection,
     wanted: Wanted<'_>,
     capacity: Capacity<'_>,
+    mut room: Room,
     now: Millis,
 ) -> Result<Vec<Claim>> {
-    let mut room = Room::of(conn, capacity)?;
     let mut found = Vec::new();
     match wanted {
         Wanted::Due => {

@@ -72,9 +72,38 @@ impl Backlog {
     }
 }
 
-/// Since when the oldest ready step has been due; `None` when none is due yet.
+/// Since when the oldest ready step has been due; `None` when none is due yet. What is paused is not
+/// due.
 pub(super) fn oldest_due_step(conn: &Connection, now: Millis) -> Result<Option<Millis>> {
     Ok(steps::next_due(conn)?.filter(|at| *at <= now))
+}
+
+/// A kind of steps that is not started for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pause {
+    /// The kind, or [`crate::steps::EVERY_KIND`].
+    pub(super) step: String,
+    pub(super) since: Millis,
+    pub(super) actor: Option<String>,
+    pub(super) reason: Option<String>,
+}
+
+/// Every pause, the oldest first; there are as many as kinds of steps.
+pub(super) fn pauses(conn: &Connection) -> Result<Vec<Pause>> {
+    let mut select = conn
+        .prepare("SELECT step, since_ms, actor, reason FROM runchain_pauses ORDER BY since_ms, step")
+        .during("read the pauses")?;
+    let rows = select
+        .query_map([], |row| {
+            Ok(Pause {
+                step: row.get(0)?,
+                since: row.get(1)?,
+                actor: row.get(2)?,
+                reason: row.get(3)?,
+            })
+        })
+        .during("read the pauses")?;
+    rows.collect::<rusqlite::Result<_>>().during("read the pauses")
 }
 
 /// The queue's first row.

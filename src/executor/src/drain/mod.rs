@@ -423,7 +423,8 @@ impl Drain<'_> {
         let reached = match self.goal {
             Goal::Forever => false,
             Goal::Once => self.lease_after.is_some() || !self.is_due()?,
-            Goal::UntilIdle => !left(None, None)?,
+            // What no trigger saw is work, too: whoever leads has looked at every row once.
+            Goal::UntilIdle => self.lead.as_ref().is_none_or(Lead::has_swept) && !left(None, None)?,
             Goal::Run { run_id, step } => !left(Some(run_id), step.as_deref())?,
         };
         Ok(reached.then_some(Ended::Reached))

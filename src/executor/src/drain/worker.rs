@@ -355,6 +355,13 @@ fn run_command(
             });
         }
         Ending::Exited(status) => format!("{:?} ended with {}", line.argv[0], command::said(status)),
+        Ending::TimedOut if claim.deadline.is_some_and(|deadline| deadline <= Millis::now()) => {
+            return Ok(Outcome::Failed(Failure {
+                error: format!("{:?} was ended at the step's deadline", line.argv[0]),
+                output_tail: Some(finished.output_tail),
+                permanent: true,
+            }));
+        }
         Ending::TimedOut => format!(
             "{:?} was ended after its timeout of {} ms",
             line.argv[0], step.timeout_ms
