@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS runchain_queue (
   step,
   actor,
   reason,
-  at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))
+  at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER))
 );
 
 -- The user's table that is captured. One row while installed; uninstall drops the table.

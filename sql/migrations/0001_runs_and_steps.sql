@@ -16,7 +16,7 @@ CREATE TABLE runchain_queue (
   step,
   actor,
   reason,
-  at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))
+  at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER))
 );
 
 CREATE TABLE runchain_mapping (
