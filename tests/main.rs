@@ -20,6 +20,8 @@ mod children;
 mod config;
 /// Executors killed at any moment, and what is left.
 mod crash;
+/// Eight writers, three executors, one database: errors and latencies.
+mod contention;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.
 mod end_to_end;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
