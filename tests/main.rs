@@ -18,6 +18,9 @@ mod chain;
 mod children;
 /// Settings, their layers, exit codes; databases that can't be opened.
 mod config;
+/// Disks that are full or fail.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod disk;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.
 mod end_to_end;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.

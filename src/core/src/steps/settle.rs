@@ -57,6 +57,8 @@ pub struct Failure {
     pub output_tail: Option<String>,
     /// Trying again can't help.
     pub permanent: bool,
+    /// It is not the step's fault (a full disk): its last attempt is not used up by it.
+    pub blameless: bool,
 }
 
 /// Whether a settling counted.
@@ -195,10 +197,12 @@ pub(super) fn settle_failed(
         statement.execute((claim.step_id, claim.attempt, executor, now, &failure.error, &failure.output_tail))
     })
     .during("keep a step's failure")?;
-    let dead = failure.permanent || claim.attempt >= claim.max_attempts;
+    let last = claim.attempt >= claim.max_attempts;
+    let dead = failure.permanent || (last && !failure.blameless);
     let again = now.plus(backoff.pause_ms(claim.attempt, jitter));
     conn.prepare_cached(
-        "UPDATE runchain_steps SET state = ?2, executor_id = NULL, ready_at_ms = ?3, finished_ms = ?4, error = ?5, output_tail = ?6
+        "UPDATE runchain_steps SET state = ?2, executor_id = NULL, ready_at_ms = ?3, finished_ms = ?4, error = ?5, output_tail = ?6,
+           attempts = attempts - ?7
          WHERE id = ?1",
     )
     .and_then(|mut statement| {
@@ -209,6 +213,7 @@ pub(super) fn settle_failed(
             dead.then_some(now),
             &failure.error,
             &failure.output_tail,
+            last && !dead,
         ))
     })
     .during("settle a failed step")?;
