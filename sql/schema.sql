@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS runchain_queue (
   step,
   actor,
   reason,
-  at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))
+  at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER))
 );
 
 -- The user's table that is captured. One row while installed; uninstall drops the table.
@@ -59,13 +59,14 @@ CREATE TABLE IF NOT EXISTS runchain_vocabulary (
 --   monitor         off, on, abandoned (active at install, but older than the backfill's limit)
 CREATE TABLE IF NOT EXISTS runchain_runs (
   run_id TEXT PRIMARY KEY NOT NULL,
-  phase TEXT NOT NULL CHECK (phase IN ('active', 'completed', 'failed', 'cancelled', 'deleted')),
+  phase TEXT NOT NULL CHECK (
+    phase = 'active' OR phase = 'completed' OR phase = 'failed' OR phase = 'cancelled' OR phase = 'deleted'),
   status TEXT,
   generation INTEGER NOT NULL DEFAULT 0,
   first_seen_ms INTEGER NOT NULL,
   phase_since_ms INTEGER NOT NULL,
   ended_event_id INTEGER,
-  monitor TEXT NOT NULL DEFAULT 'off' CHECK (monitor IN ('off', 'on', 'abandoned')),
+  monitor TEXT NOT NULL DEFAULT 'off' CHECK (monitor = 'off' OR monitor = 'on' OR monitor = 'abandoned'),
   stalled_since_ms INTEGER
 );
 CREATE INDEX IF NOT EXISTS runchain_runs_by_phase ON runchain_runs(phase, phase_since_ms);
@@ -77,6 +78,7 @@ CREATE INDEX IF NOT EXISTS runchain_runs_to_stop ON runchain_runs(run_id) WHERE 
 --   needs   JSON array of the steps that must be done first (state waiting until they are)
 --   token   the fence: grows with every lease, is never reset
 --   attempts counts starts, not leases
+--   finished_ms is set when done or cancelled: history stays out of the index of what is live
 --   note    what a deferred step remembers until it runs again
 --   lost    how often its executor disappeared while it ran; such a step then runs alone
 CREATE TABLE IF NOT EXISTS runchain_steps (
@@ -84,7 +86,9 @@ CREATE TABLE IF NOT EXISTS runchain_steps (
   run_id TEXT NOT NULL,
   generation INTEGER NOT NULL,
   step TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('waiting', 'ready', 'leased', 'running', 'done', 'dead', 'cancelled')),
+  state TEXT NOT NULL CHECK (
+    state = 'waiting' OR state = 'ready' OR state = 'leased' OR state = 'running'
+    OR state = 'done' OR state = 'dead' OR state = 'cancelled'),
   needs TEXT NOT NULL DEFAULT '[]',
   priority INTEGER NOT NULL DEFAULT 100,
   ready_at_ms INTEGER NOT NULL,
@@ -104,11 +108,8 @@ CREATE TABLE IF NOT EXISTS runchain_steps (
   deadline_ms INTEGER,
   UNIQUE (run_id, generation, step)
 );
-CREATE INDEX IF NOT EXISTS runchain_steps_ready ON runchain_steps(step, priority, ready_at_ms, id) WHERE state = 'ready';
-CREATE INDEX IF NOT EXISTS runchain_steps_waiting ON runchain_steps(run_id, generation) WHERE state = 'waiting';
-CREATE INDEX IF NOT EXISTS runchain_steps_held ON runchain_steps(executor_id, state) WHERE state IN ('leased', 'running');
-CREATE INDEX IF NOT EXISTS runchain_steps_suspect ON runchain_steps(ready_at_ms) WHERE state = 'ready' AND lost > 0;
-CREATE INDEX IF NOT EXISTS runchain_steps_dead ON runchain_steps(finished_ms) WHERE state = 'dead';
+CREATE INDEX IF NOT EXISTS runchain_steps_live ON runchain_steps(state, step, priority, ready_at_ms, id) WHERE finished_ms IS NULL;
+CREATE INDEX IF NOT EXISTS runchain_steps_suspect ON runchain_steps(ready_at_ms) WHERE lost > 0;
 
 -- Kinds of steps that are not leased for now; '*' is every kind.
 CREATE TABLE IF NOT EXISTS runchain_pauses (

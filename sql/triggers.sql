@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS runchain_queue (
   step,
   actor,
   reason,
-  at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))
+  at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER))
 );
 CREATE TABLE IF NOT EXISTS runchain_mapping (
   table_name TEXT NOT NULL,

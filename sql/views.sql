@@ -20,7 +20,7 @@ DROP VIEW IF EXISTS runchain_problems;
 CREATE VIEW runchain_problems AS
 SELECT 'dead step' AS problem, run_id, step AS subject, error AS message,
        'SELECT runchain_retry(' || id || ');' AS remedy
-FROM runchain_steps WHERE state = 'dead'
+FROM runchain_steps WHERE state = 'dead' AND finished_ms IS NULL
 UNION ALL
 SELECT 'stalled run', run_id, status, 'nothing of it changed since '
        || strftime('%Y-%m-%dT%H:%M:%SZ', stalled_since_ms / 1000, 'unixepoch'), 'look at the orchestrator'

@@ -18,6 +18,8 @@ mod chain;
 mod children;
 /// Settings, their layers, exit codes; databases that can't be opened.
 mod config;
+/// Executors killed at any moment, and what is left.
+mod crash;
 /// Disks that are full or fail.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod disk;
@@ -30,6 +32,8 @@ mod install;
 /// What is left on the disk when the power fails, and what runchain makes of it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod power_loss;
+/// Rules of the queue through the binary: priorities, delays, deadlines, limits, pauses, poison.
+mod queue_features;
 /// What somebody asks for by function, by command line or by plain INSERT.
 mod requests;
 /// The executor as a service: signals, leases, wakes, and databases that go away.

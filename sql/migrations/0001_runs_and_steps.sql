@@ -16,7 +16,7 @@ CREATE TABLE runchain_queue (
   step,
   actor,
   reason,
-  at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))
+  at_ms DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER))
 );
 
 CREATE TABLE runchain_mapping (
@@ -32,13 +32,14 @@ CREATE TABLE runchain_vocabulary (
 
 CREATE TABLE runchain_runs (
   run_id TEXT PRIMARY KEY NOT NULL,
-  phase TEXT NOT NULL CHECK (phase IN ('active', 'completed', 'failed', 'cancelled', 'deleted')),
+  phase TEXT NOT NULL CHECK (
+    phase = 'active' OR phase = 'completed' OR phase = 'failed' OR phase = 'cancelled' OR phase = 'deleted'),
   status TEXT,
   generation INTEGER NOT NULL DEFAULT 0,
   first_seen_ms INTEGER NOT NULL,
   phase_since_ms INTEGER NOT NULL,
   ended_event_id INTEGER,
-  monitor TEXT NOT NULL DEFAULT 'off' CHECK (monitor IN ('off', 'on', 'abandoned')),
+  monitor TEXT NOT NULL DEFAULT 'off' CHECK (monitor = 'off' OR monitor = 'on' OR monitor = 'abandoned'),
   stalled_since_ms INTEGER
 );
 CREATE INDEX runchain_runs_by_phase ON runchain_runs(phase, phase_since_ms);
@@ -51,7 +52,9 @@ CREATE TABLE runchain_steps (
   run_id TEXT NOT NULL,
   generation INTEGER NOT NULL,
   step TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('waiting', 'ready', 'leased', 'running', 'done', 'dead', 'cancelled')),
+  state TEXT NOT NULL CHECK (
+    state = 'waiting' OR state = 'ready' OR state = 'leased' OR state = 'running'
+    OR state = 'done' OR state = 'dead' OR state = 'cancelled'),
   needs TEXT NOT NULL DEFAULT '[]',
   priority INTEGER NOT NULL DEFAULT 100,
   ready_at_ms INTEGER NOT NULL,
@@ -71,11 +74,8 @@ CREATE TABLE runchain_steps (
   deadline_ms INTEGER,
   UNIQUE (run_id, generation, step)
 );
-CREATE INDEX runchain_steps_ready ON runchain_steps(step, priority, ready_at_ms, id) WHERE state = 'ready';
-CREATE INDEX runchain_steps_waiting ON runchain_steps(run_id, generation) WHERE state = 'waiting';
-CREATE INDEX runchain_steps_held ON runchain_steps(executor_id, state) WHERE state IN ('leased', 'running');
-CREATE INDEX runchain_steps_suspect ON runchain_steps(ready_at_ms) WHERE state = 'ready' AND lost > 0;
-CREATE INDEX runchain_steps_dead ON runchain_steps(finished_ms) WHERE state = 'dead';
+CREATE INDEX runchain_steps_live ON runchain_steps(state, step, priority, ready_at_ms, id) WHERE finished_ms IS NULL;
+CREATE INDEX runchain_steps_suspect ON runchain_steps(ready_at_ms) WHERE lost > 0;
 
 CREATE TABLE runchain_pauses (
   step TEXT PRIMARY KEY NOT NULL,

@@ -82,6 +82,11 @@ impl Project {
         &self.root
     }
 
+    /// Leaves the folder after the test, for who looks into its failure.
+    pub(crate) fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.root.join(relative)
     }

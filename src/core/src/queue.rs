@@ -16,7 +16,7 @@ use crate::{Mapping, Millis, RunId, StepId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::{Value as Json, json};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// What one expansion did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,6 +55,7 @@ pub fn expand(
         vocabulary: Vocabulary::load(conn)?,
         now,
         doubtful: RefCell::default(),
+        last_captured: Cell::default(),
     };
     for row in &rows {
         expander.take(row)?;
@@ -173,6 +174,8 @@ pub(crate) struct Expander<'a> {
     pub(crate) now: Millis,
     /// Runs whose phase changed in this batch.
     doubtful: RefCell<Vec<RunId>>,
+    /// The newest queue row of a trigger, once it was asked for.
+    last_captured: Cell<Option<i64>>,
 }
 
 impl Expander<'_> {
@@ -182,6 +185,7 @@ impl Expander<'_> {
             ("insert", Some(run_id)) => self.observe(run_id, None, row.new_status.as_deref(), at),
             ("update", new_id) => self.take_update(row, new_id.as_ref(), at),
             ("delete", Some(run_id)) => self.look_whether_gone(run_id, at),
+            ("look", Some(run_id)) if self.is_captured_after(row.id, run_id)? => Ok(()),
             ("look", Some(run_id)) => self.look(run_id, at),
             ("insert" | "delete", None) => self.refuse(
                 row,
@@ -342,6 +346,34 @@ impl Expander<'_> {
         Ok(known_run(self.conn, run_id)?.map_or(0, |run| run.generation))
     }
 
+    /// Whether a write to the run waits behind this row. Then its status would be judged twice, and
+    /// what came before it too late.
+    fn is_captured_after(&self, queue_id: i64, run_id: &RunId) -> Result<bool> {
+        let last = match self.last_captured.get() {
+            Some(last) => last,
+            None => self
+                .conn
+                .query_row(
+                    "SELECT coalesce(max(id), 0) FROM runchain_queue WHERE action IN ('insert', 'update', 'delete')",
+                    [],
+                    |row| row.get(0),
+                )
+                .during("look for captured writes")?,
+        };
+        self.last_captured.set(Some(last));
+        if last < queue_id {
+            return Ok(false);
+        }
+        self.conn
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM runchain_queue
+                                WHERE id > ?1 AND action IN ('insert', 'update', 'delete')
+                                  AND ?2 IN (CAST(run_id AS TEXT), CAST(old_run_id AS TEXT)))",
+            )
+            .and_then(|mut statement| statement.query_row((queue_id, run_id), |row| row.get(0)))
+            .during("look for captured writes of a run")
+    }
+
     /// The sweep found that the row and what was last acted on differ. What counts is the row as it
     /// stands now, in this transaction.
     fn look(&self, run_id: &RunId, at: Millis) -> Result<()> {
@@ -399,9 +431,9 @@ impl Expander<'_> {
         let Some(run) = known_run(self.conn, old)?.filter(|run| run.phase != Phase::Deleted) else {
             return Ok(());
         };
-        if self.mapping.status_of(self.conn, old)?.is_some() {
-            return Ok(());
-        }
+        // A row that has the old id by now is another run, or came back: what stands after this in the
+        // queue says so.
+        self.doubtful.borrow_mut().extend([old.clone(), new.clone()]);
         // An id with a history of its own (deleted before, or replaced by this very UPDATE): its chain
         // is over, and the generation must be one that has no steps yet.
         if let Some(replaced) = known_run(self.conn, new)? {

@@ -354,9 +354,12 @@ fn take_chain(expander: &Expander<'_>, row: &QueueRow, run_id: &RunId) -> Result
     match answer {
         ChainAnswer::Queued => {
             let status = expander.mapping.status_of(conn, run_id)?.flatten();
+            let was_deleted = known_run(conn, run_id)?.is_some_and(|run| run.phase == Phase::Deleted);
             expander.observe(run_id, status.as_deref(), status.as_deref(), expander.now)?;
             if let Some(run) = known_run(conn, run_id)?.filter(|run| run.phase.is_terminal()) {
-                if run.ended_event_id.is_none() {
+                // Its last end was that of a row that is gone: this one's own capture comes later, and
+                // will be no news.
+                if run.ended_event_id.is_none() || was_deleted {
                     expander.end(run_id, run.phase, status.as_deref(), expander.now)?;
                 } else {
                     // Nothing happens where the generation has its steps.
@@ -364,15 +367,7 @@ fn take_chain(expander: &Expander<'_>, row: &QueueRow, run_id: &RunId) -> Result
                 }
             }
         }
-        ChainAnswer::Again => {
-            conn.execute(
-                "UPDATE runchain_steps SET state = CASE WHEN needs = '[]' THEN 'ready' ELSE 'waiting' END, attempts = 0,
-                   ready_at_ms = ?3, finished_ms = NULL, note = NULL
-                 WHERE run_id = ?1 AND generation = ?2 AND state IN ('done', 'cancelled')",
-                (run_id, generation, expander.now),
-            )
-            .during("do a chain again")?;
-        }
+        ChainAnswer::Again => steps::chain_again(conn, run_id, generation, expander.now)?,
         ChainAnswer::Retried => {
             all_steps(expander, StepVerb::Retry, run_id)?;
         }
@@ -442,8 +437,7 @@ fn one_step(expander: &Expander<'_>, verb: StepVerb, claim: &steps::Claim) -> Re
     match verb {
         StepVerb::Retry | StepVerb::Redo => {
             steps::ready_again(conn, claim.step_id, now)?;
-            let data = json!({ "step": claim.step, "step_id": claim.step_id });
-            expander.run_event(EventType::StepRetried, &claim.run_id, claim.generation, data, now)
+            retried(expander, claim)
         }
         StepVerb::Cancel => steps::cancel(conn, claim.step_id, now),
     }
@@ -467,11 +461,29 @@ fn all_steps(expander: &Expander<'_>, verb: StepVerb, run_id: &RunId) -> Result<
     }
     for step in newest_steps(expander.conn, run_id)? {
         if verb.applies_to(&step.state) {
-            one_step(expander, verb, &steps::find(expander.conn, step.id)?.0)?;
+            let claim = steps::find(expander.conn, step.id)?.0;
+            match verb {
+                StepVerb::Redo => retried(expander, &claim)?,
+                _ => one_step(expander, verb, &claim)?,
+            }
             changed += 1;
         }
     }
+    if verb == StepVerb::Redo {
+        steps::chain_again(expander.conn, run_id, generation, expander.now)?;
+    }
     Ok(changed)
+}
+
+fn retried(expander: &Expander<'_>, claim: &steps::Claim) -> Result<()> {
+    let data = json!({ "step": claim.step, "step_id": claim.step_id });
+    expander.run_event(
+        EventType::StepRetried,
+        &claim.run_id,
+        claim.generation,
+        data,
+        expander.now,
+    )
 }
 
 fn answered(

@@ -308,6 +308,75 @@ const CASES: &[Case] = &[
         events: &[CREATED, COMPLETED, ("RUN_RENAMED", "b"), CANCELLED],
     },
     Case {
+        promise: "a run takes its chain along, also where another run has its old id by then",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'COMPLETED')",
+            "UPDATE runs SET run_id = 'b'; INSERT INTO runs VALUES ('a', 'RUNNING')",
+        ],
+        runs: &[("a", "active", 1), ("b", "completed", 1)],
+        steps: &[
+            ("a", 1, "archive", "cancelled"),
+            ("a", 1, "report", "cancelled"),
+            ("b", 1, "archive", "ready"),
+            ("b", 1, "report", "waiting"),
+        ],
+        events: &[CREATED, COMPLETED, ("RUN_RENAMED", "b"), CANCELLED, CREATED],
+    },
+    Case {
+        promise: "a run that is renamed and gets its id back before anybody looks keeps a chain",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'COMPLETED')",
+            "UPDATE runs SET run_id = 'b'; UPDATE runs SET run_id = 'a'",
+        ],
+        runs: &[("a", "completed", 2), ("b", "deleted", 1)],
+        steps: &[
+            ("a", 1, "archive", "cancelled"),
+            ("a", 1, "report", "cancelled"),
+            ("a", 2, "archive", "ready"),
+            ("a", 2, "report", "waiting"),
+            ("b", 1, "archive", "cancelled"),
+            ("b", 1, "report", "cancelled"),
+        ],
+        events: &[
+            CREATED,
+            COMPLETED,
+            ("RUN_RENAMED", "b"),
+            CANCELLED,
+            ("RUN_RENAMED", "a"),
+            ("CHAIN_CANCELLED", "b"),
+        ],
+    },
+    Case {
+        promise: "what the sweep asks for does not judge writes that wait behind it",
+        writes: &[
+            "INSERT INTO runs VALUES ('a', 'RUNNING'), ('b', 'COMPLETED')",
+            "INSERT INTO runchain_queue(action, run_id) VALUES ('look', 'a'), ('look', 'b');
+             UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'a'; UPDATE runs SET status = 'FAILED' WHERE run_id = 'a';
+             UPDATE runs SET run_id = 'c' WHERE run_id = 'b'",
+        ],
+        runs: &[("a", "failed", 2), ("b", "deleted", 1), ("c", "completed", 1)],
+        steps: &[
+            ("a", 1, "archive", "cancelled"),
+            ("a", 1, "report", "cancelled"),
+            ("a", 2, "archive", "ready"),
+            ("a", 2, "report", "waiting"),
+            ("b", 1, "archive", "cancelled"),
+            ("b", 1, "report", "cancelled"),
+            ("c", 1, "archive", "ready"),
+            ("c", 1, "report", "waiting"),
+        ],
+        events: &[
+            CREATED,
+            ("RUN_CREATED", "b"),
+            ("RUN_COMPLETED", "b"),
+            COMPLETED,
+            CANCELLED,
+            COMPLETED,
+            ("RUN_RENAMED", "c"),
+            ("CHAIN_CANCELLED", "b"),
+        ],
+    },
+    Case {
         promise: "a run that takes the id of one that was deleted gets its chain, too",
         writes: &[
             "INSERT INTO runs VALUES ('a', 'COMPLETED'), ('b', 'COMPLETED')",

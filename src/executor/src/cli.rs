@@ -134,6 +134,16 @@ pub(crate) enum Command {
   runchain cancel run-42
   runchain cancel --reason 'wrong project' -- --odd-id")]
     Cancel(RequestArgs),
+    /// Start no more steps of a kind, or of any; what runs goes on
+    #[command(before_help = "Examples:
+  runchain pause upload              no upload is started until it is resumed
+  runchain pause --reason 'disk is being changed'")]
+    Pause(PauseArgs),
+    /// Start steps again that were paused
+    #[command(before_help = "Examples:
+  runchain resume upload
+  runchain resume                    ends the pause of everything, not those of single kinds")]
+    Resume(PauseArgs),
     /// The configuration: what holds and where it comes from
     #[command(before_help = "Examples:
   runchain config show
@@ -227,6 +237,17 @@ pub(crate) struct RequestArgs {
     /// The run's id; after -- it may look like an option
     #[arg(value_name = "ID")]
     pub(crate) id: String,
+    /// Why; it stands in the audit event
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) reason: Option<String>,
+}
+
+/// `pause`, `resume`
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    /// The step's name, as in [steps.NAME] [else every kind]
+    #[arg(value_name = "STEP")]
+    pub(crate) step: Option<String>,
     /// Why; it stands in the audit event
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) reason: Option<String>,

@@ -1,22 +1,39 @@
 //! Changes that somebody asks for: again, cancel, pause, resume.
 
 use crate::error::{During, Result};
-use crate::{Millis, StepId};
+use crate::{Millis, RunId, StepId};
 use rusqlite::Connection;
 
 /// Makes a step that has ended ready again with its attempts at zero; its token and its failures
-/// stay.
+/// stay. Its deadline goes: it counted from the end of the run, and who asks now means now.
 ///
 /// # Errors
 /// Whatever SQLite answers.
 pub fn ready_again(conn: &Connection, step_id: StepId, now: Millis) -> Result<()> {
     conn.prepare_cached(
-        "UPDATE runchain_steps SET state = 'ready', attempts = 0, ready_at_ms = ?2, finished_ms = NULL, note = NULL
+        "UPDATE runchain_steps SET state = 'ready', attempts = 0, ready_at_ms = ?2, finished_ms = NULL, note = NULL,
+           deadline_ms = NULL
          WHERE id = ?1 AND state IN ('done', 'dead', 'cancelled')",
     )
     .and_then(|mut statement| statement.execute((step_id, now)))
     .map(|_| ())
     .during("make a step ready again")
+}
+
+/// The same for every step of a chain that has ended, in the chain's order: those that need another
+/// step wait for it.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn chain_again(conn: &Connection, run_id: &RunId, generation: i64, now: Millis) -> Result<()> {
+    conn.prepare_cached(
+        "UPDATE runchain_steps SET state = CASE WHEN needs = '[]' THEN 'ready' ELSE 'waiting' END, attempts = 0,
+           ready_at_ms = ?3, finished_ms = NULL, note = NULL, deadline_ms = NULL
+         WHERE run_id = ?1 AND generation = ?2 AND state IN ('done', 'dead', 'cancelled')",
+    )
+    .and_then(|mut statement| statement.execute((run_id, generation, now)))
+    .map(|_| ())
+    .during("do a chain again")
 }
 
 /// Cancels a step, and with it the steps that wait for it and could never run; who runs it is

@@ -58,8 +58,12 @@ pub fn lease(
     now: Millis,
 ) -> Result<Vec<Claim>> {
     schema::check_writer(conn)?;
-    let mut claims = match suspect(conn, wanted, capacity, now)? {
-        Suspect::None => unsuspicious(conn, wanted, capacity, now)?,
+    if capacity.free == 0 {
+        return Ok(Vec::new());
+    }
+    let room = Room::of(conn, capacity)?;
+    let mut claims = match suspect(conn, wanted, capacity, &room, now)? {
+        Suspect::None => unsuspicious(conn, wanted, capacity, room, now)?,
         Suspect::Alone(claim) => vec![*claim],
         Suspect::WaitsForRoom => return Ok(Vec::new()),
     };
@@ -84,28 +88,39 @@ enum Suspect {
     WaitsForRoom,
 }
 
-fn suspect(conn: &Connection, wanted: Wanted<'_>, capacity: Capacity<'_>, now: Millis) -> Result<Suspect> {
+/// The suspect that has been due for longest, of those whose kind has room.
+fn suspect(
+    conn: &Connection,
+    wanted: Wanted<'_>,
+    capacity: Capacity<'_>,
+    room: &Room,
+    now: Millis,
+) -> Result<Suspect> {
     let (run_id, step) = wanted.filter();
     let sql = format!(
-        "SELECT {columns}, ready_at_ms FROM runchain_steps INDEXED BY runchain_steps_suspect
+        "SELECT {columns}, ready_at_ms FROM runchain_steps
          WHERE state = 'ready' AND lost > 0 AND ready_at_ms <= ?1 AND (?2 IS NULL OR run_id = ?2) AND (?3 IS NULL OR step = ?3)
            AND NOT EXISTS (SELECT 1 FROM runchain_pauses AS p WHERE p.step IN ('*', runchain_steps.step))
-         ORDER BY ready_at_ms LIMIT 1",
+         ORDER BY ready_at_ms, id",
         columns = Claim::COLUMNS
     );
     let mut select = conn.prepare_cached(&sql).during("look for suspects")?;
     let mut rows = select.query((now, run_id, step)).during("look for suspects")?;
-    let Some(row) = rows.next().during("look for suspects")? else {
-        return Ok(Suspect::None);
-    };
-    let ready_at: Millis = row.get(11).during("look for suspects")?;
-    Ok(if capacity.running == 0 {
-        Suspect::Alone(Box::new(Claim::of_row(row).during("look for suspects")?))
-    } else if now.since(ready_at) >= SUSPECT_PATIENCE_MS {
-        Suspect::WaitsForRoom
-    } else {
-        Suspect::None
-    })
+    while let Some(row) = rows.next().during("look for suspects")? {
+        let claim = Claim::of_row(row).during("look for suspects")?;
+        if room.left(&claim.step) == 0 {
+            continue;
+        }
+        let ready_at: Millis = row.get(11).during("look for suspects")?;
+        return Ok(if capacity.running == 0 {
+            Suspect::Alone(Box::new(claim))
+        } else if now.since(ready_at) >= SUSPECT_PATIENCE_MS {
+            Suspect::WaitsForRoom
+        } else {
+            Suspect::None
+        });
+    }
+    Ok(Suspect::None)
 }
 
 /// Candidates of each lane in the order of the index, so that neither history, nor delayed steps,
@@ -114,9 +129,9 @@ fn unsuspicious(
     conn: &Connection,
     wanted: Wanted<'_>,
     capacity: Capacity<'_>,
+    mut room: Room,
     now: Millis,
 ) -> Result<Vec<Claim>> {
-    let mut room = Room::of(conn, capacity)?;
     let mut found = Vec::new();
     match wanted {
         Wanted::Due => {
@@ -159,8 +174,8 @@ fn candidates_of_lane(
     found: &mut Vec<Candidate>,
 ) -> Result<()> {
     let sql = format!(
-        "SELECT {columns}, priority, ready_at_ms FROM runchain_steps INDEXED BY runchain_steps_ready
-         WHERE state = 'ready' AND step = ?1 AND priority = ?2 AND ready_at_ms <= ?3 AND lost = 0
+        "SELECT {columns}, priority, ready_at_ms FROM runchain_steps
+         WHERE finished_ms IS NULL AND state = 'ready' AND step = ?1 AND priority = ?2 AND ready_at_ms <= ?3 AND lost = 0
          ORDER BY ready_at_ms, id LIMIT ?4",
         columns = Claim::COLUMNS
     );
@@ -212,18 +227,33 @@ fn lanes(conn: &Connection) -> Result<Vec<Lane>> {
     if paused.iter().any(|step| step == EVERY_KIND) {
         return Ok(lanes);
     }
-    let mut next = conn
-        .prepare_cached(
-            "SELECT step, priority FROM runchain_steps INDEXED BY runchain_steps_ready
-             WHERE state = 'ready' AND (step, priority) > (?1, ?2) ORDER BY step, priority LIMIT 1",
+    // Two looks, because SQLite seeks only by the first column of `(step, priority) > (?, ?)`.
+    let look = |columns: &str| {
+        format!(
+            "SELECT step, priority FROM runchain_steps WHERE finished_ms IS NULL AND state = 'ready' AND {columns} \
+             ORDER BY step, priority LIMIT 1"
         )
+    };
+    let mut same_step = conn
+        .prepare_cached(&look("step = ?1 AND priority > ?2"))
         .during("look for ready kinds of steps")?;
+    let mut next_step = conn
+        .prepare_cached(&look("step > ?1"))
+        .during("look for ready kinds of steps")?;
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let (mut step, mut priority) = (String::new(), i64::MIN);
     loop {
-        let found = next
-            .query_row((&step, priority), |row| Ok((row.get(0)?, row.get(1)?)))
+        let within = same_step
+            .query_row((&step, priority), read)
             .optional()
             .during("look for ready kinds of steps")?;
+        let found = match within {
+            Some(place) => Some(place),
+            None => next_step
+                .query_row([&step], read)
+                .optional()
+                .during("look for ready kinds of steps")?,
+        };
         match found {
             None => return Ok(lanes),
             Some(place) => (step, priority) = place,
@@ -259,7 +289,7 @@ impl Room {
             return Ok(room);
         }
         let mut select = conn
-            .prepare_cached("SELECT step, count(*) FROM runchain_steps WHERE state IN ('leased', 'running') GROUP BY step")
+            .prepare_cached("SELECT step, count(*) FROM runchain_steps WHERE finished_ms IS NULL AND state IN ('leased', 'running') GROUP BY step")
             .during("count held steps")?;
         let mut rows = select.query([]).during("count held steps")?;
         while let Some(row) = rows.next().during("count held steps")? {
@@ -311,8 +341,8 @@ pub fn start(conn: &Connection, claim: &mut Claim, executor: &ExecutorId, now: M
 pub fn next_due(conn: &Connection) -> Result<Option<Millis>> {
     let mut first = conn
         .prepare_cached(
-            "SELECT min(ready_at_ms) FROM runchain_steps INDEXED BY runchain_steps_ready
-             WHERE state = 'ready' AND step = ?1 AND priority = ?2",
+            "SELECT min(ready_at_ms) FROM runchain_steps
+             WHERE finished_ms IS NULL AND state = 'ready' AND step = ?1 AND priority = ?2",
         )
         .during("look for the next step")?;
     let mut due: Option<Millis> = None;
@@ -354,7 +384,7 @@ pub fn work_left(conn: &Connection, run_id: Option<&RunId>, step: Option<&str>) 
     }
     conn.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM runchain_queue)
-             OR EXISTS (SELECT 1 FROM runchain_steps WHERE state IN ('leased', 'running')
+             OR EXISTS (SELECT 1 FROM runchain_steps WHERE finished_ms IS NULL AND state IN ('leased', 'running')
                         AND (?1 IS NULL OR run_id = ?1) AND (?2 IS NULL OR step = ?2))",
     )
     .and_then(|mut statement| statement.query_row((run_id, step), |row| row.get(0)))

@@ -23,7 +23,7 @@ mod lease;
 mod recover;
 mod settle;
 
-pub use change::{EVERY_KIND, cancel, pause, ready_again, resume};
+pub use change::{EVERY_KIND, cancel, chain_again, pause, ready_again, resume};
 pub use executor::Executor;
 pub use lease::{Capacity, Wanted, lease, next_due, next_due_of, start, work_left};
 pub use recover::{give_back, recover};

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 /// Whatever SQLite answers.
 pub fn give_back(conn: &Connection, executor: &ExecutorId) -> Result<usize> {
     conn.prepare_cached(
-        "UPDATE runchain_steps SET state = 'ready', executor_id = NULL, token = token + 1 WHERE executor_id = ?1 AND state = 'leased'",
+        "UPDATE runchain_steps SET state = 'ready', executor_id = NULL, token = token + 1 WHERE finished_ms IS NULL AND state = 'leased' AND executor_id = ?1",
     )
     .and_then(|mut statement| statement.execute([executor]))
     .during("give leased steps back")
@@ -24,7 +24,7 @@ pub fn give_back(conn: &Connection, executor: &ExecutorId) -> Result<usize> {
 /// # Errors
 /// Whatever SQLite answers.
 pub fn recover(conn: &Connection, backoff: Backoff, jitter: f64, now: Millis) -> Result<usize> {
-    const GONE: &str = "executor_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM runchain_executors AS e \
+    const GONE: &str = "finished_ms IS NULL AND executor_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM runchain_executors AS e \
                         WHERE e.executor_id = runchain_steps.executor_id AND e.lease_until_ms > ?1)";
     let running = {
         let sql = format!(
@@ -57,7 +57,7 @@ pub fn recover(conn: &Connection, backoff: Backoff, jitter: f64, now: Millis) ->
         .during("take abandoned leases back")?;
     conn.prepare_cached(
         "DELETE FROM runchain_executors WHERE lease_until_ms <= ?1 AND NOT EXISTS (
-           SELECT 1 FROM runchain_steps AS s WHERE s.executor_id = runchain_executors.executor_id AND s.state IN ('leased', 'running'))",
+           SELECT 1 FROM runchain_steps AS s WHERE s.executor_id = runchain_executors.executor_id AND s.finished_ms IS NULL AND s.state IN ('leased', 'running'))",
     )
     .and_then(|mut statement| statement.execute([now.plus(-86_400_000)]))
     .during("forget executors of yesterday")?;

@@ -4,6 +4,7 @@
 //! stops at [`COUNT_LIMIT`], so that a backlog of millions costs no more than one of thousands.
 
 use crate::error::{During, Result};
+use crate::steps;
 use crate::{Millis, schema};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -45,11 +46,11 @@ impl Backlog {
     fn rows(self) -> &'static str {
         match self {
             Self::QueueRows => "runchain_queue",
-            Self::WaitingSteps => "runchain_steps WHERE state = 'waiting'",
-            Self::ReadySteps => "runchain_steps WHERE state = 'ready'",
-            Self::LeasedSteps => "runchain_steps WHERE state IN ('leased', 'running') AND state = 'leased'",
-            Self::RunningSteps => "runchain_steps WHERE state IN ('leased', 'running') AND state = 'running'",
-            Self::DeadSteps => "runchain_steps WHERE state = 'dead'",
+            Self::WaitingSteps => "runchain_steps WHERE finished_ms IS NULL AND state = 'waiting'",
+            Self::ReadySteps => "runchain_steps WHERE finished_ms IS NULL AND state = 'ready'",
+            Self::LeasedSteps => "runchain_steps WHERE finished_ms IS NULL AND state = 'leased'",
+            Self::RunningSteps => "runchain_steps WHERE finished_ms IS NULL AND state = 'running'",
+            Self::DeadSteps => "runchain_steps WHERE finished_ms IS NULL AND state = 'dead'",
             Self::ActiveRuns => "runchain_runs WHERE phase = 'active'",
             Self::MonitoredRuns => "runchain_runs WHERE monitor = 'on'",
             Self::StalledRuns => "runchain_runs WHERE monitor = 'on' AND stalled_since_ms IS NOT NULL",
@@ -71,27 +72,38 @@ impl Backlog {
     }
 }
 
-/// The earliest `ready_at_ms` of all ready steps. The index begins with the priority, so each
-/// priority is asked for its own earliest; there are few priorities and perhaps many steps.
-pub(super) const OLDEST_READY_SQL: &str = "
-WITH RECURSIVE priorities(priority) AS (
-  SELECT min(priority) FROM runchain_steps WHERE state = 'ready'
-  UNION ALL
-  SELECT (SELECT min(later.priority) FROM runchain_steps AS later
-          WHERE later.state = 'ready' AND later.priority > priorities.priority)
-  FROM priorities WHERE priorities.priority IS NOT NULL
-  LIMIT 1000
-)
-SELECT min((SELECT min(first.ready_at_ms) FROM runchain_steps AS first
-            WHERE first.state = 'ready' AND first.priority = priorities.priority))
-FROM priorities";
-
-/// Since when the oldest ready step has been due; `None` when none is due yet.
+/// Since when the oldest ready step has been due; `None` when none is due yet. What is paused is not
+/// due.
 pub(super) fn oldest_due_step(conn: &Connection, now: Millis) -> Result<Option<Millis>> {
-    let earliest: Option<Millis> = conn
-        .query_row(OLDEST_READY_SQL, [], |row| row.get(0))
-        .during("look for the oldest ready step")?;
-    Ok(earliest.filter(|at| *at <= now))
+    Ok(steps::next_due(conn)?.filter(|at| *at <= now))
+}
+
+/// A kind of steps that is not started for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pause {
+    /// The kind, or [`crate::steps::EVERY_KIND`].
+    pub(super) step: String,
+    pub(super) since: Millis,
+    pub(super) actor: Option<String>,
+    pub(super) reason: Option<String>,
+}
+
+/// Every pause, the oldest first; there are as many as kinds of steps.
+pub(super) fn pauses(conn: &Connection) -> Result<Vec<Pause>> {
+    let mut select = conn
+        .prepare("SELECT step, since_ms, actor, reason FROM runchain_pauses ORDER BY since_ms, step")
+        .during("read the pauses")?;
+    let rows = select
+        .query_map([], |row| {
+            Ok(Pause {
+                step: row.get(0)?,
+                since: row.get(1)?,
+                actor: row.get(2)?,
+                reason: row.get(3)?,
+            })
+        })
+        .during("read the pauses")?;
+    rows.collect::<rusqlite::Result<_>>().during("read the pauses")
 }
 
 /// The queue's first row.

@@ -126,6 +126,12 @@ pub(super) const CHECKS: &[Check] = &[
         run: work::ready_steps,
     },
     Check {
+        name: "pauses",
+        needs: Needs::Tables,
+        promise: "no kind of steps is paused",
+        run: work::pauses,
+    },
+    Check {
         name: "dead_steps",
         needs: Needs::Tables,
         promise: "no step has used up its attempts",

@@ -35,6 +35,7 @@ pub fn status(conn: &Connection, now: Millis) -> Result<Value> {
             "dead": count(Backlog::DeadSteps)?,
         },
         "oldest_ready_age_ms": backlog::oldest_due_step(conn, now)?.map(|at| now.since(at)),
+        "paused": paused(conn, now)?,
         "runs": {
             "active": count(Backlog::ActiveRuns)?,
             "monitored": count(Backlog::MonitoredRuns)?,
@@ -43,6 +44,17 @@ pub fn status(conn: &Connection, now: Millis) -> Result<Value> {
         "alerts_firing": count(Backlog::FiringAlerts)?,
         "count_limit": COUNT_LIMIT,
     }))
+}
+
+/// Who paused what, since when, and why.
+fn paused(conn: &Connection, now: Millis) -> Result<Vec<Value>> {
+    let shown = |pause: backlog::Pause| {
+        json!({
+            "step": pause.step, "since": pause.since.iso(), "age_ms": now.since(pause.since),
+            "actor": pause.actor, "reason": pause.reason,
+        })
+    };
+    Ok(backlog::pauses(conn)?.into_iter().map(shown).collect())
 }
 
 fn executor(conn: &Connection) -> Result<Value> {

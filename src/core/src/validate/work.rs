@@ -5,6 +5,7 @@ use super::{Context, Severity, Verdict, wording};
 use crate::Millis;
 use crate::error::{During, Result};
 use crate::liveness::{Liveness, executor_alive};
+use crate::steps::EVERY_KIND;
 use rusqlite::OptionalExtension;
 
 /// Due work that is older than this is late.
@@ -86,12 +87,40 @@ fn by_age(age_ms: i64, things: &str, meaning: &str) -> Verdict {
     }
 }
 
+pub(super) fn pauses(context: &Context<'_>) -> Result<Verdict> {
+    let pauses = backlog::pauses(context.conn)?;
+    if pauses.is_empty() {
+        return Ok(Verdict::ok("nothing is paused"));
+    }
+    let described = pauses.iter().map(|pause| {
+        let kind = match pause.step.as_str() {
+            EVERY_KIND => "every kind".to_owned(),
+            step => wording::shown(step),
+        };
+        let actor = pause.actor.as_deref().unwrap_or("an unknown actor");
+        let age = wording::age(context.now.since(pause.since));
+        let why =
+            (pause.reason.as_deref()).map_or_else(String::new, |why| format!(" ({})", wording::shown(why)));
+        format!("{kind}, by {} for {age}{why}", wording::shown(actor))
+    });
+    let described: Vec<String> = described.collect();
+    let resume = pauses
+        .iter()
+        .map(|pause| format!("runchain_resume('{}')", pause.step.replace('\'', "''")));
+    let resume: Vec<String> = resume.collect();
+    Ok(Verdict::warning(
+        format!("paused: {}", described.join("; ")),
+        "steps of these kinds are not started until somebody resumes them",
+    )
+    .remedy(format!("SELECT {};", resume.join(", "))))
+}
+
 pub(super) fn dead_steps(context: &Context<'_>) -> Result<Verdict> {
     let newest = context
         .conn
         .query_row(
             "SELECT id, step, run_id, coalesce(error, 'no error was kept') FROM runchain_steps
-             WHERE state = 'dead' ORDER BY finished_ms DESC LIMIT 1",
+             WHERE finished_ms IS NULL AND state = 'dead' ORDER BY id DESC LIMIT 1",
             [],
             |row| {
                 let id: i64 = row.get(0)?;

@@ -3,6 +3,7 @@
 mod drain;
 mod ingest;
 mod install;
+mod pause;
 mod request;
 mod run;
 mod show;
@@ -41,6 +42,8 @@ pub(crate) fn run(
         Command::Show(arguments) => show::show(&arguments.id, &settings, output),
         Command::Retry(arguments) => request::request(StepVerb::Retry, arguments, &settings, output),
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
+        Command::Pause(arguments) => pause::pause(arguments, &settings, output),
+        Command::Resume(arguments) => pause::resume(arguments, &settings, output),
         Command::Config(arguments) => {
             match arguments.command {
                 ConfigCommand::Show => config::show(&settings, output)?,

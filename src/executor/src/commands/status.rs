@@ -7,6 +7,7 @@ use crate::failure::Outcome;
 use crate::open::OpenMode;
 use crate::output::{self, Output};
 use runchain_core::error::During;
+use runchain_core::steps::EVERY_KIND;
 use runchain_core::{Mapping, Millis, Result, RunId, validate};
 use rusqlite::Connection;
 use serde::Serialize;
@@ -54,7 +55,7 @@ pub(super) fn status(settings: &Settings, output: &Output) -> Outcome<Exit> {
     Ok(Exit::Ok)
 }
 
-fn summary(counts: &Value) -> [String; 4] {
+fn summary(counts: &Value) -> Vec<String> {
     let number = |pointer: &str| counts.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     let executor = match counts.pointer("/executor/alive").and_then(Value::as_bool) {
         Some(true) => "alive",
@@ -65,7 +66,7 @@ fn summary(counts: &Value) -> [String; 4] {
     let oldest = oldest.map_or_else(String::new, |age_ms| {
         format!(" (the oldest for {})", output::duration(age_ms))
     });
-    [
+    let mut lines = vec![
         format!("executor  {executor}"),
         format!(
             "runs      {} active, {} writes not looked at yet",
@@ -80,7 +81,26 @@ fn summary(counts: &Value) -> [String; 4] {
             number("/steps/dead"),
         ),
         format!("alerts    {} firing", number("/alerts_firing")),
-    ]
+    ];
+    let paused = counts.get("paused").and_then(Value::as_array);
+    lines.extend(paused.into_iter().flatten().map(pause_line));
+    lines
+}
+
+/// `paused    archive, 2 h ago by ann: disk full; resume it: runchain resume archive`
+fn pause_line(pause: &Value) -> String {
+    let text = |key: &str| pause.get(key).and_then(Value::as_str);
+    let age_ms = pause.get("age_ms").and_then(Value::as_i64).unwrap_or(0);
+    let (what, resume) = match text("step") {
+        Some(EVERY_KIND) | None => ("every kind of steps", "runchain resume".to_owned()),
+        Some(step) => (step, format!("runchain resume {step}")),
+    };
+    let actor = text("actor").unwrap_or("an unknown actor");
+    let why = text("reason").map_or_else(String::new, |why| format!(": {why}"));
+    format!(
+        "paused    {what}, {} ago by {actor}{why}; resume it: {resume}",
+        output::age(age_ms)
+    )
 }
 
 #[derive(Debug, Serialize)]

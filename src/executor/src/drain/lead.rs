@@ -30,6 +30,8 @@ pub(super) struct Lead {
     sweep_took_ms: i64,
     sweep_due: Millis,
     sweep_ms: i64,
+    /// The first sweep is through.
+    has_swept: bool,
 }
 
 impl Lead {
@@ -51,6 +53,7 @@ impl Lead {
             sweep_took_ms: 0,
             sweep_due: Millis::now(),
             sweep_ms: settings.sweep_ms,
+            has_swept: false,
         }))
     }
 
@@ -93,9 +96,15 @@ impl Lead {
         if self.sweep.is_over() {
             self.sweep_due = now.plus(self.sweep_ms.max(self.sweep_took_ms.saturating_mul(SWEEP_SHARE)));
             self.sweep = Sweep::default();
+            self.has_swept = true;
             self.sweep_took_ms = 0;
         }
         Ok(())
+    }
+
+    /// Whether every row was compared once since the lead was taken.
+    pub(super) fn has_swept(&self) -> bool {
+        self.has_swept
     }
 
     /// When it wants to be called next.

@@ -9,6 +9,7 @@
 //! to the logs and sweeps; any executor leases steps.
 
 mod lead;
+mod trace;
 mod turn;
 pub(crate) mod worker;
 
@@ -116,7 +117,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         goal,
         say,
         reload,
-        version: Version::new(connect(&database)?),
+        version: Version::new(connect(&database)?)?,
         conn,
         chain: chain_of(settings),
         concurrency: concurrency_of(settings),
@@ -141,6 +142,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         outdated: None,
         looks: LOOK_AGAIN_US.len(),
         hold: None,
+        complaint: String::new(),
     };
     let ended = drain.until_over();
     drain.leave();
@@ -201,8 +203,10 @@ struct Version {
 }
 
 impl Version {
-    fn new(conn: Connection) -> Self {
-        Self { conn, seen: None }
+    /// Asking must not wait for a lock: a finished step or a signal may come meanwhile.
+    fn new(conn: Connection) -> Result<Self> {
+        conn.busy_timeout(Duration::ZERO).during("watch the database")?;
+        Ok(Self { conn, seen: None })
     }
 
     /// Whether anybody has committed since the last call. A busy database counts as changed.
@@ -259,6 +263,8 @@ struct Drain<'a> {
     looks: usize,
     /// After a failure: nothing is tried before this.
     hold: Option<Instant>,
+    /// What was wrong at last.
+    complaint: String,
 }
 
 impl Drain<'_> {
@@ -274,6 +280,9 @@ impl Drain<'_> {
                 self.hold = None;
                 match self.pass() {
                     Ok(()) => {
+                        if self.expand_after.is_none() {
+                            self.complaint.clear();
+                        }
                         if let Some(ended) = self.over()? {
                             return Ok(ended);
                         }
@@ -289,7 +298,7 @@ impl Drain<'_> {
                         due = Instant::now();
                     }
                     Err(error) if self.may_pass(&error) => {
-                        (self.say)(&format!("{error}; trying again"));
+                        self.complain(format!("{error}; trying again"));
                         due = Instant::now() + AFTER_FAILURE;
                         self.hold = Some(due);
                         self.looks = LOOK_AGAIN_US.len();
@@ -305,6 +314,14 @@ impl Drain<'_> {
             if let Some(ended) = self.sleep(pause)? {
                 return Ok(ended);
             }
+        }
+    }
+
+    /// Says what is wrong once, however often it is tried again.
+    fn complain(&mut self, text: String) {
+        if self.complaint != text {
+            (self.say)(&text);
+            self.complaint = text;
         }
     }
 
@@ -406,7 +423,8 @@ impl Drain<'_> {
         let reached = match self.goal {
             Goal::Forever => false,
             Goal::Once => self.lease_after.is_some() || !self.is_due()?,
-            Goal::UntilIdle => !left(None, None)?,
+            // What no trigger saw is work, too: whoever leads has looked at every row once.
+            Goal::UntilIdle => self.lead.as_ref().is_none_or(Lead::has_swept) && !left(None, None)?,
             Goal::Run { run_id, step } => !left(Some(run_id), step.as_deref())?,
         };
         Ok(reached.then_some(Ended::Reached))
@@ -442,6 +460,9 @@ impl Drain<'_> {
         }
         if self.running > 0 || self.others_hold()? {
             timeout = timeout.min(self.lease_part());
+        }
+        if let Some(at) = self.expand_after {
+            timeout = timeout.min(at.saturating_duration_since(Instant::now()));
         }
         if let Some(stop) = &self.stopping {
             let left = stop.deadline.saturating_duration_since(Instant::now());

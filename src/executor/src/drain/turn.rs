@@ -4,7 +4,7 @@
 //! inside a savepoint of its own, so that settling never waits for somebody else's migration.
 
 use super::worker::Finished;
-use super::{Drain, Goal};
+use super::{Drain, Goal, trace};
 use crate::{door, fault};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::queue::Expanded;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Queue rows for one turn: some ten milliseconds of writing.
 const EXPAND_ROWS: usize = 1_000;
 /// After expanding failed: the user's table is being rebuilt, perhaps.
-const EXPAND_AGAIN: Duration = Duration::from_millis(500);
+const EXPAND_AGAIN: Duration = Duration::from_secs(1);
 
 /// After steps were due that could not be had: a limit is reached, or a suspect waits for room. A
 /// commit of somebody else's is looked at sooner.
@@ -48,7 +48,13 @@ impl Drain<'_> {
         if !(to_do.settle || to_do.renew || to_do.recover || to_do.expand || to_do.lease) {
             return Ok(false);
         }
+        if to_do.expand {
+            trace::mark(trace::Mark::Seen);
+        }
         let turn = self.commit_turn(to_do)?;
+        if !turn.claims.is_empty() {
+            trace::mark(trace::Mark::Started);
+        }
         if to_do.settle {
             fault::point("settle-after-commit");
         }
@@ -109,7 +115,8 @@ impl Drain<'_> {
         door::patiently(|| {
             self.conn
                 .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM runchain_steps WHERE state IN ('leased', 'running') AND executor_id <> ?1)",
+                    "SELECT EXISTS (SELECT 1 FROM runchain_steps
+                                    WHERE finished_ms IS NULL AND state IN ('leased', 'running') AND executor_id <> ?1)",
                 )
                 .and_then(|mut statement| statement.query_row([&self.executor.id], |row| row.get(0)))
                 .during("look for steps of others")
@@ -209,7 +216,7 @@ impl Drain<'_> {
                 expanded.more || (expanded.rows > 0 && turn.claims.is_empty()) || to_do.settle
             }
             Err(error) => {
-                (self.say)(&format!("{error}; the queue is kept and tried again"));
+                self.complain(format!("{error}; the queue is kept and tried again"));
                 self.expand_after = Some(Instant::now() + EXPAND_AGAIN);
                 false
             }

@@ -134,6 +134,7 @@ fn work(workshop: &Workshop, jobs: &Mutex<Receiver<Claim>>, wake: &Sender<Wake>)
                 failed("the step panicked; the executor's own output says where".to_owned())
             }
         };
+        fault::point("effect-end");
         if wake
             .send(Wake::Finished(Box::new(Finished { claim, outcome })))
             .is_err()
@@ -358,6 +359,14 @@ fn run_command(
             });
         }
         Ending::Exited(status) => format!("{:?} ended with {}", line.argv[0], command::said(status)),
+        Ending::TimedOut if claim.deadline.is_some_and(|deadline| deadline <= Millis::now()) => {
+            return Ok(Outcome::Failed(Failure {
+                error: format!("{:?} was ended at the step's deadline", line.argv[0]),
+                output_tail: Some(finished.output_tail),
+                permanent: true,
+                ..Failure::default()
+            }));
+        }
         Ending::TimedOut => format!(
             "{:?} was ended after its timeout of {} ms",
             line.argv[0], step.timeout_ms

@@ -149,7 +149,7 @@ fn a_missing_table_of_ours_is_named_and_hides_no_other_check() {
     assert_says(&project.says("queue"), Severity::Error, "no such table", "");
     assert_eq!(project.findings().len(), CHECKS.len());
     let indexless = Project::installed(SHAPE_A);
-    indexless.run("DROP INDEX runchain_steps_ready");
+    indexless.run("DROP INDEX runchain_steps_live");
     assert_eq!(indexless.complaints(), ["own_objects"]);
 }
 

@@ -1,0 +1,495 @@
+//! The real queue, driven by the same operations and compared with the model after each.
+
+use crate::op::{Asked, EXECUTORS, Ending, Limits, Op, Request, Target, Verb, Wanted, Write};
+use crate::work::{BACKOFF_BASE_MS, BACKOFF_CAP_MS, LEASE_MS, Settling};
+use crate::world::{CHAIN, Failure, Hold, Run, World};
+use runchain_core::chain::{Chain, StepSpec};
+use runchain_core::install::{InstallOptions, install};
+use runchain_core::steps::{self, Archival, Backoff, Capacity, Claim, Executor, Outcome, Settled, Success};
+use runchain_core::{ExecutorId, Mapping, Millis, RunId, queue};
+use rusqlite::{Connection, params};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+const BACKOFF: Backoff = Backoff {
+    base_ms: BACKOFF_BASE_MS,
+    cap_ms: BACKOFF_CAP_MS,
+};
+
+/// A claim of the real queue beside what the model thinks of it.
+struct Pair {
+    executor: usize,
+    step: usize,
+    hold: Hold,
+    claim: Claim,
+}
+
+pub(crate) struct Bench {
+    conn: Connection,
+    mapping: Mapping,
+    chain: Chain,
+    executors: Vec<Executor>,
+    executor_names: Vec<String>,
+    world: World,
+    names: Vec<String>,
+    renames: usize,
+    claims: Vec<Pair>,
+    /// Ids and tokens of the real steps, in the model's order.
+    ids: Vec<i64>,
+    tokens: Vec<i64>,
+}
+
+/// The whole sequence; what differs first is the error.
+pub(crate) fn run(ops: &[Op]) -> Result<(), String> {
+    let mut bench = Bench::new();
+    for (at, op) in ops.iter().enumerate() {
+        bench
+            .apply(op)
+            .and_then(|()| bench.compare())
+            .map_err(|what| format!("operation {at}, {op:?}: {what}"))?;
+    }
+    Ok(())
+}
+
+fn same<T: PartialEq + Debug>(what: &str, real: &T, model: &T) -> Result<(), String> {
+    if real == model {
+        Ok(())
+    } else {
+        Err(format!(
+            "{what}: the queue says\n  {real:?}\nthe model\n  {model:?}"
+        ))
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE runs(run_id TEXT PRIMARY KEY, status TEXT)")
+            .unwrap();
+        conn.set_prepared_statement_cache_capacity(128);
+        let mapping = install(&conn, &InstallOptions::default(), Millis(0))
+            .unwrap()
+            .mapping;
+        let executor_names: Vec<String> = (0..EXECUTORS).map(|n| format!("executor-{n}")).collect();
+        Self {
+            conn,
+            mapping,
+            chain: Chain(CHAIN.iter().map(spec).collect()),
+            executors: executor_names
+                .iter()
+                .map(|name| Executor {
+                    id: ExecutorId(name.clone()),
+                    host: "here".to_owned(),
+                    pid: 1,
+                })
+                .collect(),
+            executor_names,
+            world: World::at(1_000_000_000_000),
+            names: ["a", "b", "c", "d", "e"].map(str::to_owned).into(),
+            renames: 0,
+            claims: Vec::new(),
+            ids: Vec::new(),
+            tokens: Vec::new(),
+        }
+    }
+
+    fn now(&self) -> Millis {
+        Millis(self.world.now)
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.names[index % self.names.len()].clone()
+    }
+
+    /// One transaction, as the executor has it.
+    fn transaction<T>(
+        &self,
+        body: impl FnOnce(&Connection) -> runchain_core::Result<T>,
+    ) -> Result<T, String> {
+        self.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let value = body(&self.conn).map_err(|error| error.to_string());
+        self.conn
+            .execute_batch(if value.is_ok() { "COMMIT" } else { "ROLLBACK" })
+            .unwrap();
+        value
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), String> {
+        match op {
+            Op::Write(index, write) => self.write(&self.name(*index), write),
+            Op::Rename(index) => self.rename(*index),
+            Op::Ask(asked) => self.ask(*asked),
+            Op::Expand { limit } => {
+                self.world.expand(*limit);
+                let now = self.now();
+                self.transaction(|conn| queue::expand(conn, &self.mapping, &self.chain, *limit, now))?;
+            }
+            Op::Lease {
+                executor,
+                of,
+                free,
+                limits,
+            } => return self.lease(*executor, *of, *free, limits),
+            Op::Start(index) => return self.start(*index),
+            Op::Settle(index, ending, half_pauses) => return self.settle(*index, *ending, *half_pauses),
+            Op::Renew(executor) => self.renew(*executor)?,
+            Op::GiveBack(executor) => {
+                let id = &self.executors[*executor].id;
+                let back = self.transaction(|conn| steps::give_back(conn, id))?;
+                return same("given back", &back, &self.world.give_back(*executor));
+            }
+            Op::Leave(executor) => return self.leave(*executor),
+            Op::Silence(survivor, half_pauses) => {
+                self.world.now += LEASE_MS + 1;
+                self.renew(*survivor)?;
+                return self.recover(*half_pauses);
+            }
+            Op::Recover(half_pauses) => return self.recover(*half_pauses),
+            Op::Wait { ms } => self.world.now += ms,
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, run: &str, write: &Write) {
+        self.world.write(run, write);
+        let (sql, status) = match write {
+            Write::OrIgnore(status) => ("INSERT OR IGNORE INTO runs VALUES (?1, ?2)", status),
+            Write::OrReplace(status) => ("INSERT OR REPLACE INTO runs VALUES (?1, ?2)", status),
+            Write::Upsert(status) => (
+                "INSERT INTO runs VALUES (?1, ?2) ON CONFLICT(run_id) DO UPDATE SET status = excluded.status",
+                status,
+            ),
+            Write::Update(status) => ("UPDATE runs SET status = ?2 WHERE run_id = ?1", status),
+            Write::Delete => ("DELETE FROM runs WHERE run_id = ?1 AND ?2 IS NULL", &None),
+            Write::RolledBack(status) => {
+                self.conn.execute_batch("BEGIN").unwrap();
+                let sql = "INSERT OR REPLACE INTO runs VALUES (?1, ?2)";
+                self.conn.execute(sql, params![run, status]).unwrap();
+                return self.conn.execute_batch("ROLLBACK").unwrap();
+            }
+        };
+        self.conn.execute(sql, params![run, status]).unwrap();
+    }
+
+    /// To an id that nobody ever had; the old one is not used again.
+    fn rename(&mut self, index: usize) {
+        let index = index % self.names.len();
+        let old = self.names[index].clone();
+        if !self.world.rows.contains_key(&old) {
+            return;
+        }
+        self.renames += 1;
+        let new = format!("r{}", self.renames);
+        self.world.rename(&old, &new);
+        let sql = "UPDATE runs SET run_id = ?2 WHERE run_id = ?1";
+        self.conn.execute(sql, [&old, &new]).unwrap();
+        self.names[index] = new;
+    }
+
+    fn ask(&mut self, asked: Asked) {
+        let request = match asked {
+            Asked::Chain(index) => Request::Chain(self.name(index)),
+            Asked::OfRun(verb, index) => Request::Steps(verb, Target::Run(self.name(index))),
+            Asked::OfStep(_, _) if self.ids.is_empty() => return,
+            Asked::OfStep(verb, index) => Request::Steps(verb, Target::Step(index % self.ids.len())),
+            Asked::Pause(kind) => Request::Pause(kind),
+            Asked::Resume(kind) => Request::Resume(kind),
+        };
+        let verb_word = |verb: &Verb| match verb {
+            Verb::Retry => "retry",
+            Verb::Cancel => "cancel",
+            Verb::Redo => "redo",
+        };
+        let (action, run, step_id, kind) = match &request {
+            Request::Chain(run) => ("enqueue_chain", Some(run), None, None),
+            Request::Steps(verb, Target::Run(run)) => (verb_word(verb), Some(run), None, None),
+            Request::Steps(verb, Target::Step(index)) => {
+                (verb_word(verb), None, Some(self.ids[*index]), None)
+            }
+            Request::Pause(kind) => ("pause", None, None, Some(kind)),
+            Request::Resume(kind) => ("resume", None, None, Some(kind)),
+        };
+        let sql = "INSERT INTO runchain_queue(action, run_id, step_id, step) VALUES (?1, ?2, ?3, ?4)";
+        self.conn
+            .execute(sql, params![action, run, step_id, kind])
+            .unwrap();
+        self.world.ask(request);
+    }
+
+    fn lease(&mut self, executor: usize, of: Wanted, free: usize, limits: &Limits) -> Result<(), String> {
+        let held = self.world.held_by(executor);
+        // Whoever runs a suspect asks for nothing more.
+        if held.iter().any(|index| self.world.steps[*index].lost > 0) {
+            return Ok(());
+        }
+        self.renew(executor)?;
+        let concurrency: BTreeMap<String, usize> = limits
+            .iter()
+            .map(|(kind, limit)| ((*kind).to_owned(), *limit))
+            .collect();
+        let capacity = Capacity {
+            free,
+            running: held.len(),
+            concurrency: &concurrency,
+        };
+        let (run, step) = match of {
+            Wanted::Due => (None, None),
+            Wanted::OfRun(index) => (Some(RunId(self.name(index))), None),
+            Wanted::OfStep(index, kind) => (Some(RunId(self.name(index))), Some(kind)),
+        };
+        let wanted = match &run {
+            None => steps::Wanted::Due,
+            Some(run_id) => steps::Wanted::OfRun { run_id, step },
+        };
+        let (id, now) = (&self.executors[executor].id, self.now());
+        let real = self.transaction(|conn| steps::lease(conn, id, wanted, capacity, now))?;
+        let run = run.as_ref().map(RunId::as_str);
+        let model = self.world.lease(executor, (run, step), free, limits);
+        let place = |claim: &Claim| self.ids.iter().position(|id| *id == claim.step_id.0);
+        let got: Vec<_> = real.iter().map(place).collect();
+        let wanted: Vec<_> = model.iter().map(|(index, _)| Some(*index)).collect();
+        same("leased", &got, &wanted)?;
+        for (claim, (step, hold)) in real.into_iter().zip(model) {
+            same(
+                "the claim's deadline",
+                &claim.deadline.map(|at| at.0),
+                &self.world.steps[step].deadline,
+            )?;
+            if claim.token <= self.tokens[step] {
+                return Err(format!("step {step} was leased with token {} again", claim.token));
+            }
+            self.claims.push(Pair {
+                executor,
+                step,
+                hold,
+                claim,
+            });
+        }
+        let held = self.world.held_by(executor);
+        if held.len() > 1 && held.iter().any(|index| self.world.steps[*index].lost > 0) {
+            return Err("a suspect is not alone".to_owned());
+        }
+        Ok(())
+    }
+
+    /// From the newest claim on backwards.
+    fn claim_at(&self, index: usize) -> Option<usize> {
+        (self.claims.len().checked_sub(1)).map(|last| last - index % self.claims.len())
+    }
+
+    fn start(&mut self, index: usize) -> Result<(), String> {
+        let Some(at) = self.claim_at(index) else {
+            return Ok(());
+        };
+        let mut claim = self.claims[at].claim.clone();
+        let pair = &self.claims[at];
+        let (id, now) = (&self.executors[pair.executor].id, self.now());
+        let real = self.transaction(|conn| steps::start(conn, &mut claim, id, now))?;
+        let model = self.world.start(pair.step, pair.hold);
+        self.claims[at].claim = claim;
+        same("started", &real, &model)
+    }
+
+    fn settle(&mut self, index: usize, ending: Ending, half_pauses: i64) -> Result<(), String> {
+        let Some(at) = self.claim_at(index) else {
+            return Ok(());
+        };
+        let pair = &self.claims[at];
+        let (now, jitter) = (self.now(), half_pauses as f64 / 2.0);
+        let outcome = outcome_of(ending, now);
+        let real =
+            self.transaction(|conn| steps::settle(conn, &pair.claim, &outcome, BACKOFF, jitter, now))?;
+        let real = match real {
+            Settled::Done => Settling::Done,
+            Settled::Again(at) => Settling::Again(at.0),
+            Settled::Dead => Settling::Dead,
+            Settled::Fenced => Settling::Fenced,
+        };
+        let model = self.world.settle(pair.step, pair.hold, ending, half_pauses);
+        same("settled", &real, &model)
+    }
+
+    fn renew(&mut self, executor: usize) -> Result<(), String> {
+        self.world.renew(executor);
+        let (executor, now) = (&self.executors[executor], self.now());
+        self.transaction(|conn| executor.renew(conn, LEASE_MS, now))
+    }
+
+    fn leave(&mut self, executor: usize) -> Result<(), String> {
+        self.world.give_back(executor);
+        // Running steps must be settled before.
+        if self.world.held_by(executor).is_empty() {
+            self.world.executors.remove(&executor);
+            let executor = &self.executors[executor];
+            self.transaction(|conn| executor.leave(conn))
+        } else {
+            let id = &self.executors[executor].id;
+            self.transaction(|conn| steps::give_back(conn, id)).map(|_| ())
+        }
+    }
+
+    fn recover(&mut self, half_pauses: i64) -> Result<(), String> {
+        let (now, jitter) = (self.now(), half_pauses as f64 / 2.0);
+        let real = self.transaction(|conn| steps::recover(conn, BACKOFF, jitter, now))?;
+        same(
+            "recovered",
+            &real,
+            &self.world.recover(half_pauses, &self.executor_names),
+        )
+    }
+
+    fn compare(&mut self) -> Result<(), String> {
+        self.compare_steps()?;
+        let rows = |sql: &str| -> Vec<(String, Option<String>)> {
+            let mut select = self.conn.prepare_cached(sql).unwrap();
+            let rows = select
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+                .unwrap();
+            rows.map(Result::unwrap).collect()
+        };
+        let number = |sql: &str| -> i64 {
+            let mut select = self.conn.prepare_cached(sql).unwrap();
+            select.query_row([], |row| row.get(0)).unwrap()
+        };
+        let table: BTreeMap<_, _> = rows("SELECT run_id, status FROM runs").into_iter().collect();
+        same("the table", &table, &self.world.rows)?;
+        same("runs", &self.known_runs(), &known_in_order(&self.world.runs))?;
+        let pauses: BTreeSet<String> = rows("SELECT step, NULL FROM runchain_pauses")
+            .into_iter()
+            .map(|(kind, _)| kind)
+            .collect();
+        same("pauses", &pauses, &self.world.pauses)?;
+        let executors = rows("SELECT executor_id, CAST(lease_until_ms AS TEXT) FROM runchain_executors");
+        let model: Vec<_> = (self.world.executors.iter())
+            .map(|(executor, until)| (self.executor_names[*executor].clone(), Some(until.to_string())))
+            .collect();
+        same("executors", &executors, &model)?;
+        let queued = number("SELECT count(*) FROM runchain_queue");
+        same("queue rows", &queued, &(self.world.queued() as i64))?;
+        let due = steps::next_due(&self.conn).map_err(|error| error.to_string())?;
+        same("next due", &due.map(|at| at.0), &self.world.next_due())?;
+        let left = steps::work_left(&self.conn, None, None).map_err(|error| error.to_string())?;
+        same("work left", &left, &self.world.work_left())?;
+        self.compare_failures()
+    }
+
+    fn known_runs(&self) -> Vec<(String, String, Option<String>, i64)> {
+        let sql = "SELECT run_id, phase, status, generation FROM runchain_runs ORDER BY run_id";
+        let mut select = self.conn.prepare_cached(sql).unwrap();
+        let rows = select
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    fn compare_steps(&mut self) -> Result<(), String> {
+        let sql = "SELECT run_id || '/' || generation || '/' || step || ' ' || state || ' attempts ' || attempts || ' lost ' || lost
+                     || ' by ' || coalesce(executor_id, '-') || ' due ' || CASE state WHEN 'ready' THEN ready_at_ms ELSE '-' END
+                     || ' deadline ' || coalesce(deadline_ms, '-') || ' error ' || coalesce(error, '-'), id, token
+                   FROM runchain_steps ORDER BY id";
+        let mut select = self.conn.prepare_cached(sql).unwrap();
+        let real: Vec<(String, i64, i64)> = select
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        drop(select);
+        same("number of steps", &real.len(), &self.world.steps.len())?;
+        for (index, (shown, id, token)) in real.iter().enumerate() {
+            let step = &self.world.steps[index];
+            let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+            let model = format!(
+                "{}/{}/{} {} attempts {} lost {} by {} due {} deadline {} error {}",
+                step.run,
+                step.generation,
+                CHAIN[step.kind].name,
+                format!("{:?}", step.state).to_lowercase(),
+                step.attempts,
+                step.lost,
+                or_dash(step.hold.map(|hold| self.executor_names[hold.executor].clone())),
+                or_dash((step.state == crate::world::State::Ready).then(|| step.ready_at.to_string())),
+                or_dash(step.deadline.map(|at| at.to_string())),
+                or_dash(step.error.clone()),
+            );
+            same("a step", shown, &model)?;
+            match self.tokens.get(index) {
+                None => (self.ids.push(*id), self.tokens.push(*token)),
+                Some(before) if token < before => {
+                    return Err(format!("the token of {shown} shrank to {token}"));
+                }
+                Some(_) => ((), self.tokens[index] = *token),
+            };
+        }
+        Ok(())
+    }
+
+    fn compare_failures(&self) -> Result<(), String> {
+        let sql = "SELECT step_id, attempt, executor_id, error FROM runchain_failures ORDER BY id";
+        let mut select = self.conn.prepare_cached(sql).unwrap();
+        let real: Vec<Failure> = select
+            .query_map([], |row| {
+                let (id, name): (i64, String) = (row.get(0)?, row.get(2)?);
+                Ok(Failure {
+                    step: self.ids.iter().position(|one| *one == id).unwrap(),
+                    attempt: row.get(1)?,
+                    executor: self.executor_names.iter().position(|one| *one == name).unwrap(),
+                    error: row.get(3)?,
+                })
+            })
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        let mut model = self.world.failures.clone();
+        // One recovery takes steps back in whatever order.
+        let mut real = real;
+        for failures in [&mut real, &mut model] {
+            failures.sort_by_key(|failure| failure.step);
+        }
+        same("failures", &real, &model)
+    }
+}
+
+fn spec(kind: &crate::world::Kind) -> StepSpec {
+    let mut spec = StepSpec::new(kind.name, kind.after, kind.max_attempts as u32);
+    spec.priority = kind.priority;
+    spec.delay_ms = kind.delay_ms;
+    spec.deadline_ms = kind.deadline_ms;
+    spec
+}
+
+fn known_in_order(runs: &BTreeMap<String, Run>) -> Vec<(String, String, Option<String>, i64)> {
+    runs.iter()
+        .map(|(id, run)| {
+            (
+                id.clone(),
+                run.phase.to_owned(),
+                run.status.clone(),
+                run.generation,
+            )
+        })
+        .collect()
+}
+
+fn outcome_of(ending: Ending, now: Millis) -> Outcome {
+    match ending {
+        Ending::Done => Outcome::Done(Success::default()),
+        Ending::DoneWithBag => Outcome::Done(Success {
+            archival: Some(Archival {
+                archive_path: "/bag".to_owned(),
+                size_bytes: 1,
+                digest: "sha256:0".to_owned(),
+                unchanged: false,
+            }),
+            ..Success::default()
+        }),
+        Ending::Failed { permanent } => Outcome::Failed(steps::Failure {
+            error: "it broke".to_owned(),
+            permanent,
+            ..steps::Failure::default()
+        }),
+        Ending::Deferred { after_ms } => Outcome::Deferred {
+            note: "later".to_owned(),
+            until: now.plus(after_ms),
+        },
+    }
+}

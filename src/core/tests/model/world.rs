@@ -1,0 +1,421 @@
+//! The model: what the queue promises, as maps and vectors. No SQL, no token: a claim is good while
+//! its step is still held by the very lease that made it. Here: what writes and requests lead to.
+
+use crate::op::{Request, Target, Verb, Write};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A kind of step in the chain under test.
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) after: &'static [&'static str],
+    pub(crate) priority: i64,
+    pub(crate) delay_ms: i64,
+    pub(crate) deadline_ms: Option<i64>,
+    pub(crate) max_attempts: i64,
+}
+
+/// Two ways from `archive` to `ticket`; `probe` stands alone and is urgent.
+pub(crate) const CHAIN: [Kind; 5] = [
+    kind("archive", &[], 100, 0, None, 3),
+    kind("report", &["archive"], 100, 0, Some(4_000), 2),
+    kind("upload", &["archive"], 50, 300, None, 3),
+    kind("ticket", &["upload", "report"], 200, 0, None, 1),
+    kind("probe", &[], 10, 700, Some(9_000), 2),
+];
+
+const fn kind(
+    name: &'static str,
+    after: &'static [&'static str],
+    priority: i64,
+    delay_ms: i64,
+    deadline_ms: Option<i64>,
+    max_attempts: i64,
+) -> Kind {
+    Kind {
+        name,
+        after,
+        priority,
+        delay_ms,
+        deadline_ms,
+        max_attempts,
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Waiting,
+    Ready,
+    Leased,
+    Running,
+    Done,
+    Dead,
+    Cancelled,
+}
+
+use State::{Cancelled, Dead, Done, Leased, Ready, Running, Waiting};
+
+/// What holds a step: the executor, and which of all leases it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub(crate) executor: usize,
+    pub(crate) lease: usize,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) run: String,
+    pub(crate) generation: i64,
+    pub(crate) kind: usize,
+    pub(crate) state: State,
+    pub(crate) ready_at: i64,
+    pub(crate) attempts: i64,
+    pub(crate) lost: i64,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) deadline: Option<i64>,
+    pub(crate) error: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) phase: &'static str,
+    pub(crate) status: Option<String>,
+    pub(crate) generation: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) step: usize,
+    pub(crate) attempt: i64,
+    pub(crate) executor: usize,
+    pub(crate) error: String,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    Insert(String, Option<String>),
+    Update(String, String, Option<String>, Option<String>),
+    Delete(String),
+    Ask(Request),
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct World {
+    pub(crate) now: i64,
+    /// The orchestrator's table.
+    pub(crate) rows: BTreeMap<String, Option<String>>,
+    pub(crate) queue: Vec<Entry>,
+    pub(crate) runs: BTreeMap<String, Run>,
+    /// In the order in which they came.
+    pub(crate) steps: Vec<Step>,
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) pauses: BTreeSet<String>,
+    /// Until when each executor's lease holds.
+    pub(crate) executors: BTreeMap<usize, i64>,
+    pub(crate) leases: usize,
+}
+
+fn phase_of(status: Option<&str>) -> Option<&'static str> {
+    match status?.to_ascii_lowercase().as_str() {
+        "running" | "pending" => Some("active"),
+        "completed" | "done" => Some("completed"),
+        "failed" => Some("failed"),
+        "cancelled" => Some("cancelled"),
+        _ => None,
+    }
+}
+
+impl Run {
+    fn is_over(&self) -> bool {
+        ["completed", "failed", "cancelled"].contains(&self.phase)
+    }
+}
+
+impl World {
+    pub(crate) fn at(now: i64) -> Self {
+        Self {
+            now,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The orchestrator's write, and what the triggers append.
+    pub(crate) fn write(&mut self, run: &str, write: &Write) {
+        let id = run.to_owned();
+        let old = self.rows.get(run).cloned();
+        match write {
+            Write::OrIgnore(status) if old.is_none() => self.insert(id, status),
+            Write::OrReplace(status) => self.insert(id, status),
+            Write::Upsert(status) if old.is_none() => self.insert(id, status),
+            Write::Upsert(status) | Write::Update(status) => {
+                if let Some(old) = old.filter(|old| old.as_deref() != *status) {
+                    let new = status.map(str::to_owned);
+                    self.rows.insert(id.clone(), new.clone());
+                    self.queue.push(Entry::Update(id.clone(), id, old, new));
+                }
+            }
+            Write::Delete if old.is_some() => {
+                self.rows.remove(run);
+                self.queue.push(Entry::Delete(id));
+            }
+            Write::OrIgnore(_) | Write::Delete | Write::RolledBack(_) => {}
+        }
+    }
+
+    fn insert(&mut self, id: String, status: &Option<&str>) {
+        let status = status.map(str::to_owned);
+        self.rows.insert(id.clone(), status.clone());
+        self.queue.push(Entry::Insert(id, status));
+    }
+
+    pub(crate) fn rename(&mut self, old: &str, new: &str) {
+        if let Some(status) = self.rows.remove(old) {
+            self.rows.insert(new.to_owned(), status.clone());
+            self.queue.push(Entry::Update(
+                old.to_owned(),
+                new.to_owned(),
+                status.clone(),
+                status,
+            ));
+        }
+    }
+
+    pub(crate) fn ask(&mut self, request: Request) {
+        self.queue.push(Entry::Ask(request));
+    }
+
+    pub(crate) fn expand(&mut self, limit: usize) {
+        for entry in self
+            .queue
+            .drain(..limit.min(self.queue.len()))
+            .collect::<Vec<_>>()
+        {
+            match entry {
+                Entry::Insert(run, status) => self.observe(&run, None, status),
+                Entry::Update(old, new, before, status) => {
+                    if old != new {
+                        self.take_over(&old, &new);
+                    }
+                    self.observe(&new, before.as_deref(), status);
+                }
+                Entry::Delete(run) => self.look_whether_gone(&run),
+                Entry::Ask(request) => self.answer(&request),
+            }
+        }
+    }
+
+    fn known(&self, run: &str) -> Option<&Run> {
+        self.runs.get(run).filter(|run| run.phase != "deleted")
+    }
+
+    fn set(&mut self, run: &str, phase: &'static str, status: Option<String>) {
+        let generation = self.runs.get(run).map_or(0, |run| run.generation);
+        let now = Run {
+            phase,
+            status,
+            generation,
+        };
+        self.runs.insert(run.to_owned(), now);
+    }
+
+    fn observe(&mut self, run: &str, before: Option<&str>, status: Option<String>) {
+        if self.known(run).is_none() {
+            self.set(run, phase_of(before).unwrap_or("active"), status.clone());
+        }
+        let was = self.runs[run].phase;
+        let phase = phase_of(status.as_deref()).unwrap_or(was);
+        self.set(run, phase, status);
+        if phase != was {
+            self.cancel_run(run);
+            if phase != "active" {
+                self.begin_generation(run);
+            }
+        }
+    }
+
+    fn begin_generation(&mut self, run: &str) {
+        self.cancel_run(run);
+        if let Some(run) = self.runs.get_mut(run) {
+            run.generation += 1;
+        }
+        self.begin_chain(run);
+    }
+
+    fn begin_chain(&mut self, run: &str) {
+        for (kind, it) in CHAIN.iter().enumerate() {
+            self.steps.push(Step {
+                run: run.to_owned(),
+                generation: self.runs[run].generation,
+                kind,
+                state: if it.after.is_empty() { Ready } else { Waiting },
+                ready_at: self.now + it.delay_ms,
+                attempts: 0,
+                lost: 0,
+                hold: None,
+                deadline: it.deadline_ms.map(|deadline_ms| self.now + deadline_ms),
+                error: None,
+            });
+        }
+    }
+
+    fn look_whether_gone(&mut self, run: &str) {
+        if !self.rows.contains_key(run)
+            && let Some(known) = self.known(run).cloned()
+        {
+            self.set(run, "deleted", known.status);
+            self.cancel_run(run);
+        }
+    }
+
+    /// New ids are fresh here: nobody else's history stands in the way.
+    fn take_over(&mut self, old: &str, new: &str) {
+        if self.rows.contains_key(old) {
+            return;
+        }
+        let Some(run) = self.known(old).cloned() else {
+            return;
+        };
+        let is_over = run.is_over();
+        self.set(old, "deleted", run.status.clone());
+        self.runs.insert(new.to_owned(), run);
+        if self.cancel_run(old) && is_over {
+            self.begin_chain(new);
+        }
+    }
+
+    pub(crate) fn end_step(&mut self, index: usize, state: State) {
+        self.steps[index].state = state;
+        self.steps[index].hold = None;
+    }
+
+    /// Cancels what has not ended, in any generation; whether there was anything.
+    fn cancel_run(&mut self, run: &str) -> bool {
+        let mut any = false;
+        for index in 0..self.steps.len() {
+            if self.steps[index].run == run && ![Done, Cancelled].contains(&self.steps[index].state) {
+                self.end_step(index, Cancelled);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn chain_of(&self, run: &str) -> Vec<usize> {
+        let generation = self.runs.get(run).map_or(0, |run| run.generation);
+        let of_chain = |step: &Step| step.run == run && step.generation == generation;
+        (0..self.steps.len())
+            .filter(|index| of_chain(&self.steps[*index]))
+            .collect()
+    }
+
+    fn answer(&mut self, request: &Request) {
+        match request {
+            Request::Chain(run) => self.answer_chain(run),
+            Request::Pause(kind) => {
+                self.pauses.insert((*kind).to_owned());
+            }
+            Request::Resume(kind) => {
+                self.pauses.remove(*kind);
+            }
+            Request::Steps(verb, Target::Step(index)) => self.answer_step(*verb, *index),
+            Request::Steps(Verb::Cancel, Target::Run(run)) => {
+                self.cancel_run(run);
+            }
+            Request::Steps(Verb::Retry, Target::Run(run)) => {
+                for index in self.chain_of(run) {
+                    self.answer_step(Verb::Retry, index);
+                }
+            }
+            Request::Steps(Verb::Redo, Target::Run(run)) => {
+                if self.runs.get(run).is_some_and(Run::is_over) {
+                    self.chain_again(run);
+                }
+            }
+        }
+    }
+
+    fn answer_step(&mut self, verb: Verb, index: usize) {
+        let step = self.steps[index].clone();
+        let ended = [Done, Dead, Cancelled].contains(&step.state);
+        let is_current = self
+            .runs
+            .get(&step.run)
+            .is_some_and(|run| run.is_over() && run.generation == step.generation);
+        match verb {
+            Verb::Retry if step.state == Dead && is_current => self.again(index, Ready),
+            Verb::Redo if ended && is_current => self.again(index, Ready),
+            Verb::Cancel if ![Done, Cancelled].contains(&step.state) => self.cancel_step(index),
+            _ => {}
+        }
+    }
+
+    /// What somebody asks for again has no deadline any more: that of the run's end is over.
+    fn again(&mut self, index: usize, state: State) {
+        let now = self.now;
+        let step = &mut self.steps[index];
+        (step.state, step.attempts, step.ready_at, step.deadline) = (state, 0, now, None);
+    }
+
+    /// With those that wait for it and could never run.
+    fn cancel_step(&mut self, index: usize) {
+        self.end_step(index, Cancelled);
+        let (run, generation, kind) = {
+            let step = &self.steps[index];
+            (step.run.clone(), step.generation, CHAIN[step.kind].name)
+        };
+        for other in 0..self.steps.len() {
+            let it = &self.steps[other];
+            if it.run == run
+                && it.generation == generation
+                && it.state == Waiting
+                && CHAIN[it.kind].after.contains(&kind)
+            {
+                self.cancel_step(other);
+            }
+        }
+    }
+
+    fn answer_chain(&mut self, run: &str) {
+        let Some(status) = self.rows.get(run).cloned() else {
+            return;
+        };
+        let known = self.known(run).cloned();
+        let phase = phase_of(status.as_deref()).or(known.as_ref().map(|run| run.phase));
+        let Some(phase) = phase.filter(|phase| *phase != "active") else {
+            return;
+        };
+        if !known.is_some_and(|run| run.is_over() && run.generation > 0) {
+            self.set(run, phase, status);
+            return self.begin_generation(run);
+        }
+        let chain = self.chain_of(run);
+        let any = |states: &[State]| {
+            chain
+                .iter()
+                .any(|index| states.contains(&self.steps[*index].state))
+        };
+        if chain.is_empty() {
+            self.begin_chain(run);
+        } else if any(&[Ready, Leased, Running]) {
+        } else if any(&[Dead]) {
+            for index in chain {
+                self.answer_step(Verb::Retry, index);
+            }
+        } else {
+            self.chain_again(run);
+        }
+    }
+
+    /// Everything that has ended, in the chain's order.
+    fn chain_again(&mut self, run: &str) {
+        for index in self.chain_of(run) {
+            let alone = CHAIN[self.steps[index].kind].after.is_empty();
+            if [Done, Dead, Cancelled].contains(&self.steps[index].state) {
+                self.again(index, if alone { Ready } else { Waiting });
+            }
+        }
+    }
+}
