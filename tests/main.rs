@@ -22,6 +22,9 @@ mod config;
 mod crash;
 /// Eight writers, three executors, one database: errors and latencies.
 mod contention;
+/// Disks that are full or fail.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod disk;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.
 mod end_to_end;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.

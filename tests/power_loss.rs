@@ -115,13 +115,15 @@ impl Recorded {
         }
     }
 
-    /// Two writers beside a service; then what is left is done.
+    /// Two writers beside a service that is killed once and started again; then what is left is done.
     fn run(&self, load: Load, seed: u64) {
         let mut service = self.start(&mut self.project.command(&["drain"]));
-        let writers = ["left", "right"].map(|name| self.writer(name, load, seed));
-        for writer in writers {
-            succeeds(writer);
-        }
+        let [left, right] = ["left", "right"].map(|name| self.writer(name, load, seed));
+        succeeds(left);
+        service.kill().unwrap();
+        service.wait().unwrap();
+        service = self.start(&mut self.project.command(&["drain"]));
+        succeeds(right);
         kill_process(Pid::from_child(&service), Signal::TERM).unwrap();
         assert!(service.wait().unwrap().success());
         succeeds(self.start(&mut self.project.command(&["drain", "--until-idle"])));

@@ -6,7 +6,8 @@
  *                            and not done: the disk's own speed doesn't matter.
  *   DISK_SHIM_FAULT=OP:TEXT:FIRST:COUNT
  *                            OP (write or sync) on files whose path holds TEXT fails with EIO, from
- *                            the FIRST time on (from 1), COUNT times in each process.
+ *                            the FIRST time on (from 1), COUNT times in each process, and says so
+ *                            on standard error.
  *   DISK_SHIM_FULL=FILE      While FILE exists, nothing grows and nothing is created: ENOSPC.
  *
  * A -shm file is nobody's business: its content doesn't outlive the power, SQLite makes it anew.
@@ -152,7 +153,9 @@ static int must_fail(const char *operation, const char *path) {
     }
     if (!count || strcmp(wanted, operation) || !strstr(path, text)) return 0;
     passed++;
-    return passed >= first && passed < first + count;
+    if (passed < first || passed >= first + count) return 0;
+    fprintf(stderr, "disk shim: %s of %s fails\n", operation, path);
+    return 1;
 }
 
 static int grows(int fd, off_t end) {

@@ -46,7 +46,12 @@ impl Ran {
 impl Project {
     /// `ddl` makes the orchestrator's tables; `runchain` is not installed yet.
     pub(crate) fn new(ddl: &str, config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(&std::env::temp_dir(), ddl, config)
+    }
+
+    /// The same somewhere else, such as on a disk of its own.
+    pub(crate) fn within(parent: &Path, ddl: &str, config: &str) -> Self {
+        let folder = tempfile::tempdir_in(parent).unwrap();
         let root = folder.path().canonicalize().unwrap();
         fs::create_dir(root.join(".state")).unwrap();
         let project = Self { folder, root };

@@ -16,9 +16,13 @@ pub(crate) struct Service {
 impl Service {
     /// Starts it in `folder`.
     pub(crate) fn start(folder: &Path) -> Self {
+        Self::of(runchain(folder).arg("drain"))
+    }
+
+    /// Starts a command that was prepared.
+    pub(crate) fn of(command: &mut Command) -> Self {
         let told = NamedTempFile::new().unwrap();
-        let child = runchain(folder)
-            .arg("drain")
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(told.reopen().unwrap())

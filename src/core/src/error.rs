@@ -112,6 +112,16 @@ impl Error {
         )
     }
 
+    /// The disk, or a quota on it, is full: trying again can succeed when there is room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            Self::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
+            _ => self.sqlite_code() == Some(rusqlite::ErrorCode::DiskFull),
+        }
+    }
+
     /// The file is damaged or is no SQLite database.
     #[must_use]
     pub fn is_corrupt(&self) -> bool {

@@ -57,6 +57,8 @@ pub struct Failure {
     pub output_tail: Option<String>,
     /// Trying again can't help.
     pub permanent: bool,
+    /// It is not the step's fault (a full disk): its last attempt is not used up by it.
+    pub blameless: bool,
 }
 
 /// Whether a settling counted.
@@ -211,10 +213,12 @@ pub(super) fn settle_failed(
         statement.execute((claim.step_id, claim.attempt, executor, now, &failure.error, &failure.output_tail))
     })
     .during("keep a step's failure")?;
-    let dead = failure.permanent || claim.attempt >= claim.max_attempts;
+    let last = claim.attempt >= claim.max_attempts;
+    let dead = failure.permanent || (last && !failure.blameless);
     let again = now.plus(backoff.pause_ms(claim.attempt, jitter));
     conn.prepare_cached(
-        "UPDATE runchain_steps SET state = ?2, executor_id = NULL, ready_at_ms = ?3, error = ?4, output_tail = ?5
+        "UPDATE runchain_steps SET state = ?2, executor_id = NULL, ready_at_ms = ?3, error = ?4, output_tail = ?5,
+           attempts = attempts - ?6
          WHERE id = ?1",
     )
     .and_then(|mut statement| {
@@ -224,6 +228,7 @@ pub(super) fn settle_failed(
             again,
             &failure.error,
             &failure.output_tail,
+            last && !dead,
         ))
     })
     .during("settle a failed step")?;

@@ -100,13 +100,14 @@ pub(super) fn check_space(archive_dir: &Path, bag_bytes: u64, min_free_bytes: u6
     if free_bytes >= needed_bytes {
         return Ok(());
     }
-    Err(Error::refused(
-        format!(
-            "the disk of {} has {free_bytes} bytes free, but {needed_bytes} are needed (bag {bag_bytes} and a tenth, \
-             reserve {min_free_bytes})",
-            archive_dir.display()
-        ),
-        "free some space, or lower the reserve in the configuration, and retry",
+    let needed = format!(
+        "{free_bytes} bytes are free on its disk, but {needed_bytes} are needed (bag {bag_bytes} and a tenth, \
+         reserve {min_free_bytes}); free some space, or lower archive.min_free_bytes"
+    );
+    Err(Error::io(
+        "find room in",
+        archive_dir,
+        std::io::Error::new(ErrorKind::StorageFull, needed),
     ))
 }
 
@@ -211,6 +212,8 @@ pub(super) fn place(
             },
             // An equal digest is not enough: a damaged bag must be mended.
             Standing::Bag { .. } if bag::verify(&place).is_ok_and(|found| found == *sealed) => {
+                // Who placed it may have been killed before its name was on the disk.
+                sync_folder(archive_dir)?;
                 return Ok(Placed::Unchanged);
             }
             Standing::Bag { generation } => {

@@ -189,8 +189,20 @@ impl Problem {
 }
 
 fn problems(conn: &Connection) -> Result<Vec<Problem>> {
+    // What fails and is tried again by itself stands last; the newest failures are enough to look at.
     let mut statement = conn
-        .prepare("SELECT problem, run_id, subject, message, remedy FROM runchain_problems LIMIT ?1")
+        .prepare(
+            "SELECT * FROM (SELECT problem, run_id, subject, message, remedy FROM runchain_problems LIMIT ?1)
+             UNION ALL
+             SELECT 'failing step', run_id, step, error,
+                    CASE state WHEN 'ready'
+                      THEN 'tried again at ' || strftime('%Y-%m-%dT%H:%M:%SZ', ready_at_ms / 1000, 'unixepoch')
+                      ELSE 'being tried again' END
+             FROM runchain_steps
+             WHERE state IN ('ready', 'leased', 'running') AND error IS NOT NULL
+               AND id IN (SELECT step_id FROM runchain_failures ORDER BY id DESC LIMIT 100)
+             LIMIT ?1",
+        )
         .during("read the problems")?;
     let rows = statement
         .query_map([PROBLEMS_SHOWN], |row| {

@@ -159,8 +159,12 @@ impl Drain<'_> {
             } else {
                 Ok(Expanded::default())
             };
-            if let Err(error @ (Error::Outdated { .. } | Error::NotInstalled)) = expanded {
-                return Err(error);
+            match expanded {
+                Err(error @ (Error::Outdated { .. } | Error::NotInstalled)) => return Err(error),
+                // SQLite rolls back more than the savepoint when the disk is full or fails: what was
+                // settled above is undone, and nothing below would be in a transaction.
+                Err(error) if conn.is_autocommit() => return Err(error),
+                _ => {}
             }
             let mut claims = Vec::new();
             if to_do.lease || (capacity.free > 0 && (to_do.settle || to_do.expand)) {

@@ -124,7 +124,11 @@ fn work(workshop: &Workshop, jobs: &Mutex<Receiver<Claim>>, wake: &Sender<Wake>)
         let execution = std::panic::AssertUnwindSafe(|| execute(workshop, &mut conn, &claim));
         let outcome = match std::panic::catch_unwind(execution) {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => failed(error.to_string()),
+            Ok(Err(error)) => Outcome::Failed(Failure {
+                error: error.to_string(),
+                blameless: error.is_full(),
+                ..Failure::default()
+            }),
             Err(_) => {
                 conn = None;
                 failed("the step panicked; the executor's own output says where".to_owned())
@@ -360,6 +364,7 @@ fn run_command(
                 error: format!("{:?} was ended at the step's deadline", line.argv[0]),
                 output_tail: Some(finished.output_tail),
                 permanent: true,
+                ..Failure::default()
             }));
         }
         Ending::TimedOut => format!(
@@ -379,7 +384,7 @@ fn run_command(
     Ok(Outcome::Failed(Failure {
         error,
         output_tail: Some(finished.output_tail),
-        permanent: false,
+        ..Failure::default()
     }))
 }
 

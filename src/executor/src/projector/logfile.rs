@@ -38,12 +38,12 @@ impl LogFile {
     /// Opens the file, created where it is missing. A symlink or anything else that is no plain
     /// file is refused: whoever can write the folder must not choose what we append to.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let is_new = match std::fs::symlink_metadata(path) {
-            Ok(found) if found.is_file() => false,
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if found.is_file() => {}
             Ok(_) => return Err(not_a_file(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::io("look at the log file", path, error)),
-        };
+        }
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -51,8 +51,9 @@ impl LogFile {
             .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
             .open(path)
             .map_err(|source| Error::io("open the log file", path, source))?;
-        if is_new && let Some(folder) = path.parent() {
-            // Durable lines in a file whose name is not durable would be lost with it.
+        if let Some(folder) = path.parent() {
+            // Durable lines in a file whose name is not durable would be lost with it. Also for a file
+            // that was there: who made it may have been killed before this.
             File::open(folder)
                 .and_then(|folder| folder.sync_all())
                 .map_err(|source| Error::io("sync the log folder", folder, source))?;

@@ -1,0 +1,385 @@
+//! Disks that are full, and disks that fail: nothing half written counts as done, the operator is
+//! told, and when the fault is over the chain goes on by itself.
+
+use crate::support::{Outside, Project, SHAPE_A, Service, Sqlite, disk_shim, eventually};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use tempfile::TempDir;
+
+const CONFIG: &str =
+    "archive.min_free_bytes = 0\narchive.files = ['artifacts/{run_id}/**']\nretry.cap_ms = 200\n";
+
+/// A disk that can be filled.
+enum SmallDisk {
+    /// A tmpfs of its own, which takes root to mount.
+    Tmpfs { mount: TempDir },
+    /// The machine's disk behind `tests/shim`: while the flag stands, nothing grows.
+    Shim { folder: TempDir },
+}
+
+impl SmallDisk {
+    /// All kinds that can be had here. Without root that is the shim alone; it needs nothing.
+    fn all() -> Vec<Self> {
+        let mut disks = vec![Self::Shim {
+            folder: tempfile::tempdir().unwrap(),
+        }];
+        if rustix::process::geteuid().is_root() {
+            let mount = tempfile::tempdir().unwrap();
+            let mut command = Command::new("mount");
+            command
+                .args(["-t", "tmpfs", "-o", "size=6m", "runchain-test"])
+                .arg(mount.path());
+            assert!(
+                command.status().unwrap().success(),
+                "can't mount a tmpfs although this is root"
+            );
+            disks.push(Self::Tmpfs { mount });
+        }
+        disks
+    }
+
+    fn project(&self, config: &str) -> Project {
+        let (Self::Tmpfs { mount: folder } | Self::Shim { folder }) = self;
+        Project::within(folder.path(), SHAPE_A, &format!("{CONFIG}{config}"))
+    }
+
+    fn service(&self, project: &Project) -> Service {
+        self.service_on(project, project.root())
+    }
+
+    /// For which only the archive is on the small disk; a tmpfs is filled in a way that has the same effect.
+    fn archive_service(&self, project: &Project) -> Service {
+        self.service_on(project, &project.path(".archive"))
+    }
+
+    fn service_on(&self, project: &Project, small: &Path) -> Service {
+        let mut command = project.command(&["drain"]);
+        if let Self::Shim { folder } = self {
+            command
+                .env("LD_PRELOAD", disk_shim())
+                .env("DISK_SHIM_ROOT", small)
+                .env("DISK_SHIM_FULL", folder.path().join("full"));
+        }
+        Service::of(&mut command)
+    }
+
+    /// Where files can be made that fill it or, behind the shim, say that it is full.
+    fn ballast(&self) -> PathBuf {
+        match self {
+            Self::Tmpfs { mount } => mount.path().join("ballast"),
+            Self::Shim { folder } => folder.path().join("full"),
+        }
+    }
+
+    /// Fills it but for `left_bytes` (behind the shim: wholly).
+    fn fill(&self, left_bytes: u64) {
+        let ballast = self.ballast();
+        let mut file = File::create(&ballast).unwrap();
+        if let Self::Tmpfs { .. } = self {
+            while file.write_all(&[1; 4096]).is_ok() {}
+            let length = file.metadata().unwrap().len();
+            file.set_len(length.saturating_sub(left_bytes)).unwrap();
+        }
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.ballast()).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        if let Self::Tmpfs { mount } = self {
+            // Lazily: whatever still stands in it goes with it.
+            let _ = Command::new("umount").arg("--lazy").arg(mount.path()).status();
+        }
+    }
+}
+
+/// Files of a run that a check of the free bytes doesn't see coming: each takes a block.
+fn many_small_files(project: &Project, run_id: &str) {
+    let folder = project.path("artifacts").join(run_id);
+    fs::create_dir_all(&folder).unwrap();
+    for number in 0..250 {
+        fs::write(
+            folder.join(format!("{number}.txt")),
+            format!("{run_id} {number}\n"),
+        )
+        .unwrap();
+    }
+}
+
+#[track_caller]
+fn until_told(service: &Service, what: &str) {
+    eventually(what, || {
+        let told = service.told();
+        if told.contains(what) { Ok(()) } else { Err(told) }
+    });
+}
+
+/// Until somebody leads, and every event stands in the logs.
+#[track_caller]
+fn until_projected(project: &Project) {
+    project.until(
+        "SELECT min(event_id) = (SELECT max(id) FROM runchain_events) FROM runchain_cursors",
+        "1",
+    );
+}
+
+#[track_caller]
+fn is_done(project: &Project, run_id: &str) {
+    project.until(
+        &format!("SELECT count(*) FROM runchain_steps WHERE run_id = '{run_id}' AND state = 'done'"),
+        "2",
+    );
+}
+
+#[track_caller]
+fn ends_well(project: &Project, service: Service) {
+    project.until("SELECT count(*) FROM runchain_queue", "0");
+    // The last lines are written when it stops.
+    assert!(service.terminate().success());
+    Outside::of(project.root()).everything_is_done_once();
+}
+
+/// What a folder holds, by name.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_bag_that_does_not_fit_is_no_bag_and_is_made_when_there_is_room() {
+    each_full_disk(|disk, journal_mode| {
+        let project = disk.project("");
+        project.sql(&format!(
+            "PRAGMA journal_mode = {journal_mode}; INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING');"
+        ));
+        project.runchain(&["install"]).exits(0);
+        many_small_files(&project, "r");
+        let mut service = disk.archive_service(&project);
+        until_projected(&project);
+        disk.fill(700 << 10);
+        project.sql("UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'r';");
+        // More often than it has attempts.
+        project.until("SELECT count(*) > 6 FROM runchain_failures", "1");
+        service.assert_alive();
+        until_told(&service, "archive failed, next attempt");
+        let failures = project.lines("SELECT DISTINCT error FROM runchain_failures;");
+        assert!(
+            failures.iter().all(|error| error.contains("No space left")),
+            "{failures:?}"
+        );
+        let status = project.runchain(&["status"]).exits(0).stdout;
+        assert!(
+            status.contains("failing step") && status.contains("No space left"),
+            "{status}"
+        );
+        assert!(!project.path(".archive/r").exists());
+        assert_eq!(project.sql("SELECT count(*) FROM archival_log;").trim(), "0");
+
+        disk.make_room();
+        is_done(&project, "r");
+        assert_eq!(names(&project.path(".archive")), ["r"]);
+        ends_well(&project, service);
+    });
+}
+
+/// Each kind of disk and journal, one after the other.
+fn each_full_disk(act: impl Fn(&SmallDisk, &str)) {
+    for journal_mode in ["wal", "delete"] {
+        for disk in SmallDisk::all() {
+            act(&disk, journal_mode);
+        }
+    }
+}
+
+#[test]
+fn work_that_can_t_be_settled_is_settled_once_when_there_is_room() {
+    each_full_disk(|disk, journal_mode| {
+        let outside = tempfile::tempdir().unwrap();
+        let at = |name: &str| outside.path().join(name).display().to_string();
+        let project = disk.project(&format!(
+            "[steps.gate]\nafter = ['report']\ncommand = ['sh', '-c', 'echo $RUNCHAIN_RUN_ID >> {}; until [ -e {} ]; do sleep 0.05; done']\n",
+            at("begun"),
+            at("open")
+        ));
+        project.sql(&format!(
+            "PRAGMA journal_mode = {journal_mode}; INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING');"
+        ));
+        project.runchain(&["install"]).exits(0);
+        let mut service = disk.service(&project);
+        project.sql("UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'r';");
+        let begun = || fs::read_to_string(at("begun")).unwrap_or_default();
+        eventually("the gate", || {
+            if begun().is_empty() {
+                Err(service.told())
+            } else {
+                Ok(())
+            }
+        });
+        until_projected(&project);
+        disk.fill(0);
+        fs::write(at("open"), "").unwrap();
+        until_told(&service, "trying again");
+        service.assert_alive();
+
+        disk.make_room();
+        project.until("SELECT state FROM runchain_steps WHERE step = 'gate'", "done");
+        assert_eq!(begun(), "r\n", "{journal_mode}");
+        assert_eq!(
+            project
+                .sql("SELECT attempts FROM runchain_steps WHERE step = 'gate';")
+                .trim(),
+            "1"
+        );
+        // A chain with a step of its own.
+        project.sql("DELETE FROM runchain_steps WHERE step = 'gate';");
+        ends_well(&project, service);
+    });
+}
+
+#[test]
+fn what_was_captured_is_expanded_once_when_there_is_room() {
+    each_full_disk(|disk, journal_mode| {
+        let project = disk.project("");
+        project.sql(&format!("PRAGMA journal_mode = {journal_mode};"));
+        project.runchain(&["install"]).exits(0);
+        let mut service = disk.service(&project);
+        until_projected(&project);
+        // The last that fits: what a writer has committed, with no room for what follows from it.
+        disk.fill(200 << 10);
+        for run in 0..40 {
+            let row = format!("('r{run}', 'COMPLETED', zeroblob(20000))");
+            let insert = format!("INSERT INTO runs(run_id, status, metadata_json) VALUES {row};");
+            // A full disk is for this writer to meet, too.
+            Sqlite::Stock.run(&project.database(), &format!(".timeout 10000\n{insert}"));
+        }
+        // Where not even the journal can be made, SQLite says nothing of a full disk.
+        until_told(&service, "again");
+        service.assert_alive();
+
+        disk.make_room();
+        let wanted = project.sql("SELECT 2 * count(*) FROM runs;");
+        project.until(
+            "SELECT count(*) FROM runchain_steps WHERE state = 'done'",
+            wanted.trim(),
+        );
+        ends_well(&project, service);
+    });
+}
+
+/// A fault on its n-th time: which operation, on which files.
+#[derive(Debug, Clone, Copy)]
+struct Fault {
+    operation: &'static str,
+    files: &'static str,
+    number: usize,
+    /// How often in a row.
+    times: usize,
+}
+
+const FAULTS: [(&str, &str); 6] = [
+    ("sync", "orchestration.db"),
+    ("write", "orchestration.db"),
+    ("sync", "/logs"),
+    ("write", "/logs/"),
+    ("sync", "/.archive"),
+    ("write", "/.archive/"),
+];
+
+/// A service meets one fault. It goes on by itself, or it ends with an exit code that says why and goes
+/// on when it is started again.
+fn goes_on_after(fault: Fault, journal_mode: &str) {
+    let project = Project::new(SHAPE_A, CONFIG);
+    project.sql(&format!("PRAGMA journal_mode = {journal_mode}; INSERT INTO runs(run_id, status) VALUES ('a', 'COMPLETED'), ('b', 'RUNNING');"));
+    project.runchain(&["install", "--backfill", "all"]).exits(0);
+    let artifact = project.path("artifacts/a");
+    fs::create_dir_all(&artifact).unwrap();
+    fs::write(artifact.join("x.txt"), "x\n".repeat(50_000)).unwrap();
+    let Fault {
+        operation,
+        files,
+        number,
+        times,
+    } = fault;
+    let mut service = Service::of(
+        project
+            .command(&["drain"])
+            .env("LD_PRELOAD", disk_shim())
+            .env("DISK_SHIM_ROOT", project.root())
+            .env("DISK_SHIM_FAULT", format!("{operation}:{files}:{number}:{times}")),
+    );
+    project.sql("UPDATE runs SET status = 'FAILED' WHERE run_id = 'b';");
+    let done = "SELECT count(*) FROM runchain_steps WHERE state = 'done'";
+    eventually("the chains, or the end of the service", || {
+        if !service.is_running() || project.sql(done).trim() == "4" {
+            Ok(())
+        } else {
+            Err(service.told())
+        }
+    });
+    let told = service.told();
+    assert!(!told.contains("panicked"), "{fault:?}: {told}");
+    let met = told.contains("disk shim: ");
+    assert!(met || number > 1, "nobody met {fault:?}: {told}");
+    // What fails while SQLite moves its WAL into the database stays in the WAL, and nobody need know.
+    assert!(
+        !met || files.contains("orchestration.db") || told.contains("os error 5"),
+        "{fault:?}: {told}"
+    );
+    if service.is_running() {
+        // What could not be projected is when the pause after the fault is over.
+        until_projected(&project);
+        assert!(service.terminate().success(), "{fault:?}");
+    } else {
+        let code = service.ended();
+        assert!(
+            matches!(code, Some(1 | 7)),
+            "{fault:?}: exit code {code:?}: {told}"
+        );
+    }
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    let outside = Outside::of(project.root());
+    outside.everything_is_done_once();
+    outside.nothing_refers_to_what_is_not_there();
+}
+
+fn goes_on_after_each(journal_mode: &'static str) {
+    let numbers = 1..=8;
+    let faults = numbers.flat_map(|number| {
+        FAULTS.map(|(operation, files)| Fault {
+            operation,
+            files,
+            number,
+            times: 1 + 2 * (number % 2),
+        })
+    });
+    let faults = Mutex::new(faults);
+    let next = || faults.lock().unwrap().next();
+    // They wait more than they work.
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some(fault) = next() {
+                    goes_on_after(fault, journal_mode);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_disk_that_fails_once_leaves_nothing_half_done_in_wal_mode() {
+    goes_on_after_each("wal");
+}
+
+#[test]
+fn a_disk_that_fails_once_leaves_nothing_half_done_in_rollback_mode() {
+    goes_on_after_each("delete");
+}
