@@ -199,13 +199,19 @@ impl Round {
         });
         executors.wait_for_the_dead();
         let mut violations = std::mem::take(&mut executors.violations);
+        let calm_ms = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
         violations.extend(self.drain());
 
         commits.sort_by_key(|commit| commit.seq);
         let expected = Expected::of(&commits);
         let mut checked = BTreeMap::new();
         violations.extend(database::violations(&database, &expected, &mut checked));
-        violations.extend(files::violations(&self.project, &expected, &mut checked));
+        violations.extend(files::violations(
+            &self.project,
+            &expected,
+            calm_ms as i64,
+            &mut checked,
+        ));
         let mut tally = tally.lock().unwrap();
         tally.freezes += executors.freezes;
         tally.commits += commits.len();
