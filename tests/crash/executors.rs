@@ -122,7 +122,16 @@ impl Executors {
                     1 => Some(POINTS[self.random.usize(..POINTS.len())]),
                     _ => None,
                 };
+                let leads =
+                    point.is_some_and(|point| point.starts_with("project-") || point.starts_with("rotate-"));
+                if leads {
+                    self.kill_all();
+                }
                 self.start(point);
+                if leads {
+                    // Whoever comes first leads.
+                    break;
+                }
             }
             let moment = Instant::now() + Duration::from_millis(self.random.u64(20..400));
             while Instant::now() < moment {
@@ -135,9 +144,15 @@ impl Executors {
             }
             self.look_after_the_dead();
         }
+        self.kill_all();
+    }
+
+    fn kill_all(&mut self) {
         self.thaw(true);
+        self.reap();
         while let Some(executor) = self.live.pop() {
             self.bury(executor);
+            self.kills += 1;
         }
     }
 
