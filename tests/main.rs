@@ -18,10 +18,10 @@ mod chain;
 mod children;
 /// Settings, their layers, exit codes; databases that can't be opened.
 mod config;
-/// Executors killed at any moment, and what is left.
-mod crash;
 /// Eight writers, three executors, one database: errors and latencies.
 mod contention;
+/// Executors killed at any moment, and what is left.
+mod crash;
 /// Disks that are full or fail.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod disk;

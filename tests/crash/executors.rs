@@ -297,7 +297,7 @@ impl Executors {
         let marks = marks_of_all_processes();
         let violations = &mut self.violations;
         self.remains.retain(|one| {
-            if !marks.iter().any(|mark| *mark == one.mark) {
+            if !marks.contains(&one.mark) {
                 return one.killed.elapsed() < LEASE;
             }
             let over = one.killed.elapsed() >= LEASE + SLACK;
