@@ -77,10 +77,6 @@ struct Tally {
 }
 
 #[test]
-#[expect(
-    clippy::print_stdout,
-    reason = "seed and progress stand in what the test printed"
-)]
 fn executors_killed_at_any_moment_lose_nothing_and_do_nothing_twice() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = number("RUNCHAIN_TEST_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
