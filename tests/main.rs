@@ -18,6 +18,8 @@ mod chain;
 mod children;
 /// Settings, their layers, exit codes; databases that can't be opened.
 mod config;
+/// Eight writers, three executors, one database: errors and latencies.
+mod contention;
 /// Executors killed at any moment, and what is left.
 mod crash;
 /// Disks that are full or fail.

@@ -24,6 +24,7 @@ pub(crate) struct Step {
     pub(crate) step: String,
     pub(crate) state: String,
     pub(crate) attempts: i64,
+    pub(crate) started_ms: i64,
     pub(crate) result: Value,
 }
 
@@ -62,7 +63,7 @@ impl Found {
             |text: Option<String>| text.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
         let steps = rows(
             conn,
-            "SELECT id, run_id, generation, step, state, attempts, result FROM runchain_steps ORDER BY id",
+            "SELECT id, run_id, generation, step, state, attempts, result, coalesce(started_ms, 0) FROM runchain_steps ORDER BY id",
             |row| {
                 Ok(Step {
                     id: row.get(0)?,
@@ -72,6 +73,7 @@ impl Found {
                     state: row.get(4)?,
                     attempts: row.get(5)?,
                     result: json(row.get(6)?),
+                    started_ms: row.get(7)?,
                 })
             },
         );

@@ -2,6 +2,8 @@
 
 use crate::support::runchain;
 use fastrand::Rng;
+use rusqlite::Connection;
+use rusqlite::types::FromSql;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -32,6 +34,8 @@ pub(crate) const MARK: &str = "CRASH_EXECUTOR";
 /// What is left of a killed executor must be gone after its lease; a busy machine gets more.
 pub(crate) const LEASE: Duration = Duration::from_millis(1_000);
 const SLACK: Duration = Duration::from_secs(9);
+/// The longest that one is frozen.
+const FREEZE_PATIENCE: Duration = Duration::from_secs(4);
 /// An executor that doesn't reach its point is killed like any other.
 const PLAN_PATIENCE: Duration = Duration::from_secs(4);
 
@@ -40,7 +44,14 @@ struct Executor {
     mark: String,
     point: Option<&'static str>,
     started: Instant,
-    frozen_until: Option<Instant>,
+    frozen: Option<Frozen>,
+}
+
+/// Stopped for longer than its lease, with steps under way.
+struct Frozen {
+    since: Instant,
+    /// The ids of those steps, as a list for SQL.
+    steps: String,
 }
 
 impl Executor {
@@ -66,6 +77,7 @@ struct Remains {
 /// The executors of one round.
 pub(crate) struct Executors {
     root: PathBuf,
+    conn: Connection,
     random: Rng,
     live: Vec<Executor>,
     count: usize,
@@ -80,9 +92,12 @@ pub(crate) struct Executors {
 }
 
 impl Executors {
-    pub(crate) fn new(root: &Path, count: usize, random: Rng) -> Self {
+    pub(crate) fn new(root: &Path, database: &Path, count: usize, random: Rng) -> Self {
+        let conn = Connection::open(database).unwrap();
+        conn.busy_timeout(Duration::from_millis(100)).unwrap();
         Self {
             root: root.to_owned(),
+            conn,
             random,
             live: Vec::new(),
             count,
@@ -107,20 +122,37 @@ impl Executors {
                     1 => Some(POINTS[self.random.usize(..POINTS.len())]),
                     _ => None,
                 };
+                let leads =
+                    point.is_some_and(|point| point.starts_with("project-") || point.starts_with("rotate-"));
+                if leads {
+                    self.kill_all();
+                }
                 self.start(point);
+                if leads {
+                    // Whoever comes first leads.
+                    break;
+                }
             }
-            // The random moment.
-            std::thread::sleep(Duration::from_millis(self.random.u64(20..400)));
-            self.thaw(false);
+            let moment = Instant::now() + Duration::from_millis(self.random.u64(20..400));
+            while Instant::now() < moment {
+                self.thaw(false);
+                std::thread::sleep(Duration::from_millis(5));
+            }
             self.reap();
             if !self.live.is_empty() {
                 self.strike();
             }
             self.look_after_the_dead();
         }
+        self.kill_all();
+    }
+
+    fn kill_all(&mut self) {
         self.thaw(true);
+        self.reap();
         while let Some(executor) = self.live.pop() {
             self.bury(executor);
+            self.kills += 1;
         }
     }
 
@@ -153,7 +185,7 @@ impl Executors {
             mark,
             point,
             started: Instant::now(),
-            frozen_until: None,
+            frozen: None,
         });
     }
 
@@ -187,25 +219,40 @@ impl Executors {
         }
     }
 
-    /// Kills one, or freezes it for longer than its lease: it comes back to find its steps taken.
+    /// Kills one, or freezes it.
     fn strike(&mut self) {
         let at = self.random.usize(..self.live.len());
-        let executor = &mut self.live[at];
-        if executor.frozen_until.is_some()
+        let executor = &self.live[at];
+        if executor.frozen.is_some()
             || (executor.point.is_some() && executor.started.elapsed() < PLAN_PATIENCE)
         {
             return;
         }
-        if self.random.u32(..8) == 0 {
-            let frozen = LEASE + Duration::from_millis(self.random.u64(100..1_000));
-            executor.frozen_until = Some(Instant::now() + frozen);
-            executor.signal(Signal::STOP);
-            self.freezes += 1;
+        if self.live.len() > 1 && self.random.u32(..4) == 0 {
+            self.freeze(at);
             return;
         }
         let executor = self.live.remove(at);
         self.bury(executor);
         self.kills += 1;
+    }
+
+    fn freeze(&mut self, at: usize) {
+        let executor = &mut self.live[at];
+        executor.signal(Signal::STOP);
+        let held = format!(
+            "SELECT group_concat(s.id) FROM runchain_steps AS s JOIN runchain_executors AS e USING (executor_id)
+             WHERE s.state = 'running' AND e.pid = {}",
+            executor.child.id()
+        );
+        let steps = ask::<Option<String>>(&self.conn, &held)
+            .flatten()
+            .unwrap_or_default();
+        executor.frozen = Some(Frozen {
+            since: Instant::now(),
+            steps,
+        });
+        self.freezes += 1;
     }
 
     fn bury(&mut self, mut executor: Executor) {
@@ -217,14 +264,25 @@ impl Executors {
         });
     }
 
+    /// A frozen one comes back when somebody else runs one of its steps: then it takes two tokens to
+    /// tell their settlings apart.
     fn thaw(&mut self, all: bool) {
         for executor in &mut self.live {
-            if executor
-                .frozen_until
-                .is_some_and(|until| all || Instant::now() >= until)
-            {
+            let Some(frozen) = &executor.frozen else {
+                continue;
+            };
+            let taken = format!(
+                "SELECT EXISTS (SELECT 1 FROM runchain_steps AS s JOIN runchain_executors AS e USING (executor_id)
+                                WHERE s.state = 'running' AND s.id IN ({}) AND e.pid <> {})",
+                frozen.steps,
+                executor.child.id()
+            );
+            // It may have stopped in the middle of a write: then nobody gets on until it does.
+            let stuck = frozen.since.elapsed() > FREEZE_PATIENCE
+                || (frozen.steps.is_empty() && frozen.since.elapsed() > LEASE);
+            if all || stuck || ask(&self.conn, &taken) == Some(true) {
                 executor.signal(Signal::CONT);
-                executor.frozen_until = None;
+                executor.frozen = None;
             }
         }
     }
@@ -239,7 +297,7 @@ impl Executors {
         let marks = marks_of_all_processes();
         let violations = &mut self.violations;
         self.remains.retain(|one| {
-            if !marks.iter().any(|mark| *mark == one.mark) {
+            if !marks.contains(&one.mark) {
                 return one.killed.elapsed() < LEASE;
             }
             let over = one.killed.elapsed() >= LEASE + SLACK;
@@ -253,6 +311,11 @@ impl Executors {
             !over
         });
     }
+}
+
+/// One value; `None` where the database is busy.
+fn ask<T: FromSql>(conn: &Connection, sql: &str) -> Option<T> {
+    conn.query_row(sql, [], |row| row.get(0)).ok()
 }
 
 fn marks_of_all_processes() -> Vec<String> {

@@ -13,11 +13,16 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Looks at everything; each violation is a sentence.
-pub(crate) fn violations(project: &Project, expected: &Expected, checked: &mut Checked) -> Vec<String> {
+/// Looks at everything; each violation is a sentence. `calm_ms`: when nobody was killed any more.
+pub(crate) fn violations(
+    project: &Project,
+    expected: &Expected,
+    calm_ms: i64,
+    checked: &mut Checked,
+) -> Vec<String> {
     let found = Found::read(&Connection::open(project.database()).unwrap());
     let mut wrong = Vec::new();
-    every_bag_is_whole(project, &found, checked, &mut wrong);
+    every_bag_is_whole(project, &found, calm_ms, checked, &mut wrong);
     every_ended_run_stands_in_its_bag(project, &found, expected, checked, &mut wrong);
     every_report_is_of_the_last_end(project, &found, expected, &mut wrong);
     logs_hold_every_event_once_and_in_order(project, &found, checked, &mut wrong);
@@ -27,13 +32,20 @@ pub(crate) fn violations(project: &Project, expected: &Expected, checked: &mut C
 
 /// Invariant 4: `sha256sum -c` on every bag, by one call; nothing lies in one that its manifest
 /// doesn't name; every digest on record is that of a bag on the disk.
-fn every_bag_is_whole(project: &Project, found: &Found, checked: &mut Checked, wrong: &mut Vec<String>) {
+fn every_bag_is_whole(
+    project: &Project,
+    found: &Found,
+    calm_ms: i64,
+    checked: &mut Checked,
+    wrong: &mut Vec<String>,
+) {
     let archive = project.path(".archive");
     let mut sums = String::new();
     let mut digests = BTreeSet::new();
+    let mut staged = Vec::new();
     for name in names(&archive) {
         if name.starts_with(".staging-") {
-            staging_is_of_an_unfinished_archive(&name, found, checked, wrong);
+            staged.push(name);
             continue;
         }
         let bag = archive.join(&name);
@@ -58,6 +70,17 @@ fn every_bag_is_whole(project: &Project, found: &Found, checked: &mut Checked, w
         digests.insert(digest(&bag));
         *checked.entry("bags").or_default() += 1;
     }
+    // What the killed had staged is removed by the next archive, of whatever run.
+    let mut archives = found
+        .steps
+        .iter()
+        .filter(|step| step.step == "archive" && step.is_done());
+    *checked
+        .entry("staging folders without an archive after them")
+        .or_default() += staged.len();
+    if !staged.is_empty() && archives.any(|step| step.started_ms > calm_ms) {
+        wrong.push(format!("staging folders are left: {staged:?}"));
+    }
     if let Err(said) = sha256sum(&archive, &sums) {
         wrong.push(format!("sha256sum: {said}"));
     }
@@ -73,30 +96,6 @@ fn every_bag_is_whole(project: &Project, found: &Found, checked: &mut Checked, w
                 "no bag is {digest}, that of {run_id} generation {generation}"
             ));
         }
-    }
-}
-
-/// What a killed archive staged is removed by the next archive of the same run, so it may stay only
-/// where the run has had no other since.
-fn staging_is_of_an_unfinished_archive(
-    name: &str,
-    found: &Found,
-    checked: &mut Checked,
-    wrong: &mut Vec<String>,
-) {
-    *checked
-        .entry("staging folders of cancelled archives")
-        .or_default() += 1;
-    let rest = name.trim_start_matches(".staging-");
-    let run_id = rest.rsplitn(3, '-').nth(2).unwrap_or(rest);
-    let archives = found
-        .steps
-        .iter()
-        .filter(|step| step.step == "archive" && step.run_id == run_id);
-    if let Some(last) = archives.last()
-        && last.is_done()
-    {
-        wrong.push(format!("{name} is left, and {run_id} was archived after it"));
     }
 }
 

@@ -59,13 +59,15 @@ pub fn body(file: &str) -> &str {
 /// # Errors
 /// Whatever SQLite answers, but for a missing table.
 pub fn meta(conn: &Connection, key: &str) -> Result<Option<String>> {
-    if !table_exists(conn, "runchain_meta")? {
-        return Ok(None);
+    let read = conn
+        .prepare_cached("SELECT value FROM runchain_meta WHERE key = ?1")
+        .and_then(|mut statement| statement.query_row([key], |row| row.get(0)).optional());
+    match read {
+        // Asked at every lease, so that it is not asked first whether there is such a table.
+        Err(rusqlite::Error::SqliteFailure(_, Some(text))) if text.starts_with("no such table") => Ok(None),
+        Err(rusqlite::Error::SqlInputError { msg, .. }) if msg.starts_with("no such table") => Ok(None),
+        read => read.map(Option::flatten).during("read runchain_meta"),
     }
-    conn.prepare_cached("SELECT value FROM runchain_meta WHERE key = ?1")
-        .and_then(|mut statement| statement.query_row([key], |row| row.get(0)).optional())
-        .map(Option::flatten)
-        .during("read runchain_meta")
 }
 
 /// Whether the main database has a table of this name.

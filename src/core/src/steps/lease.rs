@@ -45,7 +45,8 @@ pub struct Capacity<'a> {
 const SUSPECT_PATIENCE_MS: i64 = 5_000;
 
 /// Leases ready steps, in order of priority, then age: never more than there are free places, never
-/// more of one name than its limit, none of a paused kind, a suspect only alone.
+/// more of one name than its limit, none of a paused kind, a suspect only alone. [`start`] follows
+/// when their work begins.
 ///
 /// # Errors
 /// [`crate::Error::Outdated`] when the database asks for a newer writer,
@@ -57,16 +58,7 @@ pub fn lease(
     capacity: Capacity<'_>,
     now: Millis,
 ) -> Result<Vec<Claim>> {
-    schema::check_writer(conn)?;
-    if capacity.free == 0 {
-        return Ok(Vec::new());
-    }
-    let room = Room::of(conn, capacity)?;
-    let mut claims = match suspect(conn, wanted, capacity, &room, now)? {
-        Suspect::None => unsuspicious(conn, wanted, capacity, room, now)?,
-        Suspect::Alone(claim) => vec![*claim],
-        Suspect::WaitsForRoom => return Ok(Vec::new()),
-    };
+    let mut claims = candidates(conn, wanted, capacity, now)?;
     let mut update = conn
         .prepare_cached(
             "UPDATE runchain_steps SET state = 'leased', executor_id = ?2, token = token + 1 WHERE id = ?1",
@@ -77,6 +69,54 @@ pub fn lease(
         claim.token += 1;
     }
     Ok(claims)
+}
+
+/// [`lease`] and [`start`] at once, for who has a free place for each of them: nothing is held that
+/// isn't worked on, and each step is written once instead of twice.
+///
+/// # Errors
+/// As [`lease`].
+pub fn lease_and_start(
+    conn: &Connection,
+    executor: &ExecutorId,
+    wanted: Wanted<'_>,
+    capacity: Capacity<'_>,
+    now: Millis,
+) -> Result<Vec<Claim>> {
+    let mut claims = candidates(conn, wanted, capacity, now)?;
+    let mut update = conn
+        .prepare_cached(
+            "UPDATE runchain_steps SET state = 'running', executor_id = ?2, token = token + 1, attempts = attempts + 1,
+               started_ms = ?3
+             WHERE id = ?1",
+        )
+        .during("lease and start a step")?;
+    for claim in &mut claims {
+        update
+            .execute((claim.step_id, executor, now))
+            .during("lease and start a step")?;
+        claim.token += 1;
+        claim.attempt += 1;
+    }
+    Ok(claims)
+}
+
+fn candidates(
+    conn: &Connection,
+    wanted: Wanted<'_>,
+    capacity: Capacity<'_>,
+    now: Millis,
+) -> Result<Vec<Claim>> {
+    schema::check_writer(conn)?;
+    if capacity.free == 0 {
+        return Ok(Vec::new());
+    }
+    let room = Room::of(conn, capacity)?;
+    match suspect(conn, wanted, capacity, &room, now)? {
+        Suspect::None => unsuspicious(conn, wanted, capacity, room, now),
+        Suspect::Alone(claim) => Ok(vec![*claim]),
+        Suspect::WaitsForRoom => Ok(Vec::new()),
+    }
 }
 
 enum Suspect {

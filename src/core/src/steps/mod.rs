@@ -25,7 +25,7 @@ mod settle;
 
 pub use change::{EVERY_KIND, cancel, chain_again, pause, ready_again, resume};
 pub use executor::Executor;
-pub use lease::{Capacity, Wanted, lease, next_due, next_due_of, start, work_left};
+pub use lease::{Capacity, Wanted, lease, lease_and_start, next_due, next_due_of, start, work_left};
 pub use recover::{give_back, recover};
 pub use settle::{Archival, Failure, Outcome, Settled, Success, settle};
 

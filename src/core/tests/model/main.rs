@@ -12,6 +12,8 @@
     reason = "a test states what must hold; a panic is how it fails"
 )]
 
+mod compare;
+mod kinds;
 mod op;
 mod real;
 mod work;

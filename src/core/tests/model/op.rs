@@ -1,7 +1,7 @@
 //! What can happen to a queue. Indexes are taken modulo what there is, so that any part of a
 //! sequence is a sequence again and a failing one can be shortened.
 
-use crate::world::CHAIN;
+use crate::kinds::CHAIN;
 use fastrand::Rng;
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
 //! The model's work: lease, start, settle, and what brings a step back.
 
+use crate::kinds::CHAIN;
 use crate::op::{Ending, Limits};
 use crate::world::State::{Dead, Done, Leased, Ready, Running, Waiting};
-use crate::world::{CHAIN, Failure, Hold, Step, World};
+use crate::world::{Failure, Hold, Step, World};
 use std::collections::BTreeMap;
 
 pub(crate) const LEASE_MS: i64 = 5_000;

@@ -119,12 +119,13 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    /// A new staging folder for a run's folder, after what dead ones left is removed.
+    /// A new staging folder for a run's folder, after what dead ones left is removed, also of runs
+    /// that are never archived again.
     pub(super) fn new(archive_dir: &Path, folder: &str) -> Result<Self> {
-        remove_dead(archive_dir, folder)?;
+        remove_dead(archive_dir)?;
         for _ in 0..TRIES {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let path = archive_dir.join(format!("{}{}-{number}", prefix(folder), std::process::id()));
+            let path = archive_dir.join(format!("{PREFIX}{folder}-{}-{number}", std::process::id()));
             match std::fs::create_dir(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
@@ -152,22 +153,20 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // What can't be removed now is removed by the next staging of this run.
+        // What can't be removed now is removed by the next staging.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-fn prefix(folder: &str) -> String {
-    format!(".staging-{folder}-")
-}
+/// No folder of a run begins so.
+const PREFIX: &str = ".staging-";
 
-fn remove_dead(archive_dir: &Path, folder: &str) -> Result<()> {
+fn remove_dead(archive_dir: &Path) -> Result<()> {
     let entries =
         std::fs::read_dir(archive_dir).map_err(|error| Error::io("look through", archive_dir, error))?;
-    let prefix = prefix(folder);
     for entry in entries {
         let entry = entry.map_err(|error| Error::io("look through", archive_dir, error))?;
-        let ours = entry.file_name().to_string_lossy().starts_with(&prefix)
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
             && entry.file_type().is_ok_and(|kind| kind.is_dir());
         if ours && let Some(_lock) = try_lock(&entry.path()) {
             let path = entry.path();

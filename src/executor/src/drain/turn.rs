@@ -168,10 +168,7 @@ impl Drain<'_> {
             }
             let mut claims = Vec::new();
             if to_do.lease || (capacity.free > 0 && (to_do.settle || to_do.expand)) {
-                claims = steps::lease(conn, &executor.id, wanted, capacity, now)?;
-                for claim in &mut claims {
-                    steps::start(conn, claim, &executor.id, now)?;
-                }
+                claims = steps::lease_and_start(conn, &executor.id, wanted, capacity, now)?;
             }
             if !claims.is_empty() {
                 executor.renew(conn, lease_ms, now)?;

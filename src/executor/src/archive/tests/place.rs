@@ -230,7 +230,7 @@ fn a_full_disk_is_refused_with_figures_before_anything_is_staged() {
 }
 
 #[test]
-fn dead_stagings_of_the_run_are_removed_and_live_ones_left() {
+fn dead_stagings_of_whatever_run_are_removed_and_live_ones_left() {
     let fixture = Fixture::shape_a();
     fixture.write(".archive/.staging-run-1-99-0/bag/data/x", b"dead");
     fixture.write(".archive/.staging-run-1-99-1/lock", b"");
@@ -243,8 +243,5 @@ fn dead_stagings_of_the_run_are_removed_and_live_ones_left() {
         fixture.try_archive(&ended(&id), None, 0).unwrap(),
         Archived::Sealed(_)
     ));
-    assert_eq!(
-        entries(&fixture),
-        [".staging-run-1-99-2", ".staging-run-9-99-1", "run-1"]
-    );
+    assert_eq!(entries(&fixture), [".staging-run-1-99-2", "run-1"]);
 }
