@@ -124,6 +124,16 @@ impl Recorded {
         service.wait().unwrap();
         service = self.start(&mut self.project.command(&["drain"]));
         succeeds(right);
+        // Before it leads it may not know yet what a signal asks for.
+        let lead = self.project.path(".state/orchestration.db.runchain-lock");
+        eventually("the second service to lead", || {
+            let leader = fs::read_to_string(&lead).unwrap();
+            if leader.contains(&format!("pid {} ", service.id())) {
+                Ok(())
+            } else {
+                Err(leader)
+            }
+        });
         kill_process(Pid::from_child(&service), Signal::TERM).unwrap();
         assert!(service.wait().unwrap().success());
         succeeds(self.start(&mut self.project.command(&["drain", "--until-idle"])));
