@@ -38,8 +38,8 @@ const KILLS_FOR_EVERY_POINT: usize = 200;
 const DRAIN_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The witness notes that an attempt was begun, and answers which one it was. Some first attempts
-/// hang, until `calm` is there: only the end of their executor ends them. Later attempts take long
-/// enough to be met by what comes late of an earlier one.
+/// hang, until `calm` is there: only the end of their executor ends them. While an executor
+/// is frozen, later attempts wait for it to be back, so that they meet what comes late of an earlier one.
 const CONFIG: &str = r#"
 lease_ms = 1000
 poll_ms = 1000
@@ -57,7 +57,10 @@ monitor.heartbeat_ms = 300
 command = ["sh", "-c", '''
 echo "$RUNCHAIN_RUN_ID $RUNCHAIN_GENERATION $RUNCHAIN_ATTEMPT" >> witness
 case $RUNCHAIN_GENERATION-$RUNCHAIN_ATTEMPT in *3-1) [ -e calm ] || sleep 600;; esac
-[ $RUNCHAIN_ATTEMPT = 1 ] || [ -e calm ] || sleep 0.2
+if [ $RUNCHAIN_ATTEMPT -gt 1 ] && [ -e frozen ]; then
+  while [ -e frozen ]; do sleep 0.02; done
+  sleep 0.4
+fi
 echo "{\"attempt\": $RUNCHAIN_ATTEMPT}"
 ''']
 pass_env = ["CRASH_EXECUTOR"]

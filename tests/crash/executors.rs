@@ -245,9 +245,13 @@ impl Executors {
              WHERE s.state = 'running' AND e.pid = {}",
             executor.child.id()
         );
-        let steps = ask::<Option<String>>(&self.conn, &held)
-            .flatten()
-            .unwrap_or_default();
+        let steps = ask::<Option<String>>(&self.conn, &held).flatten();
+        let Some(steps) = steps else {
+            // Nothing would be taken from it.
+            executor.signal(Signal::CONT);
+            return;
+        };
+        File::create(self.root.join("frozen")).unwrap();
         executor.frozen = Some(Frozen {
             since: Instant::now(),
             steps,
@@ -278,12 +282,14 @@ impl Executors {
                 executor.child.id()
             );
             // It may have stopped in the middle of a write: then nobody gets on until it does.
-            let stuck = frozen.since.elapsed() > FREEZE_PATIENCE
-                || (frozen.steps.is_empty() && frozen.since.elapsed() > LEASE);
+            let stuck = frozen.since.elapsed() > FREEZE_PATIENCE;
             if all || stuck || ask(&self.conn, &taken) == Some(true) {
                 executor.signal(Signal::CONT);
                 executor.frozen = None;
             }
+        }
+        if !self.live.iter().any(|executor| executor.frozen.is_some()) {
+            let _ = fs::remove_file(self.root.join("frozen"));
         }
     }
 
