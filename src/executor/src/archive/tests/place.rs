@@ -221,9 +221,11 @@ fn a_full_disk_is_refused_with_figures_before_anything_is_staged() {
     let mut fixture = Fixture::shape_a();
     fixture.options.min_free_bytes = u64::MAX / 2;
     let id = run("run-1");
-    let says = fixture.refusal(&ended(&id));
+    let error = fixture.try_archive(&ended(&id), None, 0).unwrap_err();
+    assert!(error.is_full(), "{error}");
+    let says = error.to_string();
     assert!(
-        says.contains("bytes free") && says.contains("9223372036854775807"),
+        says.contains("bytes are free") && says.contains("9223372036854775807"),
         "{says}"
     );
     assert_eq!(entries(&fixture), Vec::<String>::new());
