@@ -193,22 +193,36 @@ fn try_lock(folder: &Path) -> Option<File> {
     (held.ino() == named.ino() && held.dev() == named.dev()).then_some(file)
 }
 
-/// Moves a staged bag to its place.
+/// Moves a staged bag to its place. `still_ours` is asked right before that, after everything that
+/// takes time: an executor that was held up must not put an older bag in the place of a newer one.
 pub(super) fn place(
     staged: &Path,
     sealed: &Verified,
     archive_dir: &Path,
     folder: &str,
     owner: &Owner,
+    still_ours: &dyn Fn() -> bool,
 ) -> Result<Placed> {
     let place = archive_dir.join(folder);
+    let check_ours = || {
+        if still_ours() {
+            return Ok(());
+        }
+        Err(Error::refused(
+            format!("archiving to {} is no longer ours", place.display()),
+            "nothing: whoever holds the step now archives it",
+        ))
+    };
     for _ in 0..TRIES {
         let replaced = match look(&place, owner)? {
-            Standing::Nothing => match rename_new(staged, &place) {
-                Ok(()) => None,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(Error::io("place the bag at", place, error)),
-            },
+            Standing::Nothing => {
+                check_ours()?;
+                match rename_new(staged, &place) {
+                    Ok(()) => None,
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                    Err(error) => return Err(Error::io("place the bag at", place, error)),
+                }
+            }
             // An equal digest is not enough: a damaged bag must be mended.
             Standing::Bag { .. } if bag::verify(&place).is_ok_and(|found| found == *sealed) => {
                 // Who placed it may have been killed before its name was on the disk.
@@ -222,6 +236,7 @@ pub(super) fn place(
                     .get(..8)
                     .unwrap_or("damaged0");
                 let aside = archive_dir.join(format!("{folder}~g{generation}-{short}"));
+                check_ours()?;
                 Some(exchange(staged, sealed, &place, &aside)?)
             }
         };
