@@ -26,6 +26,7 @@ use crate::support::{Outside, Project, SHAPE_A, disk_shim, eventually, extension
 use disk::{Disk, Loss};
 use fastrand::Rng;
 use recording::{Before, Change, Inode};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs;
@@ -120,8 +121,7 @@ impl Recorded {
         let mut service = self.start(&mut self.project.command(&["drain"]));
         let [left, right] = ["left", "right"].map(|name| self.writer(name, load, seed));
         succeeds(left);
-        service.kill().unwrap();
-        service.wait().unwrap();
+        self.kill_between_two_records(&mut service);
         service = self.start(&mut self.project.command(&["drain"]));
         succeeds(right);
         // Before it leads it may not know yet what a signal asks for.
@@ -137,6 +137,15 @@ impl Recorded {
         kill_process(Pid::from_child(&service), Signal::TERM).unwrap();
         assert!(service.wait().unwrap().success());
         succeeds(self.start(&mut self.project.command(&["drain", "--until-idle"])));
+    }
+
+    /// The shim holds the journal's lock from a change to its record: who is killed in between would
+    /// leave a change that nobody wrote down.
+    fn kill_between_two_records(&self, child: &mut Child) {
+        let journal = fs::File::open(&self.journal).unwrap();
+        flock(&journal, FlockOperation::LockExclusive).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     fn start(&self, command: &mut Command) -> Child {

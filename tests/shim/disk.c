@@ -112,6 +112,10 @@ static void leave(void) {
     errno = saved;
 }
 
+/* When the program ends, its other threads are cut off wherever they are: not between a change and
+ * its record. The end of the process lets go. */
+__attribute__((destructor)) static void at_exit(void) { enter(); }
+
 static void record(char kind, uint64_t inode, uint64_t offset, const char *name, const char *other,
                    const void *data, size_t data_bytes) {
     if (!setting("DISK_SHIM_JOURNAL")) return;
