@@ -193,6 +193,42 @@ fn try_lock(folder: &Path) -> Option<File> {
     (held.ino() == named.ino() && held.dev() == named.dev()).then_some(file)
 }
 
+/// The right to place bags of one run, from the question whether it is still ours to the rename that
+/// follows: an executor that is frozen in between keeps others from placing a newer bag, which its own
+/// rename would then put aside. It ends with its process.
+struct Placing(#[expect(dead_code, reason = "held until drop")] Staging);
+
+impl Placing {
+    fn begin(archive_dir: &Path, folder: &str) -> Result<Self> {
+        let path = archive_dir.join(format!("{PREFIX}{folder}.placing"));
+        for _ in 0..TRIES {
+            match std::fs::create_dir(&path) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return Err(Error::io("create", path, error));
+                }
+                _ => {}
+            }
+            if let Some(lock) = try_lock(&path) {
+                return Ok(Self(Staging {
+                    folder: path,
+                    _lock: lock,
+                }));
+            }
+            std::thread::yield_now();
+        }
+        Err(Error::refused(
+            format!(
+                "another process is placing a bag at {}",
+                archive_dir.join(folder).display()
+            ),
+            format!(
+                "wait for it; where it hangs, end it (whoever holds {})",
+                path.join("lock").display()
+            ),
+        ))
+    }
+}
+
 /// Moves a staged bag to its place. `still_ours` is asked right before that, after everything that
 /// takes time: an executor that was held up must not put an older bag in the place of a newer one.
 pub(super) fn place(
@@ -204,6 +240,7 @@ pub(super) fn place(
     still_ours: &dyn Fn() -> bool,
 ) -> Result<Placed> {
     let place = archive_dir.join(folder);
+    let _placing = Placing::begin(archive_dir, folder)?;
     let check_ours = || {
         if still_ours() {
             return Ok(());
