@@ -8,28 +8,30 @@
 //! Leadership is the flock on `<db>.runchain-lock`. The leader monitors active runs, projects events
 //! to the logs and sweeps; any executor leases steps.
 
+mod database;
+mod effect;
 mod lead;
+mod rest;
+mod stop;
 mod trace;
 mod turn;
 pub(crate) mod worker;
 
 use crate::config::Settings;
 use crate::door;
-use crate::open::{self, OpenMode};
 use crate::wake::{self, Wake, Watch};
+use database::{FileIdentity, Version, connect, identity};
 use lead::Lead;
 use runchain_core::chain::{Chain, StepSpec};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
-use runchain_core::{ExecutorId, Mapping, Millis, RunId, functions, install, schema};
+use runchain_core::{Mapping, Millis, RunId, functions, install, schema};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
+use stop::Stop;
 use worker::{Finished, Workers, Workshop};
 
 /// When the loop ends by itself.
@@ -66,8 +68,6 @@ const LEAD_EVERY: Duration = Duration::from_secs(2);
 /// The watcher's event comes at the write, before the commit is visible: look again after growing
 /// pauses before sleeping. Together 51 ms, which covers a slow fsync.
 const LOOK_AGAIN_US: [u64; 10] = [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600];
-/// How long after the end of a graceful stop ended commands may take to be settled.
-const SETTLE_GRACE: Duration = Duration::from_secs(15);
 /// After a failure that may pass (a table that is being rebuilt, a full disk), in a service.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
@@ -149,11 +149,6 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     ended
 }
 
-fn connect(database: &Path) -> Result<Connection> {
-    open::open_state(database, OpenMode::ReadWrite)
-        .map_err(|error| Error::refused(error.what(), error.remedy()))
-}
-
 /// The chain that the configuration names.
 fn chain_of(settings: &Settings) -> Chain {
     let spec = |step: &crate::config::Step| StepSpec {
@@ -173,58 +168,6 @@ fn concurrency_of(settings: &Settings) -> BTreeMap<String, usize> {
         .iter()
         .filter_map(|step| Some((step.name.clone(), step.rules.concurrency?)))
         .collect()
-}
-
-fn identity() -> Executor {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let pid = std::process::id();
-    let id = ExecutorId(format!("{host}-{pid}-{:08x}", fastrand::u32(..)));
-    Executor { id, host, pid }
-}
-
-/// Device and inode of the database: a file that was replaced under us must not be written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileIdentity(Option<(u64, u64)>);
-
-impl FileIdentity {
-    fn of(path: &Path) -> Self {
-        Self(
-            std::fs::metadata(path)
-                .ok()
-                .map(|found| (found.dev(), found.ino())),
-        )
-    }
-}
-
-/// `PRAGMA data_version` on a connection that never writes: it ignores the connection's own commits.
-struct Version {
-    conn: Connection,
-    seen: Option<i64>,
-}
-
-impl Version {
-    /// Asking must not wait for a lock: a finished step or a signal may come meanwhile.
-    fn new(conn: Connection) -> Result<Self> {
-        conn.busy_timeout(Duration::ZERO).during("watch the database")?;
-        Ok(Self { conn, seen: None })
-    }
-
-    /// Whether anybody has committed since the last call. A busy database counts as changed.
-    fn changed(&mut self) -> bool {
-        let now = self
-            .conn
-            .prepare_cached("PRAGMA data_version")
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .ok();
-        let changed = now.is_none() || now != self.seen;
-        self.seen = now;
-        changed
-    }
-}
-
-struct Stop {
-    signal: i32,
-    deadline: Instant,
 }
 
 struct Drain<'a> {
@@ -405,197 +348,6 @@ impl Drain<'_> {
 
     fn lease_part(&self) -> Duration {
         millis(self.settings.lease_ms / 3)
-    }
-
-    fn over(&mut self) -> Result<Option<Ended>> {
-        if self.running == 0
-            && let Some(error) = self.outdated.take()
-        {
-            return Err(error);
-        }
-        if self.stopping.is_some() {
-            return Ok((self.running == 0).then_some(Ended::Stopped));
-        }
-        if self.running > 0 {
-            return Ok(None);
-        }
-        let left = |run_id, step| door::patiently(|| steps::work_left(&self.conn, run_id, step));
-        let reached = match self.goal {
-            Goal::Forever => false,
-            Goal::Once => self.lease_after.is_some() || !self.is_due()?,
-            // What no trigger saw is work, too: whoever leads has looked at every row once.
-            Goal::UntilIdle => self.lead.as_ref().is_none_or(Lead::has_swept) && !left(None, None)?,
-            Goal::Run { run_id, step } => !left(Some(run_id), step.as_deref())?,
-        };
-        Ok(reached.then_some(Ended::Reached))
-    }
-
-    fn is_due(&self) -> Result<bool> {
-        Ok(self.next_due()?.is_some_and(|due| due <= Millis::now()))
-    }
-
-    fn next_due(&self) -> Result<Option<Millis>> {
-        door::patiently(|| match self.goal {
-            Goal::Run { run_id, step } => steps::next_due_of(&self.conn, run_id, step.as_deref()),
-            _ => steps::next_due(&self.conn),
-        })
-    }
-
-    /// How long nothing is known to happen: the next timer, or the fallback poll.
-    fn until_next(&self) -> Result<Duration> {
-        let mut timeout = millis(self.settings.poll_ms);
-        let now = Millis::now();
-        let until = |at: Millis| millis(at.since(now).max(1));
-        if self.stopping.is_none() && self.running < self.settings.workers && !self.suspect {
-            let held_back = self
-                .lease_after
-                .map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
-            timeout = self
-                .next_due()?
-                .map_or(timeout, |due| timeout.min(until(due).max(held_back)));
-        }
-        match &self.lead {
-            Some(lead) => timeout = lead.next_duty().map_or(timeout, |due| timeout.min(until(due))),
-            None => timeout = timeout.min(LEAD_EVERY),
-        }
-        if self.running > 0 || self.others_hold()? {
-            timeout = timeout.min(self.lease_part());
-        }
-        if let Some(at) = self.expand_after {
-            timeout = timeout.min(at.saturating_duration_since(Instant::now()));
-        }
-        if let Some(stop) = &self.stopping {
-            let left = stop.deadline.saturating_duration_since(Instant::now());
-            timeout = timeout.min(left.max(Duration::from_millis(50)));
-        }
-        Ok(timeout)
-    }
-
-    /// Waits for a wake or the timeout, and takes everything that has arrived.
-    fn sleep(&mut self, timeout: Duration) -> Result<Option<Ended>> {
-        let mut wake = match self.wakes.recv_timeout(timeout) {
-            Ok(wake) => Some(wake),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::refused(
-                    "every source of wakes is gone",
-                    "report this as a bug of runchain",
-                ));
-            }
-        };
-        while let Some(one) = wake {
-            match one {
-                Wake::Changed => {
-                    self.looks = 0;
-                    if let Some(watch) = &self.watch {
-                        watch.rearm();
-                    }
-                }
-                Wake::Finished(finished) => self.finished.push(*finished),
-                Wake::Reload => self.reload_settings(),
-                Wake::Stop(signal) => {
-                    if let Some(ended) = self.stop(signal) {
-                        return Ok(Some(ended));
-                    }
-                }
-            }
-            wake = self.wakes.try_recv().ok();
-        }
-        if self
-            .stopping
-            .as_ref()
-            .is_some_and(|stop| Instant::now() >= stop.deadline)
-        {
-            self.workshop.stop.store(true, Ordering::Release);
-        }
-        Ok(None)
-    }
-
-    /// What could not be settled in time is left to its lease: a stop has an end.
-    fn past_grace(&self) -> Option<Ended> {
-        let stop = self.stopping.as_ref()?;
-        (Instant::now() >= stop.deadline + SETTLE_GRACE).then(|| {
-            (self.say)(&format!(
-                "{} steps could not be settled; they are left to their lease",
-                self.running
-            ));
-            Ended::Stopped
-        })
-    }
-
-    fn stop(&mut self, signal: i32) -> Option<Ended> {
-        if let Some(stop) = &self.stopping {
-            (self.say)(&format!(
-                "stopping at once; {} steps are left to their lease",
-                self.running
-            ));
-            return Some(Ended::Forced(if signal == stop.signal {
-                signal
-            } else {
-                stop.signal
-            }));
-        }
-        if self.running > 0 {
-            (self.say)(&format!(
-                "stopping when {} running steps are through; again to stop at once",
-                self.running
-            ));
-        }
-        self.stopping = Some(Stop {
-            signal,
-            deadline: Instant::now() + millis(self.settings.stop_grace_ms),
-        });
-        // The version may not have changed, but there is something to decide.
-        self.version.seen = None;
-        None
-    }
-
-    /// Takes over a new configuration whole, or keeps the old one and says why.
-    fn reload_settings(&mut self) {
-        let new = match (self.reload)() {
-            Ok(new) => new,
-            Err(error) => {
-                (self.say)(&format!(
-                    "the configuration is wrong, so the old one stays: {error}"
-                ));
-                return;
-            }
-        };
-        let old = &self.settings;
-        let fixed = [
-            ("state_db_path", old.state_db_path != new.state_db_path),
-            ("logs_dir", old.logs_dir != new.logs_dir),
-        ];
-        if let Some((key, _)) = fixed.iter().find(|(_, differs)| *differs) {
-            (self.say)(&format!(
-                "{key} has changed, which needs a restart; the old configuration stays"
-            ));
-            return;
-        }
-        if let Err(error) = self.workers.grow_to(&self.workshop, new.workers, &self.sender) {
-            (self.say)(&format!("can't start more workers: {error}"));
-        }
-        let new = Arc::new(new);
-        self.workshop.use_settings(&new);
-        self.chain = chain_of(&new);
-        self.concurrency = concurrency_of(&new);
-        if let Some(lead) = &mut self.lead {
-            lead.use_settings(&new);
-        }
-        self.settings = new;
-        self.version.seen = None;
-        (self.say)("the configuration was read again");
-    }
-
-    /// Takes the executor off the list, so that nobody waits for its lease.
-    fn leave(&mut self) {
-        if self.running > 0 || FileIdentity::of(&self.settings.state_db_path) != self.file {
-            return;
-        }
-        let executor = &self.executor;
-        if let Err(error) = door::write(&mut self.conn, |conn| executor.leave(conn)) {
-            (self.say)(&format!("{error}; the lease will run out by itself"));
-        }
     }
 }
 

@@ -1,0 +1,70 @@
+//! The database as a file: how it is opened, whether it is still the same, whether anybody has
+//! committed. And who we are, as its rows name us.
+
+use crate::open::{self, OpenMode};
+use runchain_core::ExecutorId;
+use runchain_core::error::{During, Error, Result};
+use runchain_core::steps::Executor;
+use rusqlite::Connection;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// A connection for work.
+pub(super) fn connect(database: &Path) -> Result<Connection> {
+    open::open_state(database, OpenMode::ReadWrite)
+        .map_err(|error| Error::refused(error.what(), error.remedy()))
+}
+
+/// A name that no executor had before.
+pub(super) fn identity() -> Executor {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let pid = std::process::id();
+    let id = ExecutorId(format!("{host}-{pid}-{:08x}", fastrand::u32(..)));
+    Executor { id, host, pid }
+}
+
+/// Device and inode of the database: a file that was replaced under us must not be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileIdentity(Option<(u64, u64)>);
+
+impl FileIdentity {
+    pub(super) fn of(path: &Path) -> Self {
+        Self(
+            std::fs::metadata(path)
+                .ok()
+                .map(|found| (found.dev(), found.ino())),
+        )
+    }
+}
+
+/// `PRAGMA data_version` on a connection that never writes: it ignores the connection's own commits.
+pub(super) struct Version {
+    conn: Connection,
+    seen: Option<i64>,
+}
+
+impl Version {
+    /// Asking must not wait for a lock: a finished step or a signal may come meanwhile.
+    pub(super) fn new(conn: Connection) -> Result<Self> {
+        conn.busy_timeout(Duration::ZERO).during("watch the database")?;
+        Ok(Self { conn, seen: None })
+    }
+
+    /// The next call answers that somebody has committed: there is something to decide.
+    pub(super) fn forget(&mut self) {
+        self.seen = None;
+    }
+
+    /// Whether anybody has committed since the last call. A busy database counts as changed.
+    pub(super) fn changed(&mut self) -> bool {
+        let now = self
+            .conn
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .ok();
+        let changed = now.is_none() || now != self.seen;
+        self.seen = now;
+        changed
+    }
+}

@@ -1,0 +1,118 @@
+//! Between two passes: whether it is over, how long nothing is known to happen, and the sleep that a
+//! hint cuts short.
+
+use super::lead::Lead;
+use super::{Drain, Ended, Goal, LEAD_EVERY, millis};
+use crate::door;
+use crate::wake::Wake;
+use runchain_core::error::{Error, Result};
+use runchain_core::{Millis, steps};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+impl Drain<'_> {
+    pub(super) fn over(&mut self) -> Result<Option<Ended>> {
+        if self.running == 0
+            && let Some(error) = self.outdated.take()
+        {
+            return Err(error);
+        }
+        if self.stopping.is_some() {
+            return Ok((self.running == 0).then_some(Ended::Stopped));
+        }
+        if self.running > 0 {
+            return Ok(None);
+        }
+        let left = |run_id, step| door::patiently(|| steps::work_left(&self.conn, run_id, step));
+        let reached = match self.goal {
+            Goal::Forever => false,
+            Goal::Once => self.lease_after.is_some() || !self.is_due()?,
+            // What no trigger saw is work, too: whoever leads has looked at every row once.
+            Goal::UntilIdle => self.lead.as_ref().is_none_or(Lead::has_swept) && !left(None, None)?,
+            Goal::Run { run_id, step } => !left(Some(run_id), step.as_deref())?,
+        };
+        Ok(reached.then_some(Ended::Reached))
+    }
+
+    pub(super) fn is_due(&self) -> Result<bool> {
+        Ok(self.next_due()?.is_some_and(|due| due <= Millis::now()))
+    }
+
+    fn next_due(&self) -> Result<Option<Millis>> {
+        door::patiently(|| match self.goal {
+            Goal::Run { run_id, step } => steps::next_due_of(&self.conn, run_id, step.as_deref()),
+            _ => steps::next_due(&self.conn),
+        })
+    }
+
+    /// How long nothing is known to happen: the next timer, or the fallback poll.
+    pub(super) fn until_next(&self) -> Result<Duration> {
+        let mut timeout = millis(self.settings.poll_ms);
+        let now = Millis::now();
+        let until = |at: Millis| millis(at.since(now).max(1));
+        if self.stopping.is_none() && self.running < self.settings.workers && !self.suspect {
+            let held_back = self
+                .lease_after
+                .map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+            timeout = self
+                .next_due()?
+                .map_or(timeout, |due| timeout.min(until(due).max(held_back)));
+        }
+        match &self.lead {
+            Some(lead) => timeout = lead.next_duty().map_or(timeout, |due| timeout.min(until(due))),
+            None => timeout = timeout.min(LEAD_EVERY),
+        }
+        if self.running > 0 || self.others_hold()? {
+            timeout = timeout.min(self.lease_part());
+        }
+        if let Some(at) = self.expand_after {
+            timeout = timeout.min(at.saturating_duration_since(Instant::now()));
+        }
+        if let Some(stop) = &self.stopping {
+            let left = stop.deadline.saturating_duration_since(Instant::now());
+            timeout = timeout.min(left.max(Duration::from_millis(50)));
+        }
+        Ok(timeout)
+    }
+
+    /// Waits for a wake or the timeout, and takes everything that has arrived.
+    pub(super) fn sleep(&mut self, timeout: Duration) -> Result<Option<Ended>> {
+        let mut wake = match self.wakes.recv_timeout(timeout) {
+            Ok(wake) => Some(wake),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::refused(
+                    "every source of wakes is gone",
+                    "report this as a bug of runchain",
+                ));
+            }
+        };
+        while let Some(one) = wake {
+            match one {
+                Wake::Changed => {
+                    self.looks = 0;
+                    if let Some(watch) = &self.watch {
+                        watch.rearm();
+                    }
+                }
+                Wake::Finished(finished) => self.finished.push(*finished),
+                Wake::Reload => self.reload_settings(),
+                Wake::Stop(signal) => {
+                    if let Some(ended) = self.stop(signal) {
+                        return Ok(Some(ended));
+                    }
+                }
+            }
+            wake = self.wakes.try_recv().ok();
+        }
+        if self
+            .stopping
+            .as_ref()
+            .is_some_and(|stop| Instant::now() >= stop.deadline)
+        {
+            self.workshop.stop.store(true, Ordering::Release);
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,105 @@
+//! What signals ask for: to stop in order, to stop at once, to read the configuration again.
+
+use super::database::FileIdentity;
+use super::{Drain, Ended, chain_of, concurrency_of, millis};
+use crate::door;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long after the end of a graceful stop ended commands may take to be settled.
+const SETTLE_GRACE: Duration = Duration::from_secs(15);
+
+/// A stop under way.
+pub(super) struct Stop {
+    pub(super) signal: i32,
+    pub(super) deadline: Instant,
+}
+
+impl Drain<'_> {
+    /// What could not be settled in time is left to its lease: a stop has an end.
+    pub(super) fn past_grace(&self) -> Option<Ended> {
+        let stop = self.stopping.as_ref()?;
+        (Instant::now() >= stop.deadline + SETTLE_GRACE).then(|| {
+            (self.say)(&format!(
+                "{} steps could not be settled; they are left to their lease",
+                self.running
+            ));
+            Ended::Stopped
+        })
+    }
+
+    pub(super) fn stop(&mut self, signal: i32) -> Option<Ended> {
+        if let Some(stop) = &self.stopping {
+            (self.say)(&format!(
+                "stopping at once; {} steps are left to their lease",
+                self.running
+            ));
+            return Some(Ended::Forced(if signal == stop.signal {
+                signal
+            } else {
+                stop.signal
+            }));
+        }
+        if self.running > 0 {
+            (self.say)(&format!(
+                "stopping when {} running steps are through; again to stop at once",
+                self.running
+            ));
+        }
+        self.stopping = Some(Stop {
+            signal,
+            deadline: Instant::now() + millis(self.settings.stop_grace_ms),
+        });
+        // The version may not have changed, but there is something to decide.
+        self.version.forget();
+        None
+    }
+
+    /// Takes over a new configuration whole, or keeps the old one and says why.
+    pub(super) fn reload_settings(&mut self) {
+        let new = match (self.reload)() {
+            Ok(new) => new,
+            Err(error) => {
+                (self.say)(&format!(
+                    "the configuration is wrong, so the old one stays: {error}"
+                ));
+                return;
+            }
+        };
+        let old = &self.settings;
+        let fixed = [
+            ("state_db_path", old.state_db_path != new.state_db_path),
+            ("logs_dir", old.logs_dir != new.logs_dir),
+        ];
+        if let Some((key, _)) = fixed.iter().find(|(_, differs)| *differs) {
+            (self.say)(&format!(
+                "{key} has changed, which needs a restart; the old configuration stays"
+            ));
+            return;
+        }
+        if let Err(error) = self.workers.grow_to(&self.workshop, new.workers, &self.sender) {
+            (self.say)(&format!("can't start more workers: {error}"));
+        }
+        let new = Arc::new(new);
+        self.workshop.use_settings(&new);
+        self.chain = chain_of(&new);
+        self.concurrency = concurrency_of(&new);
+        if let Some(lead) = &mut self.lead {
+            lead.use_settings(&new);
+        }
+        self.settings = new;
+        self.version.forget();
+        (self.say)("the configuration was read again");
+    }
+
+    /// Takes the executor off the list, so that nobody waits for its lease.
+    pub(super) fn leave(&mut self) {
+        if self.running > 0 || FileIdentity::of(&self.settings.state_db_path) != self.file {
+            return;
+        }
+        let executor = &self.executor;
+        if let Err(error) = door::write(&mut self.conn, |conn| executor.leave(conn)) {
+            (self.say)(&format!("{error}; the lease will run out by itself"));
+        }
+    }
+}
