@@ -31,6 +31,8 @@ mod end_to_end;
 mod hosts;
 /// Installing, what happens to history, and leaving no trace.
 mod install;
+/// The logs as somebody else reads them.
+mod logs;
 /// What is left on the disk when the power fails, and what runchain makes of it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod power_loss;

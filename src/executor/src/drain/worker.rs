@@ -118,7 +118,8 @@ fn work(workshop: &Workshop, jobs: &Mutex<Receiver<Claim>>, wake: &Sender<Wake>)
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Outcome::Failed(Failure {
                 error: error.to_string(),
-                blameless: error.is_full(),
+                // What a busy writer or a full disk keeps from happening is tried until it can.
+                blameless: error.is_full() || error.is_busy(),
                 ..Failure::default()
             }),
             Err(_) => {
