@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 /// Why the main loop wakes.
 #[derive(Debug)]
@@ -42,14 +43,17 @@ impl Watch {
     pub(crate) fn start(database: &Path, wake: Sender<Wake>) -> notify::Result<Self> {
         let hinted = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&hinted);
+        // SQLite puts its journals beside the real file.
+        let database = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
         let name = database.file_name().unwrap_or_default().to_os_string();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let concerns_us = event.is_ok_and(|event| {
-                !matches!(event.kind, EventKind::Access(_))
-                    && event
-                        .paths
-                        .iter()
-                        .any(|path| is_ours(&name, path.file_name().unwrap_or_default()))
+                // After an overflow the event names nothing.
+                let named = event
+                    .paths
+                    .iter()
+                    .any(|path| is_ours(&name, path.file_name().unwrap_or_default()));
+                event.need_rescan() || (named && !matches!(event.kind, EventKind::Access(_)))
             });
             if concerns_us && !flag.swap(true, Ordering::AcqRel) {
                 let _ = wake.send(Wake::Changed);
@@ -77,7 +81,10 @@ fn is_ours(database: &std::ffi::OsStr, changed: &std::ffi::OsStr) -> bool {
         .is_some_and(|rest| matches!(rest, b"" | b"-wal" | b"-journal"))
 }
 
-/// Turns SIGTERM, SIGINT and SIGHUP into wakes.
+/// How long after a second signal the main loop may take to end by itself.
+const FORCED_AFTER: Duration = Duration::from_secs(2);
+
+/// Turns SIGTERM, SIGINT and SIGHUP into wakes. A second request to stop ends the process in any case.
 ///
 /// # Errors
 /// When the handlers can't be set.
@@ -86,14 +93,21 @@ pub(crate) fn signals(wake: Sender<Wake>) -> std::io::Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
+            let mut stops = 0;
             for signal in signals.forever() {
                 let why = if signal == SIGHUP {
                     Wake::Reload
                 } else {
                     Wake::Stop(signal)
                 };
+                stops += u32::from(signal != SIGHUP);
                 if wake.send(why).is_err() {
                     break;
+                }
+                if stops == 2 {
+                    // The loop ends by itself, unless it waits for somebody's lock.
+                    std::thread::sleep(FORCED_AFTER);
+                    signal_hook::low_level::exit(128 + signal);
                 }
             }
         })?;

@@ -4,15 +4,19 @@ use crate::error::{During, Result};
 use crate::{Millis, RunId, StepId};
 use rusqlite::Connection;
 
-/// Makes a step that has ended ready again with its attempts at zero; its token and its failures
+/// Makes a step that has ended ready again (waiting, where a step before it isn't done) with its attempts at zero; its token and its failures
 /// stay. Its deadline goes: it counted from the end of the run, and who asks now means now.
 ///
 /// # Errors
 /// Whatever SQLite answers.
 pub fn ready_again(conn: &Connection, step_id: StepId, now: Millis) -> Result<()> {
     conn.prepare_cached(
-        "UPDATE runchain_steps SET state = 'ready', attempts = 0, ready_at_ms = ?2, finished_ms = NULL, note = NULL,
-           deadline_ms = NULL
+        "UPDATE runchain_steps SET attempts = 0, ready_at_ms = ?2, finished_ms = NULL, note = NULL, deadline_ms = NULL,
+           state = CASE WHEN EXISTS (
+             SELECT 1 FROM json_each(needs) AS need WHERE NOT EXISTS (
+               SELECT 1 FROM runchain_steps AS other
+               WHERE other.run_id = runchain_steps.run_id AND other.generation = runchain_steps.generation
+                 AND other.step = need.value AND other.state = 'done')) THEN 'waiting' ELSE 'ready' END
          WHERE id = ?1 AND state IN ('done', 'dead', 'cancelled')",
     )
     .and_then(|mut statement| statement.execute((step_id, now)))

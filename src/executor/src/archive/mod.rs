@@ -199,6 +199,7 @@ pub(crate) fn archive(
     let (unchanged, replaced) = match placed {
         Placed::Unchanged => (true, None),
         Placed::New(replaced) => (false, replaced),
+        Placed::Later => return Ok(settling(&note, now.plus(LATER_MS))),
     };
     if !unchanged && verify(&path)? != sealed {
         return Err(Error::refused(
@@ -219,6 +220,9 @@ pub(crate) fn archive(
         settled: settled && !moved,
     }))
 }
+
+/// Until a bag is tried to be placed again while another process is placing one.
+const LATER_MS: i64 = 1_000;
 
 fn settling(note: &Note, until: Millis) -> Archived {
     Archived::Settling {

@@ -33,6 +33,8 @@ pub(super) enum Standing {
 /// Where the bag came to stand.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Placed {
+    /// Another process is placing a bag of this run: try again later.
+    Later,
     /// The same bag stood there already.
     Unchanged,
     /// It stands there now; an older one went to this path.
@@ -170,7 +172,11 @@ fn remove_dead(archive_dir: &Path) -> Result<()> {
             && entry.file_type().is_ok_and(|kind| kind.is_dir());
         if ours && let Some(_lock) = try_lock(&entry.path()) {
             let path = entry.path();
-            std::fs::remove_dir_all(&path).map_err(|error| Error::io("remove", path, error))?;
+            match std::fs::remove_dir_all(&path) {
+                // Another worker removes it as well.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
+                removed => removed.map_err(|error| Error::io("remove", path, error))?,
+            }
         }
     }
     Ok(())
@@ -199,7 +205,8 @@ fn try_lock(folder: &Path) -> Option<File> {
 struct Placing(#[expect(dead_code, reason = "held until drop")] Staging);
 
 impl Placing {
-    fn begin(archive_dir: &Path, folder: &str) -> Result<Self> {
+    /// `None` while another process has it.
+    fn begin(archive_dir: &Path, folder: &str) -> Result<Option<Self>> {
         let path = archive_dir.join(format!("{PREFIX}{folder}.placing"));
         for _ in 0..TRIES {
             match std::fs::create_dir(&path) {
@@ -209,23 +216,14 @@ impl Placing {
                 _ => {}
             }
             if let Some(lock) = try_lock(&path) {
-                return Ok(Self(Staging {
+                return Ok(Some(Self(Staging {
                     folder: path,
                     _lock: lock,
-                }));
+                })));
             }
             std::thread::yield_now();
         }
-        Err(Error::refused(
-            format!(
-                "another process is placing a bag at {}",
-                archive_dir.join(folder).display()
-            ),
-            format!(
-                "wait for it; where it hangs, end it (whoever holds {})",
-                path.join("lock").display()
-            ),
-        ))
+        Ok(None)
     }
 }
 
@@ -240,7 +238,9 @@ pub(super) fn place(
     still_ours: &dyn Fn() -> bool,
 ) -> Result<Placed> {
     let place = archive_dir.join(folder);
-    let _placing = Placing::begin(archive_dir, folder)?;
+    let Some(_placing) = Placing::begin(archive_dir, folder)? else {
+        return Ok(Placed::Later);
+    };
     let check_ours = || {
         if still_ours() {
             return Ok(());

@@ -9,9 +9,12 @@ use runchain_core::liveness::Leadership;
 use runchain_core::sweep::{self, Sweep};
 use runchain_core::{ExecutorId, Mapping, Millis};
 use rusqlite::Connection;
+use std::time::{Duration, Instant};
 
 /// Events for one projection.
 const PROJECT_EVENTS: usize = 1_000;
+/// Projections before the main loop goes on.
+const PROJECTIONS_AT_ONCE: usize = 10;
 /// Rows compared in one statement of the sweep: some ten milliseconds of reading in a table of a
 /// million (examples/sweep_cost.rs), for which a rollback journal keeps writers waiting.
 const SWEEP_ROWS: u32 = 1_000;
@@ -26,6 +29,9 @@ pub(super) struct Lead {
     leadership: Leadership,
     monitor: Monitor,
     monitor_due: Option<Millis>,
+    /// Events are left to project.
+    behind: bool,
+    rest_until: Option<Instant>,
     sweep: Sweep,
     /// Time that the sweep under way has taken.
     sweep_took_ms: i64,
@@ -50,6 +56,8 @@ impl Lead {
             projector: Projector::open(&settings.logs_dir, rotation(settings), conn)?,
             monitor: Monitor::new(monitor_options(settings)),
             monitor_due: None,
+            behind: false,
+            rest_until: None,
             sweep: Sweep::default(),
             sweep_took_ms: 0,
             sweep_due: Millis::now(),
@@ -72,12 +80,23 @@ impl Lead {
 
     /// One round. A stopping executor begins nothing new, but says what has happened.
     pub(super) fn duties(&mut self, conn: &mut Connection, mapping: &Mapping, stopping: bool) -> Result<()> {
+        if self.rests() {
+            return Ok(());
+        }
+        self.rest_until = None;
         if !stopping {
             self.monitor_due = self
                 .monitor
                 .tick(conn, mapping, &mut self.projector, Millis::now())?;
         }
-        while self.projector.project(conn, PROJECT_EVENTS)? == PROJECT_EVENTS {}
+        // A large backlog must not keep the lease from being renewed.
+        self.behind = true;
+        for _ in 0..PROJECTIONS_AT_ONCE {
+            if self.projector.project(conn, PROJECT_EVENTS)? < PROJECT_EVENTS {
+                self.behind = false;
+                break;
+            }
+        }
         if !stopping && Millis::now() >= self.sweep_due {
             self.sweep_on(conn, mapping)?;
         }
@@ -103,6 +122,16 @@ impl Lead {
         Ok(())
     }
 
+    /// After a failure: leaves the duties be for this long.
+    pub(super) fn rest(&mut self, pause: Duration) {
+        self.rest_until = Some(Instant::now() + pause);
+    }
+
+    /// Whether the duties rest after a failure.
+    pub(super) fn rests(&self) -> bool {
+        self.rest_until.is_some_and(|until| Instant::now() < until)
+    }
+
     /// Whether every row was compared once since the lead was taken.
     pub(super) fn has_swept(&self) -> bool {
         self.has_swept
@@ -110,6 +139,13 @@ impl Lead {
 
     /// When it wants to be called next.
     pub(super) fn next_duty(&self) -> Option<Millis> {
+        if let Some(until) = self.rest_until {
+            let left = until.saturating_duration_since(Instant::now());
+            return Some(Millis::now().plus(i64::try_from(left.as_millis()).unwrap_or(0)));
+        }
+        if self.behind {
+            return Some(Millis::now());
+        }
         self.monitor_due.into_iter().chain([self.sweep_due]).min()
     }
 }

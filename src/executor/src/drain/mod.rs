@@ -63,11 +63,17 @@ pub(crate) enum Ended {
     Forced(i32),
 }
 
+/// Turns are taken for this long before everything else has its turn.
+const TURNS_AT_ONCE: Duration = Duration::from_millis(20);
 /// How often somebody who doesn't lead tries to.
 const LEAD_EVERY: Duration = Duration::from_secs(2);
 /// The watcher's event comes at the write, before the commit is visible: look again after growing
-/// pauses before sleeping. Together 51 ms, which covers a slow fsync.
-const LOOK_AGAIN_US: [u64; 10] = [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600];
+/// pauses before sleeping. In WAL the commit itself, which follows the fsync, makes no event; together
+/// 3.3 s cover a slow disk, by one `PRAGMA data_version` each.
+const LOOK_AGAIN_US: [u64; 16] = [
+    50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 204_800, 409_600, 819_200,
+    1_638_400,
+];
 /// After a failure that may pass (a table that is being rebuilt, a full disk), in a service.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
@@ -142,7 +148,8 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         outdated: None,
         looks: LOOK_AGAIN_US.len(),
         hold: None,
-        complaint: String::new(),
+        complaints: Vec::new(),
+        more: false,
     };
     let ended = drain.until_over();
     drain.leave();
@@ -206,8 +213,10 @@ struct Drain<'a> {
     looks: usize,
     /// After a failure: nothing is tried before this.
     hold: Option<Instant>,
-    /// What was wrong at last.
-    complaint: String,
+    /// What was said to be wrong and isn't mended yet.
+    complaints: Vec<String>,
+    /// Turns were left: the next pass goes on at once.
+    more: bool,
 }
 
 impl Drain<'_> {
@@ -223,8 +232,8 @@ impl Drain<'_> {
                 self.hold = None;
                 match self.pass() {
                     Ok(()) => {
-                        if self.expand_after.is_none() {
-                            self.complaint.clear();
+                        if self.expand_after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
+                            self.complaints.clear();
                         }
                         if let Some(ended) = self.over()? {
                             return Ok(ended);
@@ -237,11 +246,16 @@ impl Drain<'_> {
                             self.running
                         ));
                         self.outdated = Some(error);
+                        // Whoever is new enough leads meanwhile.
+                        self.lead = None;
                         // What has finished is settled at once.
                         due = Instant::now();
                     }
                     Err(error) if self.may_pass(&error) => {
                         self.complain(format!("{error}; trying again"));
+                        if self.stopping.is_some() && self.running == 0 {
+                            return Ok(Ended::Stopped);
+                        }
                         due = Instant::now() + AFTER_FAILURE;
                         self.hold = Some(due);
                         self.looks = LOOK_AGAIN_US.len();
@@ -262,9 +276,9 @@ impl Drain<'_> {
 
     /// Says what is wrong once, however often it is tried again.
     fn complain(&mut self, text: String) {
-        if self.complaint != text {
+        if !self.complaints.contains(&text) {
             (self.say)(&text);
-            self.complaint = text;
+            self.complaints.push(text);
         }
     }
 
@@ -295,12 +309,33 @@ impl Drain<'_> {
         door::patiently(|| schema::check_writer(&self.conn))?;
         // Somebody may have installed anew, on another table.
         self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
-        self.try_to_lead()?;
-        while self.turn()? {}
+        if let Err(error) = self.try_to_lead() {
+            // What runs is ours to renew and settle, whether or not there are logs.
+            if self.running > 0 {
+                self.turn()?;
+            }
+            return Err(error);
+        }
+        // Who writes all the time must not keep finished steps, signals and the lead waiting.
+        let enough = Instant::now() + TURNS_AT_ONCE;
+        self.more = self.turn()?;
+        while self.more && Instant::now() < enough {
+            self.more = self.turn()?;
+        }
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
-        lead.duties(&mut self.conn, &self.mapping, self.stopping.is_some())
+        match lead.duties(&mut self.conn, &self.mapping, self.stopping.is_some()) {
+            // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
+            Err(error) if self.may_pass(&error) && !error.is_busy() => {
+                if let Some(lead) = &mut self.lead {
+                    lead.rest(AFTER_FAILURE);
+                }
+                self.complain(format!("{error}; trying again"));
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     fn try_to_lead(&mut self) -> Result<()> {

@@ -21,7 +21,7 @@ impl Drain<'_> {
         if self.stopping.is_some() {
             return Ok((self.running == 0).then_some(Ended::Stopped));
         }
-        if self.running > 0 {
+        if self.running > 0 || self.more {
             return Ok(None);
         }
         let left = |run_id, step| door::patiently(|| steps::work_left(&self.conn, run_id, step));
@@ -48,10 +48,14 @@ impl Drain<'_> {
 
     /// How long nothing is known to happen: the next timer, or the fallback poll.
     pub(super) fn until_next(&self) -> Result<Duration> {
+        if self.more {
+            return Ok(Duration::ZERO);
+        }
         let mut timeout = millis(self.settings.poll_ms);
         let now = Millis::now();
         let until = |at: Millis| millis(at.since(now).max(1));
-        if self.stopping.is_none() && self.running < self.settings.workers && !self.suspect {
+        let begins = self.stopping.is_none() && self.outdated.is_none();
+        if begins && self.running < self.settings.workers && !self.suspect {
             let held_back = self
                 .lease_after
                 .map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
@@ -60,6 +64,7 @@ impl Drain<'_> {
                 .map_or(timeout, |due| timeout.min(until(due).max(held_back)));
         }
         match &self.lead {
+            Some(_) if !begins => {}
             Some(lead) => timeout = lead.next_duty().map_or(timeout, |due| timeout.min(until(due))),
             None => timeout = timeout.min(LEAD_EVERY),
         }

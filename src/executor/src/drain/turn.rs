@@ -75,7 +75,14 @@ impl Drain<'_> {
                 lease: false,
             });
         }
-        let expand = self.expand_after.is_none_or(|at| Instant::now() >= at) && self.is_queued()?;
+        let mut expand = false;
+        if self.expand_after.is_none_or(|at| Instant::now() >= at) {
+            expand = self.is_queued()?;
+            if !expand {
+                // Somebody else has expanded it.
+                self.expand_after = None;
+            }
+        }
         let recover_due = self
             .recovered
             .is_none_or(|last| last.elapsed() >= self.lease_part());
@@ -139,7 +146,7 @@ impl Drain<'_> {
         };
         let (finished, executor, chain, mapping) =
             (&self.finished, &self.executor, &self.chain, &self.mapping);
-        let lease_ms = self.settings.lease_ms;
+        let (lease_ms, forever) = (self.settings.lease_ms, *self.goal == Goal::Forever);
         door::write(&mut self.conn, |conn| {
             let now = Millis::now();
             // First of all, so that nobody takes our own steps for abandoned, whatever the clocks did.
@@ -147,6 +154,12 @@ impl Drain<'_> {
                 executor.renew(conn, lease_ms, now)?;
             }
             let settled = settle(conn, finished, backoff, now)?;
+            if conn.is_autocommit() {
+                return Err(Error::refused(
+                    "SQLite took the whole turn back while a step was settled",
+                    "look for triggers with RAISE(ROLLBACK) on archival_log, and at the disk",
+                ));
+            }
             let recovered = if to_do.recover {
                 steps::recover(conn, backoff, fastrand::f64(), now)?
             } else {
@@ -164,6 +177,8 @@ impl Drain<'_> {
                 // SQLite rolls back more than the savepoint when the disk is full or fails: what was
                 // settled above is undone, and nothing below would be in a transaction.
                 Err(error) if conn.is_autocommit() => return Err(error),
+                // Who waits in front of it wants to know.
+                Err(error) if !forever => return Err(error),
                 _ => {}
             }
             let mut claims = Vec::new();
@@ -208,7 +223,9 @@ impl Drain<'_> {
         }
         let more = match &turn.expanded {
             Ok(expanded) => {
-                self.expand_after = None;
+                if to_do.expand {
+                    self.expand_after = None;
+                }
                 // What was expanded may be due at once, and there was a place only after settling.
                 expanded.more || (expanded.rows > 0 && turn.claims.is_empty()) || to_do.settle
             }

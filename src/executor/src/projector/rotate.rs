@@ -3,7 +3,7 @@
 //! Only the projector rotates, and only when the cursor in the database covers every line: whatever
 //! is killed between rename, header and cursor, the cursor alone then says where to go on. Nothing
 //! is ever appended to a file once it is renamed, so that a reader with `tail -F` misses nothing.
-//! Renamed files are `monitor.EEEE-SSSSSSSSSSSS.jsonl`: epoch and last seq, which sort by age.
+//! Renamed files are `monitor.EEEE-SSSSSSSSSSSS-NNNN.jsonl`: epoch, last seq and a number, which sort by age.
 //!
 //! What does not belong here: bags and reports, and their retention.
 
@@ -71,21 +71,14 @@ pub(super) fn rotate(
 
 /// A log of heartbeats alone can be rotated twice at one position.
 fn free_name(log: Log, path: &Path, origin: &Origin, position: i64) -> PathBuf {
-    let name = |suffix: String| {
-        path.with_file_name(format!(
-            "{}{:04}-{position:012}{suffix}.jsonl",
-            prefix(log),
-            origin.epoch
-        ))
+    let name = |number: u32| {
+        let (prefix, epoch) = (prefix(log), origin.epoch);
+        path.with_file_name(format!("{prefix}{epoch:04}-{position:012}-{number:04}.jsonl"))
     };
-    let first = name(String::new());
-    if !first.exists() {
-        return first;
-    }
-    (1_u32..)
-        .map(|number| name(format!("-{number:04}")))
+    (0..)
+        .map(name)
         .find(|path| !path.exists())
-        .unwrap_or(first)
+        .unwrap_or_else(|| name(0))
 }
 
 fn prefix(log: Log) -> String {
@@ -129,11 +122,11 @@ mod tests {
     fn only_our_renamed_files_are_removed_the_oldest_first() {
         let folder = tempfile::tempdir().unwrap();
         let names = [
-            "monitor.0001-000000000010.jsonl",
+            "monitor.0001-000000000010-0000.jsonl",
             "monitor.0001-000000000010-0001.jsonl",
-            "monitor.0001-000000000200.jsonl",
-            "monitor.0002-000000000005.jsonl",
-            "archival.0001-000000000010.jsonl",
+            "monitor.0001-000000000200-0000.jsonl",
+            "monitor.0002-000000000005-0000.jsonl",
+            "archival.0001-000000000010-0000.jsonl",
             "monitor.jsonl",
             "monitor.backup.jsonl",
             "monitor.0001-x.jsonl",
@@ -141,7 +134,7 @@ mod tests {
         for name in names {
             fs::write(folder.path().join(name), "x").unwrap();
         }
-        retain(Log::Monitor, folder.path(), 1).unwrap();
+        retain(Log::Monitor, folder.path(), 3).unwrap();
         let mut left: Vec<String> = fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -150,9 +143,11 @@ mod tests {
         assert_eq!(
             left,
             [
-                "archival.0001-000000000010.jsonl",
+                "archival.0001-000000000010-0000.jsonl",
+                "monitor.0001-000000000010-0001.jsonl",
+                "monitor.0001-000000000200-0000.jsonl",
                 "monitor.0001-x.jsonl",
-                "monitor.0002-000000000005.jsonl",
+                "monitor.0002-000000000005-0000.jsonl",
                 "monitor.backup.jsonl",
                 "monitor.jsonl",
             ]
