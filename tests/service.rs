@@ -424,3 +424,32 @@ fn a_write_wakes_it_without_polling_in_both_journal_modes() {
         }
     }
 }
+
+#[test]
+fn a_writer_that_never_rests_keeps_neither_steps_nor_signals_waiting() {
+    // One worker, and it is busy: whatever is expanded finds no place.
+    let project = project(&WAITS.replace("lease_ms = 1000", "workers = 1\nlease_ms = 5000"));
+    project.sql("PRAGMA journal_mode = WAL; INSERT INTO runs(run_id, status) VALUES ('busy', 'RUNNING');");
+    let mut service = project.service();
+    end(&project, "first");
+    begun(&project);
+    let (database, resting) = (project.database(), std::sync::atomic::AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let conn = rusqlite::Connection::open(&database).unwrap();
+            conn.busy_timeout(Duration::from_secs(10)).unwrap();
+            while !resting.load(std::sync::atomic::Ordering::Relaxed) {
+                for status in ["PENDING", "RUNNING"] {
+                    conn.execute("UPDATE runs SET status = ?1 WHERE run_id = 'busy'", [status])
+                        .unwrap();
+                }
+            }
+        });
+        go(&project);
+        project.until("SELECT count(*) FROM runchain_steps WHERE state = 'done'", "2");
+        service.signal(Signal::TERM);
+        let ended = service.ended();
+        resting.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(ended, Some(0), "{}", service.told());
+    });
+}
