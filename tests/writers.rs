@@ -6,7 +6,7 @@
 
 mod cases;
 
-use crate::support::{Sqlite, repository, stock_sqlite3};
+use crate::support::{Sqlite, extension, repository, stock_sqlite3};
 use cases::CASES;
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
@@ -121,11 +121,13 @@ fn a_request_by_plain_insert_needs_nothing_loaded() {
         read_files(&database, &["schema.sql", "triggers.sql"]);
         let request = "INSERT INTO runchain_queue(action, run_id, actor, reason) VALUES ('enqueue_chain', 'a', 'dba', 'late');\n";
         writer.run(&database, request).output();
-        let queued = stock_sqlite3(
+        let written = writer.run(
             &database,
-            "SELECT action, run_id, actor, reason, at_ms > 0 FROM runchain_queue;",
+            "UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'b';",
         );
-        assert_eq!(queued, "enqueue_chain|a|dba|late|1\n", "{writer:?}");
+        assert!(written.success, "{writer:?}: {}", written.output());
+        let captured = "SELECT count(*) FROM runchain_queue WHERE new_status = 'COMPLETED';";
+        assert_eq!(stock_sqlite3(&database, captured), "1\n", "{writer:?}");
     }
 }
 
@@ -228,4 +230,70 @@ fn uninstall_frees_the_writers_of_a_half_dropped_schema() {
         read_files(&database, &["uninstall.sql"]);
         writer.run(&database, write).output();
     }
+}
+
+/// How migration tools change a table of SQLite's: a new one, the rows, the old one's end, the name.
+/// (Alembic's batch mode and Django's `_remake_table` do it in this order.)
+const REBUILD: &str = "
+BEGIN;
+CREATE TABLE _tmp_runs(
+  run_id TEXT PRIMARY KEY, status TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
+  metadata_json TEXT, priority INTEGER
+);
+INSERT INTO _tmp_runs(run_id, status, created_at, updated_at, metadata_json)
+  SELECT run_id, status, created_at, updated_at, metadata_json FROM runs;
+DROP TABLE runs;
+ALTER TABLE _tmp_runs RENAME TO runs;
+COMMIT;
+";
+
+#[test]
+fn a_table_rebuild_passes_is_noticed_and_mended_by_a_new_install() {
+    let triggers = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger';";
+    for writer in Sqlite::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("state.db");
+        stock_sqlite3(&database, ORCHESTRATOR);
+        read_files(&database, &["schema.sql", "triggers.sql", "views.sql"]);
+        let before = stock_sqlite3(&database, "SELECT run_id, status FROM runs ORDER BY run_id;");
+        let rebuilt = writer.run(&database, REBUILD);
+        assert!(rebuilt.success, "{writer:?}: {}", rebuilt.output());
+        assert_eq!(
+            stock_sqlite3(&database, "SELECT run_id, status FROM runs ORDER BY run_id;"),
+            before
+        );
+        assert_eq!(
+            stock_sqlite3(&database, triggers),
+            "0\n",
+            "the rebuild drops them, as SQLite does"
+        );
+        let load = format!(".load {}", extension().display());
+        let lost = "SELECT severity FROM monitor_checks() WHERE check_name = 'triggers';";
+        assert_eq!(stock_sqlite3(&database, &format!("{load}\n{lost}")), "error\n");
+        stock_sqlite3(&database, &format!("{load}\nSELECT runchain_install();"));
+        assert_eq!(stock_sqlite3(&database, triggers), "3\n");
+        let queued = stock_sqlite3(
+            &database,
+            "SELECT count(*) FROM runchain_queue WHERE run_id = 'a';",
+        );
+        assert_eq!(queued, "1\n", "{writer:?}");
+    }
+}
+
+#[test]
+fn a_column_that_is_not_mapped_can_be_dropped_renamed_and_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("state.db");
+    stock_sqlite3(&database, ORCHESTRATOR);
+    read_files(&database, &["schema.sql", "triggers.sql", "views.sql"]);
+    let changed = Sqlite::Stock.run(
+        &database,
+        "ALTER TABLE runs DROP COLUMN metadata_json; ALTER TABLE runs RENAME COLUMN updated_at TO changed_at;
+         ALTER TABLE runs ADD COLUMN priority INTEGER; UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'a';",
+    );
+    assert!(changed.success, "{}", changed.output());
+    assert_eq!(
+        stock_sqlite3(&database, "SELECT count(*) FROM runchain_queue;"),
+        "1\n"
+    );
 }
