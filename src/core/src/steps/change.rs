@@ -4,8 +4,8 @@ use crate::error::{During, Result};
 use crate::{Millis, RunId, StepId};
 use rusqlite::Connection;
 
-/// Makes a step that has ended ready again (waiting, where a step before it isn't done) with its attempts at zero; its token and its failures
-/// stay. Its deadline goes: it counted from the end of the run, and who asks now means now.
+/// Makes a step that has ended ready again (waiting, where a step before it isn't done) with its
+/// attempts at zero; its token and its failures stay. Its deadline goes: it counted from the end of the run, and who asks now means now.
 ///
 /// # Errors
 /// Whatever SQLite answers.

@@ -1,6 +1,6 @@
 //! The queue against a model of it: random operations, everything compared after each.
 //!
-//! The model (`world`, `work`) is written from the promises, as simply as possible and without SQL. A failure
+//! The model (`world`, `asks`, `work`) is written from the promises, as simply as possible and without SQL. A failure
 //! names its seed and the shortest sequence of operations found that still fails.
 //! `RUNCHAIN_MODEL_SEED` repeats one seed, `RUNCHAIN_MODEL_ROUNDS` runs more of them.
 
@@ -12,6 +12,7 @@
     reason = "a test states what must hold; a panic is how it fails"
 )]
 
+mod asks;
 mod compare;
 mod kinds;
 mod op;

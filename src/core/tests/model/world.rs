@@ -1,8 +1,8 @@
 //! The model: what the queue promises, as maps and vectors. No SQL, no token: a claim is good while
-//! its step is still held by the very lease that made it. Here: what writes and requests lead to.
+//! its step is still held by the very lease that made it. Here: what writes lead to.
 
 use crate::kinds::CHAIN;
-use crate::op::{Request, Target, Verb, Write};
+use crate::op::{Request, Write};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(crate) enum State {
     Cancelled,
 }
 
-use State::{Cancelled, Dead, Done, Leased, Ready, Running, Waiting};
+use State::{Cancelled, Done, Ready, Waiting};
 
 /// What holds a step: the executor, and which of all leases it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub(crate) struct World {
     pub(crate) leases: usize,
 }
 
-fn phase_of(status: Option<&str>) -> Option<&'static str> {
+pub(crate) fn phase_of(status: Option<&str>) -> Option<&'static str> {
     match status?.to_ascii_lowercase().as_str() {
         "running" | "pending" => Some("active"),
         "completed" | "done" => Some("completed"),
@@ -89,7 +89,7 @@ fn phase_of(status: Option<&str>) -> Option<&'static str> {
 }
 
 impl Run {
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         ["completed", "failed", "cancelled"].contains(&self.phase)
     }
 }
@@ -171,11 +171,11 @@ impl World {
         }
     }
 
-    fn known(&self, run: &str) -> Option<&Run> {
+    pub(crate) fn known(&self, run: &str) -> Option<&Run> {
         self.runs.get(run).filter(|run| run.phase != "deleted")
     }
 
-    fn set(&mut self, run: &str, phase: &'static str, status: Option<String>) {
+    pub(crate) fn set(&mut self, run: &str, phase: &'static str, status: Option<String>) {
         let generation = self.runs.get(run).map_or(0, |run| run.generation);
         let now = Run {
             phase,
@@ -185,7 +185,7 @@ impl World {
         self.runs.insert(run.to_owned(), now);
     }
 
-    fn observe(&mut self, run: &str, before: Option<&str>, status: Option<String>) {
+    pub(crate) fn observe(&mut self, run: &str, before: Option<&str>, status: Option<String>) {
         if self.known(run).is_none() {
             self.set(run, phase_of(before).unwrap_or("active"), status.clone());
         }
@@ -200,7 +200,7 @@ impl World {
         }
     }
 
-    fn begin_generation(&mut self, run: &str) {
+    pub(crate) fn begin_generation(&mut self, run: &str) {
         self.cancel_run(run);
         if let Some(run) = self.runs.get_mut(run) {
             run.generation += 1;
@@ -208,7 +208,7 @@ impl World {
         self.begin_chain(run);
     }
 
-    fn begin_chain(&mut self, run: &str) {
+    pub(crate) fn begin_chain(&mut self, run: &str) {
         for (kind, it) in CHAIN.iter().enumerate() {
             self.steps.push(Step {
                 run: run.to_owned(),
@@ -256,7 +256,7 @@ impl World {
     }
 
     /// Cancels what has not ended, in any generation; whether there was anything.
-    fn cancel_run(&mut self, run: &str) -> bool {
+    pub(crate) fn cancel_run(&mut self, run: &str) -> bool {
         let mut any = false;
         for index in 0..self.steps.len() {
             if self.steps[index].run == run && ![Done, Cancelled].contains(&self.steps[index].state) {
@@ -267,119 +267,11 @@ impl World {
         any
     }
 
-    fn chain_of(&self, run: &str) -> Vec<usize> {
+    pub(crate) fn chain_of(&self, run: &str) -> Vec<usize> {
         let generation = self.runs.get(run).map_or(0, |run| run.generation);
         let of_chain = |step: &Step| step.run == run && step.generation == generation;
         (0..self.steps.len())
             .filter(|index| of_chain(&self.steps[*index]))
             .collect()
-    }
-
-    fn answer(&mut self, request: &Request) {
-        match request {
-            Request::Chain(run) => self.answer_chain(run),
-            Request::Pause(kind) => {
-                self.pauses.insert((*kind).to_owned());
-            }
-            Request::Resume(kind) => {
-                self.pauses.remove(*kind);
-            }
-            Request::Steps(verb, Target::Step(index)) => self.answer_step(*verb, *index),
-            Request::Steps(Verb::Cancel, Target::Run(run)) => {
-                self.cancel_run(run);
-            }
-            Request::Steps(Verb::Retry, Target::Run(run)) => {
-                for index in self.chain_of(run) {
-                    self.answer_step(Verb::Retry, index);
-                }
-            }
-            Request::Steps(Verb::Redo, Target::Run(run)) => {
-                if self.runs.get(run).is_some_and(Run::is_over) {
-                    self.chain_again(run);
-                }
-            }
-        }
-    }
-
-    fn answer_step(&mut self, verb: Verb, index: usize) {
-        let step = self.steps[index].clone();
-        let ended = [Done, Dead, Cancelled].contains(&step.state);
-        let is_current = self
-            .runs
-            .get(&step.run)
-            .is_some_and(|run| run.is_over() && run.generation == step.generation);
-        match verb {
-            Verb::Retry if step.state == Dead && is_current => self.again(index, Ready),
-            Verb::Redo if ended && is_current => self.again(index, Ready),
-            Verb::Cancel if ![Done, Cancelled].contains(&step.state) => self.cancel_step(index),
-            _ => {}
-        }
-    }
-
-    /// What somebody asks for again has no deadline any more: that of the run's end is over.
-    fn again(&mut self, index: usize, state: State) {
-        let now = self.now;
-        let step = &mut self.steps[index];
-        (step.state, step.attempts, step.ready_at, step.deadline) = (state, 0, now, None);
-    }
-
-    /// With those that wait for it and could never run.
-    fn cancel_step(&mut self, index: usize) {
-        self.end_step(index, Cancelled);
-        let (run, generation, kind) = {
-            let step = &self.steps[index];
-            (step.run.clone(), step.generation, CHAIN[step.kind].name)
-        };
-        for other in 0..self.steps.len() {
-            let it = &self.steps[other];
-            if it.run == run
-                && it.generation == generation
-                && it.state == Waiting
-                && CHAIN[it.kind].after.contains(&kind)
-            {
-                self.cancel_step(other);
-            }
-        }
-    }
-
-    fn answer_chain(&mut self, run: &str) {
-        let Some(status) = self.rows.get(run).cloned() else {
-            return;
-        };
-        let known = self.known(run).cloned();
-        let phase = phase_of(status.as_deref()).or(known.as_ref().map(|run| run.phase));
-        let Some(phase) = phase.filter(|phase| *phase != "active") else {
-            return;
-        };
-        if !known.is_some_and(|run| run.is_over() && run.generation > 0) {
-            self.set(run, phase, status);
-            return self.begin_generation(run);
-        }
-        let chain = self.chain_of(run);
-        let any = |states: &[State]| {
-            chain
-                .iter()
-                .any(|index| states.contains(&self.steps[*index].state))
-        };
-        if chain.is_empty() {
-            self.begin_chain(run);
-        } else if any(&[Ready, Leased, Running]) {
-        } else if any(&[Dead]) {
-            for index in chain {
-                self.answer_step(Verb::Retry, index);
-            }
-        } else {
-            self.chain_again(run);
-        }
-    }
-
-    /// Everything that has ended, in the chain's order.
-    fn chain_again(&mut self, run: &str) {
-        for index in self.chain_of(run) {
-            let alone = CHAIN[self.steps[index].kind].after.is_empty();
-            if [Done, Dead, Cancelled].contains(&self.steps[index].state) {
-                self.again(index, if alone { Ready } else { Waiting });
-            }
-        }
     }
 }
