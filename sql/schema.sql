@@ -1,4 +1,4 @@
--- runchain: every table that it keeps in the orchestrator's own database, schema version 2.
+-- runchain: every table that it keeps in the orchestrator's own database, schema version 3.
 --
 -- For a stock shell: sqlite3 .state/orchestration.db ".read sql/schema.sql" ".read sql/triggers.sql"
 -- Safe to read again: nothing that exists is touched.
@@ -306,7 +306,7 @@ INSERT OR IGNORE INTO runchain_vocabulary(status, phase) VALUES
   ('SKIPPED', 'cancelled');
 
 INSERT OR IGNORE INTO runchain_meta(key, value) VALUES
-  ('schema_version', '2'),
+  ('schema_version', '3'),
   ('min_writer_version', '1'),
   ('epoch', '1'),
   ('database_uuid', lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2)

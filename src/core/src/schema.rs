@@ -14,7 +14,7 @@ pub struct Migration {
 }
 
 /// All migrations in order; the schema version is how many of them are applied.
-pub const MIGRATIONS: [Migration; 2] = [
+pub const MIGRATIONS: [Migration; 3] = [
     Migration {
         name: "0001_runs_and_steps",
         sql: include_str!("../../../sql/migrations/0001_runs_and_steps.sql"),
@@ -22,6 +22,10 @@ pub const MIGRATIONS: [Migration; 2] = [
     Migration {
         name: "0002_event_logs",
         sql: include_str!("../../../sql/migrations/0002_event_logs.sql"),
+    },
+    Migration {
+        name: "0003_production",
+        sql: include_str!("../../../sql/migrations/0003_production.sql"),
     },
 ];
 
@@ -182,8 +186,12 @@ mod tests {
         let mut statement = conn
             .prepare("SELECT name, sql FROM sqlite_master ORDER BY name")
             .unwrap();
+        // ALTER TABLE leaves the spaces where they were.
+        let words = |sql: String| sql.split_whitespace().collect::<Vec<_>>().join(" ");
         let rows = statement
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_map([], |row| {
+                Ok((row.get(0)?, row.get::<_, Option<String>>(1)?.map(words)))
+            })
             .unwrap();
         rows.collect::<rusqlite::Result<_>>().unwrap()
     }
