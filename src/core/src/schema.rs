@@ -225,6 +225,11 @@ mod tests {
             for migration in &MIGRATIONS[..from] {
                 old.execute_batch(migration.sql).unwrap();
             }
+            old.execute(
+                "UPDATE runchain_meta SET value = ?1 WHERE key = 'schema_version'",
+                [from.to_string()],
+            )
+            .unwrap();
             let applied = migrate(&old).unwrap();
             assert_eq!(applied.len(), MIGRATIONS.len() - from);
             assert_eq!(objects(&old), objects(&fresh), "from version {from}");
