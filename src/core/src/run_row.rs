@@ -51,30 +51,17 @@ pub fn matches(
     })
 }
 
-/// One column of a row.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Cell {
-    /// The column's name.
-    pub column: String,
-    /// Its value; TEXT that is no UTF-8 has replacement characters.
-    pub value: Value,
-}
-
-/// Every column of the run's row; `None` when it is gone.
+/// Every column of the run's row, as `of_row` reads it; `None` when it is gone.
 ///
 /// # Errors
 /// Whatever SQLite answers.
-pub fn whole(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> Result<Option<Vec<Cell>>> {
-    read(conn, mapping, run_id, "r.*", &[], |row| {
-        let names = row.as_ref().column_names();
-        let cell = |(index, name): (usize, &&str)| {
-            Ok(Cell {
-                column: (*name).to_owned(),
-                value: crate::mapping::value(row, index)?,
-            })
-        };
-        names.iter().enumerate().map(cell).collect()
-    })
+pub fn whole<T>(
+    conn: &Connection,
+    mapping: &Mapping,
+    run_id: &RunId,
+    of_row: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Option<T>> {
+    read(conn, mapping, run_id, "r.*", &[], of_row)
 }
 
 /// The names of a table's columns, generated ones too; none when there is no such table.
