@@ -100,7 +100,10 @@ fn execute(
     if let Some(waiting) = meant.iter().find(|one| one.state == "waiting" && step.is_some()) {
         return Err(request::waits_for_others(run_id, &waiting.step).into());
     }
-    if let Some(stuck) = meant.iter().find(|one| one.state != "done" && (one.required || step.is_some())) {
+    if let Some(stuck) = meant
+        .iter()
+        .find(|one| one.state != "done" && (one.required || step.is_some()))
+    {
         return Err(Failure::new(
             Exit::ChainDead,
             format!(
