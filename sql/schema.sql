@@ -81,6 +81,8 @@ CREATE INDEX IF NOT EXISTS runchain_runs_to_stop ON runchain_runs(run_id) WHERE 
 --   finished_ms is set when done or cancelled: history stays out of the index of what is live
 --   note    what a deferred step remembers until it runs again
 --   lost    how often its executor disappeared while it ran; such a step then runs alone
+--   required 0: dead or cancelled, it holds nothing up that comes after it
+--   timeout_ms of the command, as it was configured when the chain began
 CREATE TABLE IF NOT EXISTS runchain_steps (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   run_id TEXT NOT NULL,
@@ -106,6 +108,8 @@ CREATE TABLE IF NOT EXISTS runchain_steps (
   lost INTEGER NOT NULL DEFAULT 0,
   delay_ms INTEGER NOT NULL DEFAULT 0,
   deadline_ms INTEGER,
+  required INTEGER NOT NULL DEFAULT 1,
+  timeout_ms INTEGER,
   UNIQUE (run_id, generation, step)
 );
 CREATE INDEX IF NOT EXISTS runchain_steps_live ON runchain_steps(state, step, priority, ready_at_ms, id) WHERE finished_ms IS NULL;

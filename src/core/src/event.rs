@@ -88,6 +88,8 @@ event_types! {
     RunDeleted = "RUN_DELETED" in Monitor,
     /// Steps that had not ended were cancelled.
     ChainCancelled = "CHAIN_CANCELLED" in Monitor,
+    /// A step is not in this chain, because what its `where` asks for can't be looked at.
+    StepSkipped = "STEP_SKIPPED" in Archival,
     /// The bag is in its place.
     RunArchived = "RUN_ARCHIVED" in Archival,
     /// The reports are in their place.

@@ -327,7 +327,25 @@ impl Expander<'_> {
             .prepare_cached("UPDATE runchain_runs SET generation = ?2, ended_event_id = ?3 WHERE run_id = ?1")
             .and_then(|mut statement| statement.execute((run_id, generation, event_id)))
             .during("begin a generation")?;
-        self.chain.begin(self.conn, run_id, generation, self.now)
+        self.begin_chain(run_id, generation, phase, status)
+    }
+
+    /// The steps that are for this run, as its row stands now.
+    pub(crate) fn begin_chain(
+        &self,
+        run_id: &RunId,
+        generation: i64,
+        phase: Phase,
+        status: Option<&str>,
+    ) -> Result<()> {
+        let run = chain::RunAtEnd {
+            run_id,
+            phase,
+            status,
+        };
+        let selection = self.chain.of_run(self.conn, self.mapping, run)?;
+        selection.tell(self.conn, run_id, generation, self.now)?;
+        selection.chain.begin(self.conn, run_id, generation, self.now)
     }
 
     fn set_phase(&self, run_id: &RunId, phase: Phase, status: Option<&str>, at: Millis) -> Result<()> {
@@ -466,8 +484,7 @@ impl Expander<'_> {
         )?;
         let cancelled = chain::cancel_live(self.conn, old, run.generation, "the run was renamed", self.now)?;
         if cancelled > 0 && run.phase.is_terminal() {
-            self.chain
-                .begin(self.conn, new, self.generation(new)?, self.now)?;
+            self.begin_chain(new, self.generation(new)?, run.phase, run.status.as_deref())?;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ mod open;
 mod output;
 mod projector;
 mod report;
+mod step;
 mod wake;
 
 use cli::Cli;

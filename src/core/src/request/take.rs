@@ -42,7 +42,7 @@ fn take_chain(expander: &Expander<'_>, row: &QueueRow, run_id: &RunId) -> Result
                     expander.end(run_id, run.phase, status.as_deref(), expander.now)?;
                 } else {
                     // Nothing happens where the generation has its steps.
-                    expander.chain.begin(conn, run_id, run.generation, expander.now)?;
+                    expander.begin_chain(run_id, run.generation, run.phase, run.status.as_deref())?;
                 }
             }
         }

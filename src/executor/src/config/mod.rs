@@ -9,6 +9,7 @@ mod file;
 mod layers;
 mod show;
 mod steps;
+mod trust;
 
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use layers::{Flag, Source, Surroundings};

@@ -22,7 +22,7 @@ use crate::door;
 use crate::wake::{self, Wake, Watch};
 use database::{FileIdentity, Version, connect, identity};
 use lead::Lead;
-use runchain_core::chain::{Chain, StepSpec};
+use runchain_core::chain::Chain;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
 use runchain_core::{Mapping, Millis, RunId, functions, install, schema};
@@ -125,7 +125,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         reload,
         version: Version::new(connect(&database)?)?,
         conn,
-        chain: chain_of(settings),
+        chain: settings.chain(),
         concurrency: concurrency_of(settings),
         mapping,
         executor,
@@ -154,19 +154,6 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     let ended = drain.until_over();
     drain.leave();
     ended
-}
-
-/// The chain that the configuration names.
-fn chain_of(settings: &Settings) -> Chain {
-    let spec = |step: &crate::config::Step| StepSpec {
-        name: step.name.clone(),
-        after: step.after.clone(),
-        max_attempts: step.max_attempts,
-        priority: step.rules.priority,
-        delay_ms: step.rules.delay_ms,
-        deadline_ms: step.rules.deadline_ms,
-    };
-    Chain(settings.steps.iter().map(spec).collect())
 }
 
 fn concurrency_of(settings: &Settings) -> BTreeMap<String, usize> {

@@ -1,7 +1,7 @@
 //! What signals ask for: to stop in order, to stop at once, to read the configuration again.
 
 use super::database::FileIdentity;
-use super::{Drain, Ended, chain_of, concurrency_of, millis};
+use super::{Drain, Ended, concurrency_of, millis};
 use crate::door;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,7 +82,7 @@ impl Drain<'_> {
         }
         let new = Arc::new(new);
         self.workshop.use_settings(&new);
-        self.chain = chain_of(&new);
+        self.chain = new.chain();
         self.concurrency = concurrency_of(&new);
         if let Some(lead) = &mut self.lead {
             lead.use_settings(&new);
