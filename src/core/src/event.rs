@@ -104,6 +104,10 @@ event_types! {
     StepRetried = "STEP_RETRIED" in Archival,
     /// Somebody asked for something through the queue; `answer` says what came of it.
     Request = "REQUEST" in Monitor,
+    /// Many runs ended in a rush: their chains are held until somebody decides.
+    StormHeld = "STORM_HELD" in Monitor,
+    /// Nothing of a held batch is left: `outcome` says what became of it.
+    StormEnded = "STORM_ENDED" in Monitor,
     /// The log was ahead of the database (restored or lost tail): sequence numbers begin anew.
     EpochStarted = "EPOCH_STARTED" in Monitor,
 }

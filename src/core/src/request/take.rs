@@ -4,9 +4,10 @@ use super::{ChainAnswer, StepVerb, judge_chain, newest_steps};
 use crate::chain;
 use crate::error::{Error, Result};
 use crate::event::{self, EventType, NewEvent};
+use crate::held::{self, BatchId, Decision};
 use crate::queue::{Expander, QueueRow, known_run};
 use crate::vocabulary::Phase;
-use crate::{Millis, RunId, steps};
+use crate::{Millis, RunId, StepId, steps};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -19,9 +20,10 @@ pub(crate) fn take(expander: &Expander<'_>, row: &QueueRow) -> Result<()> {
         ("cancel", _) => take_steps(expander, row, StepVerb::Cancel),
         ("redo", _) => take_steps(expander, row, StepVerb::Redo),
         ("pause" | "resume", _) => take_pause(expander, row),
+        ("release_held" | "discard_held", _) => take_decision(expander, row),
         _ => expander.refuse(
             row,
-            "unknown action; known are enqueue_chain, retry, cancel, redo, pause and resume",
+            "unknown action; known are enqueue_chain, retry, cancel, redo, pause, resume, release_held and discard_held",
         ),
     }
 }
@@ -51,6 +53,10 @@ fn take_chain(expander: &Expander<'_>, row: &QueueRow, run_id: &RunId) -> Result
             all_steps(expander, StepVerb::Retry, run_id)?;
         }
         ChainAnswer::UnderWay | ChainAnswer::RunActive | ChainAnswer::NoSuchRun => {}
+    }
+    if answer == ChainAnswer::Queued && expander.holds.get() {
+        let why = "too many were asked for at once: its chain is held; runchain held shows the batch";
+        return answered(expander, row, run_id, "held", why);
     }
     answered(expander, row, run_id, answer.as_str(), answer.message())
 }
@@ -103,6 +109,34 @@ fn take_pause(expander: &Expander<'_>, row: &QueueRow) -> Result<()> {
         &NewEvent::of_database(EventType::Request, expander.now, None, data),
     )
     .map(|_| ())
+}
+
+/// What becomes of a held batch; carrying it out is `held::advance`.
+fn take_decision(expander: &Expander<'_>, row: &QueueRow) -> Result<()> {
+    let Some(StepId(batch)) = row.step_id else {
+        return expander.refuse(row, "name the batch (step_id); runchain held lists them");
+    };
+    let per_minute = row.step.as_deref().map(|text| text.trim().parse::<i64>());
+    let decision = match (row.action.as_str(), per_minute) {
+        ("release_held", None) => Decision::Release { per_minute: None },
+        ("release_held", Some(Ok(per_minute))) if per_minute > 0 => Decision::Release {
+            per_minute: Some(per_minute),
+        },
+        ("release_held", _) => return expander.refuse(row, "step is no number of runs a minute"),
+        _ => Decision::Discard,
+    };
+    let (conn, now) = (expander.conn, expander.now);
+    let before = held::find(conn, BatchId(batch))?;
+    let (actor, reason) = (row.actor.as_deref(), row.reason.as_deref());
+    if !held::decide(conn, BatchId(batch), decision, actor, reason, now)? {
+        return expander.refuse(row, "there is no such held batch, or it is over already");
+    }
+    let data = json!({
+        "action": row.action, "answer": "done", "batch": batch, "was": before.as_ref().map(|batch| &batch.state),
+        "runs": before.as_ref().map(held::Batch::left), "per_minute": row.step, "actor": actor, "reason": reason,
+        "asked_at": row.at.map(Millis::iso),
+    });
+    event::append(conn, &NewEvent::of_database(EventType::Request, now, None, data)).map(|_| ())
 }
 
 /// Whether the step belongs to the newest chain of a run that is over.

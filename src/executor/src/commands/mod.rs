@@ -1,6 +1,7 @@
 //! One file for each command (or family of commands): opens the database, asks the core, prints.
 
 mod drain;
+mod held;
 mod ingest;
 mod install;
 mod pause;
@@ -44,6 +45,7 @@ pub(crate) fn run(
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
+        Command::Held(arguments) => held::held(arguments, &settings, output),
         Command::Config(arguments) => {
             match arguments.command {
                 ConfigCommand::Show => config::show(&settings, output)?,

@@ -13,6 +13,7 @@ mod effect;
 mod lead;
 mod rest;
 mod stop;
+mod storm;
 mod trace;
 mod turn;
 pub(crate) mod worker;
@@ -150,6 +151,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         hold: None,
         complaints: Vec::new(),
         more: false,
+        carry_out_at: None,
     };
     let ended = drain.until_over();
     drain.leave();
@@ -204,6 +206,8 @@ struct Drain<'a> {
     complaints: Vec<String>,
     /// Turns were left: the next pass goes on at once.
     more: bool,
+    /// The next part of a decided batch of held runs is due.
+    carry_out_at: Option<Millis>,
 }
 
 impl Drain<'_> {
@@ -308,6 +312,9 @@ impl Drain<'_> {
         self.more = self.turn()?;
         while self.more && Instant::now() < enough {
             self.more = self.turn()?;
+        }
+        if self.lead.is_some() {
+            self.carry_out()?;
         }
         let Some(lead) = &mut self.lead else {
             return Ok(());
