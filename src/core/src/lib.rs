@@ -26,6 +26,7 @@ pub mod liveness;
 pub mod mapping;
 pub mod queue;
 pub mod request;
+pub mod retention;
 pub mod schema;
 pub mod steps;
 pub mod sweep;
