@@ -110,6 +110,14 @@ event_types! {
     StormEnded = "STORM_ENDED" in Monitor,
     /// The log was ahead of the database (restored or lost tail): sequence numbers begin anew.
     EpochStarted = "EPOCH_STARTED" in Monitor,
+    /// Retention removed rows or files: how many of each kind.
+    Retention = "RETENTION" in Monitor,
+    /// Space ran out on the database's disk; the ballast was released.
+    DiskLow = "DISK_LOW" in Monitor,
+    /// There is room again; the ballast was made anew.
+    DiskRecovered = "DISK_RECOVERED" in Monitor,
+    /// Everything of a run was erased but a tombstone; `run` is the SHA-256 of its id.
+    RunForgotten = "RUN_FORGOTTEN" in Monitor,
 }
 
 /// An event that is about to be appended.

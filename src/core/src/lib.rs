@@ -28,6 +28,7 @@ pub mod mapping;
 pub mod queue;
 pub mod request;
 pub mod run_row;
+pub mod retention;
 pub mod schema;
 pub mod steps;
 pub mod storm;
