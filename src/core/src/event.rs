@@ -102,6 +102,8 @@ event_types! {
     StepRetried = "STEP_RETRIED" in Archival,
     /// Somebody asked for something through the queue; `answer` says what came of it.
     Request = "REQUEST" in Monitor,
+    /// An operator did something that is no request (`action` says what): see `audit`.
+    OperatorAction = "OPERATOR_ACTION" in Monitor,
     /// The log was ahead of the database (restored or lost tail): sequence numbers begin anew.
     EpochStarted = "EPOCH_STARTED" in Monitor,
 }
