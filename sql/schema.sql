@@ -149,6 +149,9 @@ CREATE TABLE IF NOT EXISTS runchain_events (
   data TEXT NOT NULL DEFAULT '{}'
 );
 CREATE INDEX IF NOT EXISTS runchain_events_by_run ON runchain_events(run_id, id);
+-- The audit trail among them, however many others there are.
+CREATE INDEX IF NOT EXISTS runchain_events_audit ON runchain_events(at_ms)
+  WHERE type = 'REQUEST' OR type = 'OPERATOR_ACTION' OR type = 'INSTALLED';
 
 -- One row for each executor; its lease covers all the steps that it holds.
 CREATE TABLE IF NOT EXISTS runchain_executors (

@@ -12,6 +12,8 @@
 /// Builds what is tested, finds the host programs, runs SQL in them.
 mod support;
 
+/// Who did what, when and why.
+mod audit;
 /// A run's chain: its commands, ids, repetitions and late arrivals.
 mod chain;
 /// Commands of steps when something is killed: nothing runs on.

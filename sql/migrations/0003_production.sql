@@ -49,3 +49,7 @@ CREATE TABLE IF NOT EXISTS runchain_pace (
   slot_ms INTEGER PRIMARY KEY,
   ends INTEGER NOT NULL
 );
+
+-- Audit: what people asked for and did, found among all other events.
+CREATE INDEX IF NOT EXISTS runchain_events_audit ON runchain_events(at_ms)
+  WHERE type = 'REQUEST' OR type = 'OPERATOR_ACTION' OR type = 'INSTALLED';

@@ -108,6 +108,8 @@ event_types! {
     StormHeld = "STORM_HELD" in Monitor,
     /// Nothing of a held batch is left: `outcome` says what became of it.
     StormEnded = "STORM_ENDED" in Monitor,
+    /// An operator did something that is no request (`action` says what): see `audit`.
+    OperatorAction = "OPERATOR_ACTION" in Monitor,
     /// The log was ahead of the database (restored or lost tail): sequence numbers begin anew.
     EpochStarted = "EPOCH_STARTED" in Monitor,
     /// Retention removed rows or files: how many of each kind.

@@ -6,6 +6,7 @@
 //! (`runchain_runs`), so a status that arrives five times is one event. Requests come through the
 //! same door and are judged in `request`. Doing the steps belongs to the executor.
 
+use crate::audit;
 use crate::chain::{self, Chain};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
@@ -17,7 +18,7 @@ use crate::vocabulary::{Phase, Vocabulary};
 use crate::{Mapping, Millis, RunId, StepId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use std::cell::{Cell, RefCell};
 
 /// What one expansion did.
@@ -133,6 +134,16 @@ impl QueueRow {
             at: number(9)?.map(Millis),
             step: text(10)?,
         })
+    }
+
+    /// What stands in the event REQUEST, but for the states before and after.
+    pub(crate) fn audit(&self, answer: &str, message: Option<&str>) -> Map<String, Json> {
+        let mut data = audit::signed(&self.action, self.actor.as_deref(), self.reason.as_deref());
+        data.insert("answer".to_owned(), json!(answer));
+        data.insert("message".to_owned(), json!(message));
+        data.insert("step_id".to_owned(), json!(self.step_id));
+        data.insert("asked_at".to_owned(), json!(self.at.map(Millis::iso)));
+        data
     }
 }
 
@@ -607,13 +618,15 @@ impl Expander<'_> {
     }
 
     pub(crate) fn refuse(&self, row: &QueueRow, why: &str) -> Result<()> {
-        let data = json!({
-            "action": row.action, "answer": "refused", "message": why, "step_id": row.step_id,
-            "actor": row.actor, "reason": row.reason,
-        });
+        let data = row.audit("refused", Some(why));
         event::append(
             self.conn,
-            &NewEvent::of_database(EventType::Request, self.now, row.run_id.as_ref(), data),
+            &NewEvent::of_database(
+                EventType::Request,
+                self.now,
+                row.run_id.as_ref(),
+                Json::Object(data),
+            ),
         )
         .map(|_| ())
     }

@@ -114,6 +114,12 @@ pub(crate) enum Command {
     #[command(before_help = "Examples:
   runchain finish --run run-42       exits 14 when a step of the chain is dead")]
     Finish(RunArgs),
+    /// Who asked for or did what, when, why, and what it changed
+    #[command(before_help = "Examples:
+  runchain audit                     the newest 50 entries; times are UTC
+  runchain audit --run run-42 --since 2h
+  runchain audit --actor ann --action pause --json")]
+    Audit(AuditArgs),
     /// Runs and steps by state, and whether an executor is alive
     #[command(before_help = "Examples:
   runchain status
@@ -158,6 +164,14 @@ pub(crate) enum Command {
     Config(ConfigArgs),
 }
 
+/// The option of every command that changes something.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// Why; it stands in the audit trail
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) reason: Option<String>,
+}
+
 /// `drain`
 #[derive(Debug, Args)]
 pub(crate) struct DrainArgs {
@@ -190,6 +204,9 @@ pub(crate) struct InstallArgs {
     /// Print the SQL and what it would touch; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Why.
+    #[command(flatten)]
+    pub(crate) why: Why,
 }
 
 /// Which of the runs that are there at install are followed.
@@ -209,6 +226,9 @@ pub(crate) struct UninstallArgs {
     /// Also drop what runchain recorded; archives, reports and logs on disk stay
     #[arg(long)]
     pub(crate) purge: bool,
+    /// Why.
+    #[command(flatten)]
+    pub(crate) why: Why,
 }
 
 /// `ingest`
@@ -220,6 +240,9 @@ pub(crate) struct IngestArgs {
     /// The files have ended: take a last line without a newline too
     #[arg(long, alias = "finalize")]
     pub(crate) finalise: bool,
+    /// Why.
+    #[command(flatten)]
+    pub(crate) why: Why,
 }
 
 /// `archive`, `report`, `finish`
@@ -228,6 +251,32 @@ pub(crate) struct RunArgs {
     /// The run's id, whatever it looks like
     #[arg(long = "run", value_name = "ID", allow_hyphen_values = true)]
     pub(crate) run_id: String,
+    /// Why.
+    #[command(flatten)]
+    pub(crate) why: Why,
+}
+
+/// `audit`
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// Only of this run
+    #[arg(long = "run", value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) run_id: Option<String>,
+    /// Only by this actor: a login, a uid, or the whole text
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub(crate) actor: Option<String>,
+    /// Not before this: an age (2h, 7d), a date, or a timestamp; UTC where it names no offset
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Not after this
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Only this verb: retry, pause, uninstall, config_reload, executor_start, ...
+    #[arg(long, value_name = "WORD")]
+    pub(crate) action: Option<String>,
+    /// The newest so many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
 }
 
 /// `show`

@@ -1,5 +1,6 @@
 //! One file for each command (or family of commands): opens the database, asks the core, prints.
 
+mod audit;
 mod drain;
 mod held;
 mod ingest;
@@ -36,9 +37,10 @@ pub(crate) fn run(
         Command::Uninstall(arguments) => install::uninstall(arguments, &settings, output),
         Command::Validate => validate::validate(&settings, output),
         Command::Ingest(arguments) => ingest::ingest(arguments, &settings, output),
-        Command::Archive(arguments) => run::step(&arguments.run_id, "archive", &settings, output),
-        Command::Report(arguments) => run::step(&arguments.run_id, "report", &settings, output),
-        Command::Finish(arguments) => run::finish(&arguments.run_id, &settings, output),
+        Command::Archive(arguments) => run::step(arguments, "archive", &settings, output),
+        Command::Report(arguments) => run::step(arguments, "report", &settings, output),
+        Command::Finish(arguments) => run::finish(arguments, &settings, output),
+        Command::Audit(arguments) => audit::audit(arguments, &settings, output),
         Command::Status => status::status(&settings, output),
         Command::Show(arguments) => show::show(&arguments.id, &settings, output),
         Command::Retry(arguments) => request::request(StepVerb::Retry, arguments, &settings, output),

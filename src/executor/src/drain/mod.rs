@@ -16,6 +16,7 @@ mod rest;
 mod stop;
 mod storm;
 mod trace;
+mod trail;
 mod turn;
 pub(crate) mod worker;
 
@@ -105,7 +106,11 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
     let executor = identity();
     door::write(&mut conn, |conn| {
-        executor.renew(conn, settings.lease_ms, Millis::now())
+        executor.renew(conn, settings.lease_ms, Millis::now())?;
+        if *goal == Goal::Forever {
+            trail::began(conn, &executor, settings)?;
+        }
+        Ok(())
     })?;
 
     let (sender, wakes) = channel();
@@ -159,7 +164,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         carry_out_at: None,
     };
     let ended = drain.until_over();
-    drain.leave();
+    drain.leave(&ended);
     ended
 }
 
