@@ -321,6 +321,9 @@ pub(crate) struct HeldArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum HeldCommand {
     /// Begin the chains of a batch, in the order in which the runs ended
+    #[command(before_help = "Examples:
+  runchain held release 3 --reason 'it was meant'
+  runchain held release 3 --per-minute 600")]
     Release {
         /// The batch's number, as runchain held lists it
         #[arg(value_name = "BATCH")]
@@ -333,6 +336,8 @@ pub(crate) enum HeldCommand {
         reason: Option<String>,
     },
     /// Begin no chains; the runs stay recorded as over
+    #[command(before_help = "Examples:
+  runchain held discard 3 --reason 'backfill by mistake'")]
     Discard {
         /// The batch's number, as runchain held lists it
         #[arg(value_name = "BATCH")]
