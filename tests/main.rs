@@ -42,5 +42,7 @@ mod queue_features;
 mod requests;
 /// The executor as a service: signals, leases, wakes, and databases that go away.
 mod service;
+/// Steps of the user's own, their configuration, the examples, runs that end again and again.
+mod steps;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.
 mod writers;

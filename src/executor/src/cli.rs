@@ -114,6 +114,11 @@ pub(crate) enum Command {
     #[command(before_help = "Examples:
   runchain finish --run run-42       exits 14 when a step of the chain is dead")]
     Finish(RunArgs),
+    /// Do one step of one run now, or show what it would be called with
+    #[command(before_help = "Examples:
+  runchain exec upload --run run-42 --dry-run    command, environment, standard input; nothing runs
+  runchain exec upload --run run-42              through the queue, also when it was done before")]
+    Exec(ExecArgs),
     /// Runs and steps by state, and whether an executor is alive
     #[command(before_help = "Examples:
   runchain status
@@ -223,6 +228,20 @@ pub(crate) struct RunArgs {
     pub(crate) run_id: String,
 }
 
+/// `exec`
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// The step's name, as in [steps.NAME]
+    #[arg(value_name = "STEP")]
+    pub(crate) step: String,
+    /// The run's id, whatever it looks like
+    #[arg(long = "run", value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) run_id: String,
+    /// Print what would be done, and whether it would; secrets are masked, nothing is written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// `show`
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
@@ -269,7 +288,7 @@ pub(crate) enum ConfigCommand {
   runchain config show
   runchain --db other.db config show --json")]
     Show,
-    /// Read the configuration and say what is wrong with it; touches no database
+    /// Say what is wrong with the configuration; a database that is there is only read
     #[command(before_help = "Examples:
   runchain config check              exits 3 when something is wrong")]
     Check,

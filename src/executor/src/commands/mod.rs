@@ -1,8 +1,11 @@
 //! One file for each command (or family of commands): opens the database, asks the core, prints.
 
+mod check;
 mod drain;
+mod exec;
 mod ingest;
 mod install;
+mod membership;
 mod pause;
 mod request;
 mod run;
@@ -38,19 +41,20 @@ pub(crate) fn run(
         Command::Archive(arguments) => run::step(&arguments.run_id, "archive", &settings, output),
         Command::Report(arguments) => run::step(&arguments.run_id, "report", &settings, output),
         Command::Finish(arguments) => run::finish(&arguments.run_id, &settings, output),
+        Command::Exec(arguments) => exec::exec(arguments, &settings, output),
         Command::Status => status::status(&settings, output),
         Command::Show(arguments) => show::show(&arguments.id, &settings, output),
         Command::Retry(arguments) => request::request(StepVerb::Retry, arguments, &settings, output),
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
-        Command::Config(arguments) => {
-            match arguments.command {
-                ConfigCommand::Show => config::show(&settings, output)?,
-                ConfigCommand::Check => config::say_ok(&settings, output)?,
+        Command::Config(arguments) => match arguments.command {
+            ConfigCommand::Show => {
+                config::show(&settings, output)?;
+                Ok(Exit::Ok)
             }
-            Ok(Exit::Ok)
-        }
+            ConfigCommand::Check => check::check(&settings, output),
+        },
     }
 }
 
