@@ -44,6 +44,8 @@ mod queue_features;
 mod requests;
 /// The executor as a service: signals, leases, wakes, and databases that go away.
 mod service;
+/// Steps of the user's own, their configuration, the examples, runs that end again and again.
+mod steps;
 /// Many runs that end in a rush: held, released, discarded.
 mod storms;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.

@@ -120,6 +120,11 @@ pub(crate) enum Command {
   runchain audit --run run-42 --since 2h
   runchain audit --actor ann --action pause --json")]
     Audit(AuditArgs),
+    /// Do one step of one run now, or show what it would be called with
+    #[command(before_help = "Examples:
+  runchain exec upload --run run-42 --dry-run    command, environment, standard input; nothing runs
+  runchain exec upload --run run-42              through the queue, also when it was done before")]
+    Exec(ExecArgs),
     /// Runs and steps by state, and whether an executor is alive
     #[command(before_help = "Examples:
   runchain status
@@ -279,6 +284,20 @@ pub(crate) struct AuditArgs {
     pub(crate) limit: usize,
 }
 
+/// `exec`
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// The step's name, as in [steps.NAME]
+    #[arg(value_name = "STEP")]
+    pub(crate) step: String,
+    /// Which run, and why.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Print what would be done, and whether it would; secrets are masked, nothing is written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// `show`
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
@@ -364,7 +383,7 @@ pub(crate) enum ConfigCommand {
   runchain config show
   runchain --db other.db config show --json")]
     Show,
-    /// Read the configuration and say what is wrong with it; touches no database
+    /// Say what is wrong with the configuration; a database that is there is only read
     #[command(before_help = "Examples:
   runchain config check              exits 3 when something is wrong")]
     Check,

@@ -4,6 +4,7 @@
 //! complete and consistent; all its paths are absolute; each value knows where it came from. What
 //! does not belong here: opening the database, creating anything.
 
+mod check;
 mod error;
 mod file;
 mod layers;
@@ -11,10 +12,11 @@ mod show;
 mod steps;
 mod trust;
 
+pub(crate) use check::{Known, programs, words as unknown_words};
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use layers::{Flag, Source, Surroundings};
 pub(crate) use show::{say_ok, show};
-pub(crate) use steps::{Action, CommandStep, Step};
+pub(crate) use steps::{Action, CommandStep, Step, suggest_step};
 
 use file::{Document, File};
 use layers::Layers;
