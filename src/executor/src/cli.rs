@@ -144,6 +144,11 @@ pub(crate) enum Command {
   runchain resume upload
   runchain resume                    ends the pause of everything, not those of single kinds")]
     Resume(PauseArgs),
+    /// Remove now what retention would remove by and by
+    #[command(before_help = "Examples:
+  runchain prune --dry-run           what would go, by kind, with rows and bytes
+  runchain prune")]
+    Prune(PruneArgs),
     /// The configuration: what holds and where it comes from
     #[command(before_help = "Examples:
   runchain config show
@@ -251,6 +256,14 @@ pub(crate) struct PauseArgs {
     /// Why; it stands in the audit event
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) reason: Option<String>,
+}
+
+/// `prune`
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// `config`

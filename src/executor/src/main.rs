@@ -18,6 +18,7 @@ mod open;
 mod output;
 mod projector;
 mod report;
+mod retention;
 mod wake;
 
 use cli::Cli;

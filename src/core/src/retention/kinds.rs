@@ -144,9 +144,11 @@ const RUNS_EXPIRED: &str = "
 
 /// Bytes of a row that no column accounts for: key, header, its entries in indexes.
 const EVENT_SIZE: &str = "80 + length(r.type) + coalesce(2 * length(r.run_id), 0) + length(r.data)";
-const STEP_SIZE: &str = "150 + 2 * length(r.run_id) + length(r.step) + length(r.needs) + coalesce(length(r.result), 0)
+const STEP_SIZE: &str =
+    "150 + 2 * length(r.run_id) + length(r.step) + length(r.needs) + coalesce(length(r.result), 0)
   + coalesce(length(r.error), 0) + coalesce(length(r.output_tail), 0)";
-const INGESTED_SIZE: &str = "100 + 2 * length(r.event_id) + length(r.type) + coalesce(2 * length(r.job_id), 0)
+const INGESTED_SIZE: &str =
+    "100 + 2 * length(r.event_id) + length(r.type) + coalesce(2 * length(r.job_id), 0)
   + coalesce(length(r.details), 0) + coalesce(length(r.extra), 0)";
 
 /// What a kind's statements are in this pass; `None` where nothing of it ever goes.
@@ -157,7 +159,13 @@ pub(super) fn statements(
     policy: &Policy,
     now: Millis,
 ) -> Result<Option<Statements>> {
-    let cutoff = |age_ms: i64| if age_ms > 0 { now.0.saturating_sub(age_ms) } else { i64::MIN };
+    let cutoff = |age_ms: i64| {
+        if age_ms > 0 {
+            now.0.saturating_sub(age_ms)
+        } else {
+            i64::MIN
+        }
+    };
     let of_age = |age_ms: i64| Limits::of_age(age_ms);
     let (limits, mut made) = match kind {
         Kind::Bags => (
@@ -238,7 +246,11 @@ pub(super) fn statements(
         return Ok(None);
     }
     let live = |run: &str| LIVE.replace("{run}", run);
-    let run = if kind == Kind::Executions { "r.id" } else { "r.run_id" };
+    let run = if kind == Kind::Executions {
+        "r.id"
+    } else {
+        "r.run_id"
+    };
     let id = if made.key == "id" && made.table != "runchain_derived" {
         made.id_cutoff(conn, limits)?
     } else {
@@ -263,7 +275,11 @@ pub(super) fn statements(
 
 /// A time as `archival_log` has it; what never comes sorts before all of them.
 fn cutoff_iso(cutoff_ms: i64) -> String {
-    if cutoff_ms == i64::MIN { String::new() } else { Millis(cutoff_ms).iso() }
+    if cutoff_ms == i64::MIN {
+        String::new()
+    } else {
+        Millis(cutoff_ms).iso()
+    }
 }
 
 fn simple(table: &'static str, size: &'static str, expired: &str) -> Statements {
@@ -285,7 +301,11 @@ fn shown(conn: &Connection, kind: Kind) -> Result<Option<Statements>> {
     if !is_ours(conn, "uet_tasks")? || !is_ours(conn, "uet_executions")? {
         return Ok(None);
     }
-    let table = if kind == Kind::Tasks { "uet_tasks" } else { "uet_executions" };
+    let table = if kind == Kind::Tasks {
+        "uet_tasks"
+    } else {
+        "uet_executions"
+    };
     let Some(unreferenced) = unreferenced(conn, table)? else {
         return Ok(None);
     };
@@ -318,8 +338,10 @@ fn shown(conn: &Connection, kind: Kind) -> Result<Option<Statements>> {
 }
 
 fn is_ours(conn: &Connection, table: &str) -> Result<bool> {
-    Ok(schema::meta(conn, &format!("owns.{table}"))?.as_deref() == Some("1")
-        && schema::table_exists(conn, table)?)
+    Ok(
+        schema::meta(conn, &format!("owns.{table}"))?.as_deref() == Some("1")
+            && schema::table_exists(conn, table)?,
+    )
 }
 
 /// Whether our own `uet_tasks` has no index on the execution.
@@ -385,7 +407,11 @@ impl Statements {
             expired,
             ..
         } = self;
-        let after = if has_after { format!("AND r.{key} > ?1") } else { String::new() };
+        let after = if has_after {
+            format!("AND r.{key} > ?1")
+        } else {
+            String::new()
+        };
         format!(
             "SELECT r.{key}, {size}, ({old}), ({old}) AND ({expired}) FROM {table} AS r
              WHERE {of_kind} {after} ORDER BY r.{key} LIMIT {limit}"
@@ -404,9 +430,11 @@ impl Statements {
             ..
         } = self;
         let condition = format!("r.{column} = ?1 AND {of_kind} AND ({old}) AND ({expired}) AND ({ready})");
-        conn.prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM {table} AS r WHERE {condition})"))
-            .and_then(|mut statement| statement.query_row([key], |row| row.get(0)))
-            .during("judge an old row")
+        conn.prepare_cached(&format!(
+            "SELECT EXISTS (SELECT 1 FROM {table} AS r WHERE {condition})"
+        ))
+        .and_then(|mut statement| statement.query_row([key], |row| row.get(0)))
+        .during("judge an old row")
     }
 
     /// Removes one row, if its time has still come; `false` when it stays.
@@ -428,9 +456,11 @@ impl Statements {
                 .and_then(|mut statement| statement.execute([key]))
                 .during("remove what goes with an old row")?;
         }
-        conn.prepare_cached(&format!("DELETE FROM {table} AS r WHERE r.{column} = ?1 AND {of_kind}"))
-            .and_then(|mut statement| statement.execute([key]))
-            .during("remove an old row")?;
+        conn.prepare_cached(&format!(
+            "DELETE FROM {table} AS r WHERE r.{column} = ?1 AND {of_kind}"
+        ))
+        .and_then(|mut statement| statement.execute([key]))
+        .during("remove an old row")?;
         Ok(true)
     }
 

@@ -128,10 +128,7 @@ impl Batch {
         let Some(expired) = self.expired.first() else {
             return Ok(None);
         };
-        Ok(self
-            .statements
-            .judge(conn, &expired.key)?
-            .then_some(&expired.key))
+        Ok(self.statements.judge(conn, &expired.key)?.then_some(&expired.key))
     }
 
     /// Keeps only what has something to remove outside the database, of this size in bytes.
@@ -290,13 +287,17 @@ pub fn prepare(conn: &Connection) -> Result<()> {
         return Ok(());
     }
     let rows: i64 = conn
-        .query_row("SELECT coalesce(max(rowid), 0) FROM main.uet_tasks", [], |row| row.get(0))
+        .query_row("SELECT coalesce(max(rowid), 0) FROM main.uet_tasks", [], |row| {
+            row.get(0)
+        })
         .during("look for the newest task")?;
     if rows > FEW_ROWS {
         return Ok(());
     }
-    conn.execute_batch("CREATE INDEX IF NOT EXISTS main.runchain_uet_tasks_by_execution ON uet_tasks(execution_id)")
-        .during("make an index on uet_tasks")
+    conn.execute_batch(
+        "CREATE INDEX IF NOT EXISTS main.runchain_uet_tasks_by_execution ON uet_tasks(execution_id)",
+    )
+    .during("make an index on uet_tasks")
 }
 
 /// What one transaction removed.

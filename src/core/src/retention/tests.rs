@@ -90,7 +90,10 @@ fn prune(conn: &Connection, mapping: &Mapping, policy: Policy, limit: u32) -> Ve
             pass.add_up(&mut batch, &gone);
         }
     }
-    pass.removed().iter().map(|(kind, sum)| (*kind, sum.rows)).collect()
+    pass.removed()
+        .iter()
+        .map(|(kind, sum)| (*kind, sum.rows))
+        .collect()
 }
 
 fn texts(conn: &Connection, sql: &str) -> Vec<String> {
@@ -138,7 +141,11 @@ fn no_event_goes_that_a_cursor_has_not_passed_or_whose_run_is_live() {
         event(&conn, run_id, OLD);
     }
     event(&conn, None, YOUNG);
-    assert_eq!(prune(&conn, &mapping, policy(), 2), [], "nothing is projected yet");
+    assert_eq!(
+        prune(&conn, &mapping, policy(), 2),
+        [],
+        "nothing is projected yet"
+    );
     cursors(&conn, 6, 4);
     assert_eq!(prune(&conn, &mapping, policy(), 2), [(Kind::Events, 2)]);
     assert_eq!(
@@ -291,7 +298,10 @@ fn a_bag_goes_by_age_or_size_and_not_while_its_run_is_live() {
     step(&conn, "redone", "archive", "ready", None);
     assert_eq!(prune(&conn, &mapping, policy(), 10), [(Kind::Bags, 1)]);
     let size = Policy {
-        bags: Limits { size_bytes: 1_500, ..Limits::default() },
+        bags: Limits {
+            size_bytes: 1_500,
+            ..Limits::default()
+        },
         ..Policy::default()
     };
     assert_eq!(prune(&conn, &mapping, size, 10), [(Kind::Bags, 1)]);
@@ -311,7 +321,8 @@ fn what_changed_since_it_was_looked_at_stays() {
     let batch = std::iter::repeat_with(|| pass.look(&conn, &mapping, 10).unwrap().unwrap())
         .find(|batch| !batch.is_empty())
         .unwrap();
-    conn.execute("UPDATE runchain_runs SET phase = 'active'", []).unwrap();
+    conn.execute("UPDATE runchain_runs SET phase = 'active'", [])
+        .unwrap();
     let gone = Pass::remove(&conn, &batch, &|| true).unwrap();
     assert_eq!(gone.removed.rows, 0);
     assert_eq!(texts(&conn, "SELECT type FROM runchain_events").len(), 1);

@@ -28,7 +28,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use bag::verify;
+pub(crate) use bag::{digest_of, verify};
 pub(crate) use name::folder_name;
 
 use crate::fault;
@@ -219,6 +219,20 @@ pub(crate) fn archive(
         replaced,
         settled: settled && !moved,
     }))
+}
+
+/// Whether a folder, and no symlink to one, is a bag of this run from this database.
+pub(crate) fn is_bag_of(place: &std::path::Path, run_id: &RunId, database_uuid: &str) -> bool {
+    let owner = Owner {
+        run: name::tag_value(run_id.as_str()),
+        database_uuid: name::tag_value(database_uuid),
+    };
+    matches!(place::look(place, &owner), Ok(place::Standing::Bag { .. }))
+}
+
+/// A free name that the next archiving clears away, should its maker be killed.
+pub(crate) fn staging_name(archive_dir: &std::path::Path) -> PathBuf {
+    place::removal_name(archive_dir)
 }
 
 /// Until a bag is tried to be placed again while another process is placing one.

@@ -4,6 +4,7 @@ mod drain;
 mod ingest;
 mod install;
 mod pause;
+mod prune;
 mod request;
 mod run;
 mod show;
@@ -44,6 +45,7 @@ pub(crate) fn run(
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
+        Command::Prune(arguments) => prune::prune(arguments, &settings, output),
         Command::Config(arguments) => {
             match arguments.command {
                 ConfigCommand::Show => config::show(&settings, output)?,

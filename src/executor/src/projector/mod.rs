@@ -149,7 +149,7 @@ impl Projector {
                     track.position,
                     now,
                 )?);
-                rotate::retain(track.log, &self.folder, self.rotation.keep_files)?;
+                rotate::retain(track.log, &self.folder, self.rotation, now)?;
             }
         }
         Ok(())
