@@ -38,6 +38,8 @@ mod logs;
 mod power_loss;
 /// Rules of the queue through the binary: priorities, delays, deadlines, limits, pauses, poison.
 mod queue_features;
+/// What must not leave the database.
+mod redact;
 /// What somebody asks for by function, by command line or by plain INSERT.
 mod requests;
 /// What goes when it is old or too much.

@@ -18,6 +18,7 @@ pub mod chain;
 mod checks_table;
 pub mod error;
 pub mod event;
+pub mod forget;
 pub mod functions;
 pub mod id;
 pub mod ingest;

@@ -17,6 +17,7 @@ mod monitor;
 mod open;
 mod output;
 mod projector;
+mod redact;
 mod report;
 mod retention;
 mod wake;

@@ -169,7 +169,7 @@ pub(super) fn removal_name(archive_dir: &Path) -> PathBuf {
     archive_dir.join(format!("{PREFIX}removed-{}-{number}", std::process::id()))
 }
 
-fn remove_dead(archive_dir: &Path) -> Result<()> {
+pub(super) fn remove_dead(archive_dir: &Path) -> Result<()> {
     let entries =
         std::fs::read_dir(archive_dir).map_err(|error| Error::io("look through", archive_dir, error))?;
     for entry in entries {

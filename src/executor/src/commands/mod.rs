@@ -1,6 +1,7 @@
 //! One file for each command (or family of commands): opens the database, asks the core, prints.
 
 mod drain;
+mod forget;
 mod ingest;
 mod install;
 mod pause;
@@ -45,6 +46,7 @@ pub(crate) fn run(
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
+        Command::Forget(arguments) => forget::forget(arguments, &settings, output),
         Command::Prune(arguments) => prune::prune(arguments, &settings, output),
         Command::Config(arguments) => {
             match arguments.command {

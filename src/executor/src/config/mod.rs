@@ -130,6 +130,12 @@ keys! {
     retry_base_ms: i64 = "retry.base_ms", 1_000, in 1..=LONGEST_MS;
     /// Longest wait before any attempt.
     retry_cap_ms: i64 = "retry.cap_ms", 300_000, in 1..=LONGEST_MS;
+    /// Columns whose values never leave the database: "runs.metadata_json", "*.notes".
+    redact_columns: Vec<String> = "redact.columns", Vec::new();
+    /// Places in JSON whose values never leave it: "$.token", "$.steps[*].env".
+    redact_json_paths: Vec<String> = "redact.json_paths", Vec::new();
+    /// Globs of column names and JSON keys whose values never leave it: "*password*".
+    redact_keys: Vec<String> = "redact.keys", Vec::new();
     /// Least time between two passes of retention.
     retention_every_ms: i64 = "retention.every_ms", 3_600_000, in 100..=LONGEST_MS;
     /// Age at which a chain that is over loses its steps; 0, here and below: never for that.
@@ -262,6 +268,14 @@ impl Settings {
                 place,
                 format!("archive.files: {error}"),
                 "mend the glob",
+            ));
+        }
+        for what in crate::redact::Redactor::of(&self).err().unwrap_or_default() {
+            let place = what.split(':').next().and_then(|key| self.source_of(key));
+            problems.push(Problem::new(
+                place.map(ToString::to_string),
+                what,
+                "mend the rule",
             ));
         }
         if problems.is_empty() {

@@ -9,6 +9,7 @@ use crate::archive::{self, ArchiveOptions, Archived, Ended};
 use crate::command::{self, CommandLine, Ending};
 use crate::config::{Action, CommandStep, Settings};
 use crate::fault;
+use crate::redact::Redactor;
 use crate::report::{self, ReportOptions, ReportedBag};
 use runchain_core::error::{During, Result};
 use runchain_core::steps::{self, Archival, Claim, Failure, Outcome, Success};
@@ -104,6 +105,7 @@ fn archive_run(
         settle_limit_ms: settings.archive_settle_limit_ms,
         files: settings.archive_files.clone(),
         excluded: vec![settings.reports_dir.clone(), settings.logs_dir.clone()],
+        redactor: Redactor::checked(settings),
         min_free_bytes: u64::try_from(settings.archive_min_free_bytes).unwrap_or(0),
     };
     let still_ours = || steps::still_held(conn, claim).unwrap_or(false);
@@ -140,6 +142,7 @@ fn report_run(settings: &Settings, conn: &Connection, claim: &Claim, ended: &End
     let options = ReportOptions {
         reports_dir: settings.reports_dir.clone(),
         root: settings.root.clone(),
+        redactor: Redactor::checked(settings),
     };
     // The step's own beginning, not the clock: a second execution leaves the same bytes.
     let generated_at = claim.created;
@@ -208,10 +211,11 @@ fn run_command(
     };
     let stopping = || workshop.stop.load(Ordering::Acquire);
     let go_on = || !stopping() && steps::still_held(conn, claim).unwrap_or(true);
-    let input = json!({
+    let mut input = json!({
         "run_id": claim.run_id, "generation": claim.generation, "status": ended.status, "phase": ended.phase,
         "archive": earlier_result(conn, claim, "archive")?,
     });
+    Redactor::checked(settings).json(&mut input);
     let finished = match command::run(&line, input.to_string().as_bytes(), &go_on) {
         Ok(finished) => finished,
         Err(error) => return Ok(failed(format!("can't start {:?}: {error}", line.argv[0]))),

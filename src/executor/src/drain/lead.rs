@@ -4,6 +4,7 @@ use crate::config::Settings;
 use crate::door;
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
+use crate::redact::Redactor;
 use crate::retention::Duty;
 use runchain_core::error::Result;
 use runchain_core::liveness::Leadership;
@@ -53,9 +54,11 @@ impl Lead {
         let Some(leadership) = Leadership::try_acquire(&settings.state_db_path, &executor.0)? else {
             return Ok(None);
         };
+        let mut projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
+        projector.use_redactor(Redactor::checked(settings));
         Ok(Some(Self {
             leadership,
-            projector: Projector::open(&settings.logs_dir, rotation(settings), conn)?,
+            projector,
             monitor: Monitor::new(monitor_options(settings)),
             monitor_due: None,
             behind: false,
@@ -79,6 +82,7 @@ impl Lead {
         self.monitor = Monitor::new(monitor_options(settings));
         self.sweep_ms = settings.sweep_ms;
         self.projector.use_rotation(rotation(settings));
+        self.projector.use_redactor(Redactor::checked(settings));
     }
 
     /// One round. A stopping executor begins nothing new, but says what has happened.

@@ -6,7 +6,8 @@
 
 mod files;
 
-pub(crate) use files::Folders;
+use files::Folders;
+pub(crate) use files::{files_of, remove_bag, remove_files};
 
 use crate::config::Settings;
 use crate::door;
