@@ -162,6 +162,17 @@ pub(crate) enum Command {
   runchain held release 3 --per-minute 60
   runchain held discard 3 --reason 'wrong WHERE'   no chains; single runs: runchain finish --run ID")]
     Held(HeldArgs),
+    /// Remove now what retention would remove by and by
+    #[command(before_help = "Examples:
+  runchain prune --dry-run           what would go, by kind, with rows and bytes
+  runchain prune")]
+    Prune(PruneArgs),
+    /// Erase everything of a run but a tombstone that doesn't tell its id
+    #[command(before_help = "Examples:
+  runchain forget --dry-run run-42   what would go
+  runchain forget --reason 'asked by the customer' run-42
+  runchain forget --vacuum run-42    also what SQLite left in free pages; keeps writers out meanwhile")]
+    Forget(ForgetArgs),
     /// The configuration: what holds and where it comes from
     #[command(before_help = "Examples:
   runchain config show
@@ -365,6 +376,31 @@ pub(crate) enum HeldCommand {
         #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
         reason: Option<String>,
     },
+}
+
+/// `prune`
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `forget`
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// The run's id; after -- it may look like an option
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Why; it stands in the tombstone and in the audit event
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) reason: Option<String>,
+    /// Rewrite the database file afterwards, so that no free page holds an older copy
+    #[arg(long)]
+    pub(crate) vacuum: bool,
 }
 
 /// `config`

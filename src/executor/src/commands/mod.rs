@@ -4,11 +4,13 @@ mod audit;
 mod check;
 mod drain;
 mod exec;
+mod forget;
 mod held;
 mod ingest;
 mod install;
 mod membership;
 mod pause;
+mod prune;
 mod request;
 mod run;
 mod show;
@@ -52,6 +54,8 @@ pub(crate) fn run(
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
         Command::Held(arguments) => held::held(arguments, &settings, output),
+        Command::Forget(arguments) => forget::forget(arguments, &settings, output),
+        Command::Prune(arguments) => prune::prune(arguments, &settings, output),
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Show => {
                 config::show(&settings, output)?;

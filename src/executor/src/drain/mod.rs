@@ -23,7 +23,8 @@ pub(crate) mod worker;
 use crate::config::Settings;
 use crate::door;
 use crate::wake::{self, Wake, Watch};
-use database::{FileIdentity, OthersWrote, Version, connect, identity};
+pub(crate) use database::connect;
+use database::{FileIdentity, OthersWrote, Version, identity};
 use lead::Lead;
 use pace::Pace;
 use runchain_core::chain::Chain;
@@ -355,7 +356,12 @@ impl Drain<'_> {
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
-        match lead.duties(&mut self.conn, &self.mapping, self.stopping.is_some()) {
+        match lead.duties(
+            &self.settings,
+            &mut self.conn,
+            &self.mapping,
+            self.stopping.is_some(),
+        ) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
                 if let Some(lead) = &mut self.lead {
