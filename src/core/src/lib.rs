@@ -31,6 +31,7 @@ pub mod steps;
 pub mod sweep;
 pub mod time;
 pub mod transaction;
+pub mod triggers;
 pub mod validate;
 pub mod vocabulary;
 

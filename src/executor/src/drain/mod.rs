@@ -14,6 +14,7 @@ mod lead;
 mod rest;
 mod stop;
 mod trace;
+mod triggers;
 mod turn;
 pub(crate) mod worker;
 
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use stop::Stop;
+use triggers::News;
 use worker::{Finished, Workers, Workshop};
 
 /// When the loop ends by itself.
@@ -316,6 +318,9 @@ impl Drain<'_> {
             }
             return Err(error);
         }
+        if let Err(error) = self.look_at_triggers() {
+            self.complain(format!("{error}; trying again"));
+        }
         // Who writes all the time must not keep finished steps, signals and the lead waiting.
         let enough = Instant::now() + TURNS_AT_ONCE;
         self.more = self.turn()?;
@@ -336,6 +341,23 @@ impl Drain<'_> {
             }
             done => done,
         }
+    }
+
+    /// A migration of the user's may have lost or renamed what we capture by.
+    fn look_at_triggers(&mut self) -> Result<()> {
+        let Some(lead) = self.lead.as_mut().filter(|_| self.stopping.is_none()) else {
+            return Ok(());
+        };
+        match lead.look_at_triggers(&mut self.conn, &self.mapping)? {
+            None => {}
+            Some(News::Lost(text)) => (self.say)(&format!("TRIGGERS_LOST: {text}")),
+            Some(News::Stuck(text)) => (self.say)(&format!("can't repair by itself: {text}")),
+            Some(News::Back(text)) => {
+                (self.say)(&text);
+                self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
+            }
+        }
+        Ok(())
     }
 
     fn try_to_lead(&mut self) -> Result<()> {
