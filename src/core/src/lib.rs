@@ -37,6 +37,7 @@ pub mod storm;
 pub mod sweep;
 pub mod time;
 pub mod transaction;
+pub mod triggers;
 pub mod validate;
 pub mod vocabulary;
 

@@ -220,6 +220,9 @@ pub(crate) struct InstallArgs {
     /// Print the SQL and what it would touch; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Put lost triggers back (also under a new name of the table) and queue what was missed
+    #[arg(long, conflicts_with = "backfill")]
+    pub(crate) repair: bool,
     /// Why.
     #[command(flatten)]
     pub(crate) why: Why,
