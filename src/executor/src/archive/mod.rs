@@ -142,9 +142,9 @@ pub(crate) fn archive(
         run: name::tag_value(run.run_id.as_str()),
         database_uuid: name::tag_value(database_uuid),
     };
-    place::ensure_folder(&options.archive_dir)?;
+    let archive_folder = place::open_folder(&options.archive_dir)?;
     // Asked again when the bag is placed; asked here so that nobody waits for a refusal.
-    place::look(&options.archive_dir.join(&folder), &owner)?;
+    place::look(&archive_folder, &folder, &owner)?;
     let mut excluded = options.excluded.clone();
     excluded.push(options.archive_dir.clone());
     let search = Search {
@@ -172,8 +172,8 @@ pub(crate) fn archive(
         };
     place::check_space(&options.archive_dir, seen.size_bytes, options.min_free_bytes)?;
 
-    let staging = Staging::new(&options.archive_dir, &folder)?;
-    let mut writer = bag::Writer::new(&staging.bag())?;
+    let staging = Staging::new(&archive_folder, &folder)?;
+    let mut writer = bag::Writer::new(staging.create_bag()?);
     let staged = collect(&subject, &mut writer)?;
     let moved = staged.moving || staged.fingerprint != note.fingerprint;
     if moved && settled && now.since(note.first_ms) < options.settle_limit_ms {
@@ -186,14 +186,7 @@ pub(crate) fn archive(
     }
     let sealed = writer.seal(run, &owner)?;
     fault::point("archive-before-place");
-    let placed = place::place(
-        &staging.bag(),
-        &sealed,
-        &options.archive_dir,
-        &folder,
-        &owner,
-        still_ours,
-    )?;
+    let placed = place::place(&staging, &sealed, &folder, &owner, still_ours)?;
     fault::point("archive-after-place");
     let path = options.archive_dir.join(&folder);
     let (unchanged, replaced) = match placed {
