@@ -2,6 +2,7 @@
 
 mod audit;
 mod drain;
+mod explain;
 mod ingest;
 mod install;
 mod pause;
@@ -39,6 +40,7 @@ pub(crate) fn run(
         Command::Archive(arguments) => run::step(arguments, "archive", &settings, output),
         Command::Report(arguments) => run::step(arguments, "report", &settings, output),
         Command::Finish(arguments) => run::finish(arguments, &settings, output),
+        Command::Explain(arguments) => explain::explain(arguments, &settings, output),
         Command::Audit(arguments) => audit::audit(arguments, &settings, output),
         Command::Status => status::status(&settings, output),
         Command::Show(arguments) => show::show(&arguments.id, &settings, output),
