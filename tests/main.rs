@@ -46,5 +46,7 @@ mod queue_features;
 mod requests;
 /// The executor as a service: signals, leases, wakes, and databases that go away.
 mod service;
+/// Many runs that end in a rush: held, released, discarded.
+mod storms;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.
 mod writers;

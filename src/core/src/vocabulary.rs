@@ -26,6 +26,14 @@ impl Phase {
     /// The phases that a status word can mean.
     pub const OF_WORDS: [Self; 4] = [Self::Active, Self::Completed, Self::Failed, Self::Cancelled];
 
+    /// The phase of this name in which a run is over, whatever its case.
+    #[must_use]
+    pub fn terminal(name: &str) -> Option<Self> {
+        [Self::Completed, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|phase| phase.as_str().eq_ignore_ascii_case(name))
+    }
+
     /// As it stands in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -156,6 +156,13 @@ pub(crate) enum Command {
   runchain resume upload
   runchain resume                    ends the pause of everything, not those of single kinds")]
     Resume(PauseArgs),
+    /// Chains that a storm of ending runs left waiting: list, release, discard
+    #[command(before_help = "Examples:
+  runchain held                      batches: how many runs, which statuses, what would happen
+  runchain held release 3            begin their chains, in order, as fast as they are done
+  runchain held release 3 --per-minute 60
+  runchain held discard 3 --reason 'wrong WHERE'   no chains; single runs: runchain finish --run ID")]
+    Held(HeldArgs),
     /// The configuration: what holds and where it comes from
     #[command(before_help = "Examples:
   runchain config show
@@ -317,6 +324,45 @@ pub(crate) struct PauseArgs {
     /// Why; it stands in the audit event
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) reason: Option<String>,
+}
+
+/// `held`
+#[derive(Debug, Args)]
+pub(crate) struct HeldArgs {
+    /// What to do [else list them].
+    #[command(subcommand)]
+    pub(crate) command: Option<HeldCommand>,
+}
+
+/// The commands below `held`.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum HeldCommand {
+    /// Begin the chains of a batch, in the order in which the runs ended
+    #[command(before_help = "Examples:
+  runchain held release 3 --reason 'it was meant'
+  runchain held release 3 --per-minute 600")]
+    Release {
+        /// The batch's number, as runchain held lists it
+        #[arg(value_name = "BATCH")]
+        batch: i64,
+        /// Begin no more than this many a minute [else as fast as they are done]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+        per_minute: Option<i64>,
+        /// Why; it stands in the audit event
+        #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+        reason: Option<String>,
+    },
+    /// Begin no chains; the runs stay recorded as over
+    #[command(before_help = "Examples:
+  runchain held discard 3 --reason 'backfill by mistake'")]
+    Discard {
+        /// The batch's number, as runchain held lists it
+        #[arg(value_name = "BATCH")]
+        batch: i64,
+        /// Why; it stands in the audit event
+        #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+        reason: Option<String>,
+    },
 }
 
 /// `config`

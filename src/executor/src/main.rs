@@ -19,6 +19,7 @@ mod open;
 mod output;
 mod projector;
 mod report;
+mod step;
 mod wake;
 
 use cli::Cli;

@@ -82,7 +82,8 @@ pub fn judge_chain(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> Resu
     if !phase.is_some_and(Phase::is_terminal) {
         return Ok(ChainAnswer::RunActive);
     }
-    let Some(run) = known.filter(|run| run.generation > 0 && run.phase.is_terminal()) else {
+    let Some(run) = known.filter(|run| run.generation > 0 && run.phase.is_terminal() && !run.is_left_alone())
+    else {
         return Ok(ChainAnswer::Queued);
     };
     let (live, dead): (Option<bool>, Option<bool>) = conn

@@ -4,9 +4,10 @@ use super::{ChainAnswer, StepVerb, judge_chain, newest_steps, steps_of};
 use crate::chain;
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
+use crate::held::{self, BatchId, Decision};
 use crate::queue::{Expander, QueueRow, known_run};
 use crate::vocabulary::Phase;
-use crate::{Millis, RunId, steps};
+use crate::{Millis, RunId, StepId, steps};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Map, Value as Json, json};
 
@@ -36,7 +37,10 @@ pub(crate) fn take(expander: &Expander<'_>, row: &QueueRow) -> Result<()> {
         ("cancel", _) => take_steps(expander, row, StepVerb::Cancel)?,
         ("redo", _) => take_steps(expander, row, StepVerb::Redo)?,
         ("pause" | "resume", _) => take_pause(expander, row)?,
-        _ => refused("unknown action; known are enqueue_chain, retry, cancel, redo, pause and resume")?,
+        ("release_held" | "discard_held", _) => take_decision(expander, row)?,
+        _ => refused(
+            "unknown action; known are enqueue_chain, retry, cancel, redo, pause, resume, release_held and discard_held",
+        )?,
     };
     let (answer, message) = match taken {
         Taken::Refused(why) => return expander.refuse(row, &why),
@@ -54,6 +58,9 @@ pub(crate) fn take(expander: &Expander<'_>, row: &QueueRow) -> Result<()> {
         Subject::Kind(kind) => {
             data.insert("step".to_owned(), json!(kind));
         }
+        Subject::Batch(id) => {
+            data.insert("batch".to_owned(), json!(id));
+        }
         Subject::Nothing => {}
     }
     event.data = Json::Object(data);
@@ -68,6 +75,8 @@ enum Subject {
         generation: Option<i64>,
     },
     Kind(String),
+    /// A held batch.
+    Batch(i64),
     Nothing,
 }
 
@@ -77,6 +86,11 @@ impl Subject {
             return Ok(Self::Kind(
                 row.step.clone().unwrap_or_else(|| steps::EVERY_KIND.to_owned()),
             ));
+        }
+        if matches!(row.action.as_str(), "release_held" | "discard_held") {
+            return Ok(row
+                .step_id
+                .map_or(Self::Nothing, |StepId(batch)| Self::Batch(batch)));
         }
         if let Some(step_id) = row.step_id.filter(|_| row.action != "enqueue_chain") {
             return match steps::find(conn, step_id) {
@@ -97,6 +111,13 @@ impl Subject {
     fn state(&self, conn: &Connection) -> Result<Json> {
         match self {
             Self::Nothing => Ok(Json::Null),
+            Self::Batch(id) => {
+                let batch = held::find(conn, BatchId(*id))?;
+                Ok(batch.map_or(
+                    Json::Null,
+                    |batch| json!({ "state": batch.state, "runs": batch.left() }),
+                ))
+            }
             Self::Kind(kind) => pause_of(conn, kind).map(|pause| json!({ "paused": pause })),
             Self::Run { run_id, generation } => {
                 let Some(run) = known_run(conn, run_id)? else {
@@ -142,7 +163,7 @@ fn take_chain(expander: &Expander<'_>, run_id: &RunId) -> Result<Taken> {
                     expander.end(run_id, run.phase, status.as_deref(), expander.now)?;
                 } else {
                     // Nothing happens where the generation has its steps.
-                    expander.chain.begin(conn, run_id, run.generation, expander.now)?;
+                    expander.begin_chain(run_id, run.generation, run.phase, run.status.as_deref())?;
                 }
             }
         }
@@ -151,6 +172,14 @@ fn take_chain(expander: &Expander<'_>, run_id: &RunId) -> Result<Taken> {
             all_steps(expander, StepVerb::Retry, run_id)?;
         }
         ChainAnswer::UnderWay | ChainAnswer::RunActive | ChainAnswer::NoSuchRun => {}
+    }
+    if answer == ChainAnswer::Queued && expander.holds.get() {
+        return Ok(Taken::Answered {
+            answer: "held",
+            message: Some(
+                "too many were asked for at once: its chain is held; runchain held shows the batch",
+            ),
+        });
     }
     Ok(Taken::Answered {
         answer: answer.as_str(),
@@ -206,6 +235,37 @@ fn take_pause(expander: &Expander<'_>, row: &QueueRow) -> Result<Taken> {
 
 fn done(changed: bool) -> &'static str {
     if changed { "done" } else { "nothing_to_do" }
+}
+
+/// What becomes of a held batch; carrying it out is `held::advance`.
+fn take_decision(expander: &Expander<'_>, row: &QueueRow) -> Result<Taken> {
+    let Some(StepId(batch)) = row.step_id else {
+        return refused("name the batch (step_id); runchain held lists them");
+    };
+    let per_minute = row.step.as_deref().map(|text| text.trim().parse::<i64>());
+    let decision = match (row.action.as_str(), per_minute) {
+        ("release_held", None) => Decision::Release { per_minute: None },
+        ("release_held", Some(Ok(per_minute))) if per_minute > 0 => Decision::Release {
+            per_minute: Some(per_minute),
+        },
+        ("release_held", _) => return refused("step is no number of runs a minute"),
+        _ => Decision::Discard,
+    };
+    let (actor, reason) = (row.actor.as_deref(), row.reason.as_deref());
+    if !held::decide(
+        expander.conn,
+        BatchId(batch),
+        decision,
+        actor,
+        reason,
+        expander.now,
+    )? {
+        return refused("there is no such held batch, or it is over already");
+    }
+    Ok(Taken::Answered {
+        answer: done(true),
+        message: None,
+    })
 }
 
 /// Whether the step belongs to the newest chain of a run that is over.

@@ -30,6 +30,7 @@ mod tests;
 
 pub(crate) use bag::verify;
 pub(crate) use name::folder_name;
+pub(crate) use rows::encode as encode_value;
 
 use crate::fault;
 use bag::Owner;

@@ -3,6 +3,7 @@
 mod audit;
 mod drain;
 mod explain;
+mod held;
 mod ingest;
 mod install;
 mod pause;
@@ -48,6 +49,7 @@ pub(crate) fn run(
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
+        Command::Held(arguments) => held::held(arguments, &settings, output),
         Command::Config(arguments) => {
             match arguments.command {
                 ConfigCommand::Show => config::show(&settings, output)?,

@@ -109,7 +109,10 @@ fn execute(
     if let Some(waiting) = meant.iter().find(|one| one.state == "waiting" && step.is_some()) {
         return Err(request::waits_for_others(run_id, &waiting.step).into());
     }
-    if let Some(stuck) = meant.iter().find(|one| one.state != "done") {
+    if let Some(stuck) = meant
+        .iter()
+        .find(|one| one.state != "done" && (one.required || step.is_some()))
+    {
         return Err(Failure::new(
             Exit::ChainDead,
             format!(
@@ -129,6 +132,7 @@ struct StepResult {
     state: String,
     result: Option<Value>,
     error: Option<String>,
+    required: bool,
 }
 
 impl StepResult {
@@ -150,7 +154,7 @@ impl StepResult {
 fn results(conn: &Connection, run_id: &RunId) -> Result<Vec<StepResult>> {
     let generation = queue::known_run(conn, run_id)?.map_or(0, |run| run.generation);
     let mut statement = conn
-        .prepare("SELECT step, state, result, error FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 ORDER BY id")
+        .prepare("SELECT step, state, result, error, required FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 ORDER BY id")
         .during("read the run's steps")?;
     let rows = statement
         .query_map((run_id, generation), |row| {
@@ -160,6 +164,7 @@ fn results(conn: &Connection, run_id: &RunId) -> Result<Vec<StepResult>> {
                 state: row.get(1)?,
                 result: result.and_then(|text| serde_json::from_str(&text).ok()),
                 error: row.get(3)?,
+                required: row.get(4)?,
             })
         })
         .during("read the run's steps")?;

@@ -1,7 +1,7 @@
 //! What signals ask for: to stop in order, to stop at once, to read the configuration again.
 
 use super::database::FileIdentity;
-use super::{Drain, Ended, Goal, chain_of, concurrency_of, millis, trail};
+use super::{Drain, Ended, Goal, concurrency_of, millis, trail};
 use crate::door;
 use runchain_core::error::Result;
 use std::sync::Arc;
@@ -84,7 +84,7 @@ impl Drain<'_> {
         let new = Arc::new(new);
         let old = Arc::clone(&self.settings);
         self.workshop.use_settings(&new);
-        self.chain = chain_of(&new);
+        self.chain = new.chain();
         self.concurrency = concurrency_of(&new);
         if let Some(lead) = &mut self.lead {
             lead.use_settings(&new);
