@@ -411,3 +411,24 @@ fn what_is_not_installed_or_not_there_has_the_usual_codes() {
     project.runchain(&["explain"]).exits(9);
     project.runchain(&["--db", "nowhere.db", "explain", "r"]).exits(4);
 }
+
+#[test]
+fn chains_that_a_storm_left_held_name_their_batch() {
+    let project = project("[storm]\nmax_transitions = 2");
+    project.sql(
+        "BEGIN; INSERT INTO runs(run_id, status) VALUES ('a', 'COMPLETED'), ('b', 'COMPLETED'), ('c', 'COMPLETED'),
+           ('d', 'COMPLETED'), ('e', 'COMPLETED'); COMMIT;",
+    );
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    let held = project.sql("SELECT run_id FROM runchain_held ORDER BY id DESC LIMIT 1;");
+    let answer = explained(&project, &[held.trim()], NEEDS_SOMEBODY);
+    assert!(cause(&answer, "held").contains("ended in a rush"), "{answer:#}");
+    let suggested = commands(&answer);
+    assert_eq!(suggested[..2], ["runchain held", "runchain held release 1"]);
+    assert!(codes(&explained(&project, &[], NEEDS_SOMEBODY)).contains(&"held"));
+    for line in &suggested[..2] {
+        assert_eq!(typed(&project, line), Some(0), "{line}");
+    }
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    explained(&project, &[held.trim()], 0);
+}

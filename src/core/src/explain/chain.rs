@@ -38,6 +38,9 @@ pub(super) fn findings(facts: &Facts, run: &RunFacts) -> (Vec<StepLine>, Vec<Fin
             found.push(finding);
         }
     }
+    if is_over && !run.steps.is_empty() {
+        found.extend(left_out(facts, run));
+    }
     // What an active or a deleted run did at its last end is history.
     if cancelled && is_over {
         found.push(why_cancelled(facts, run));
@@ -48,6 +51,29 @@ pub(super) fn findings(facts: &Facts, run: &RunFacts) -> (Vec<StepLine>, Vec<Fin
         found.push(Finding::through("through", "every step of its chain is done").next("nothing"));
     }
     (lines, found)
+}
+
+/// Configured steps that this chain doesn't have.
+fn left_out(facts: &Facts, run: &RunFacts) -> Option<Finding> {
+    let has = |kind: &&String| run.steps.iter().any(|step| step.step == **kind);
+    let missing: Vec<&str> = facts
+        .outside
+        .kinds
+        .iter()
+        .flatten()
+        .filter(|kind| !has(kind))
+        .map(String::as_str)
+        .collect();
+    (!missing.is_empty()).then(|| {
+        Finding::through(
+            "left_out",
+            format!(
+                "this chain has no {}: its `on` or `where` doesn't fit this run, or it was not configured when the run ended",
+                missing.join(" and no ")
+            ),
+        )
+        .can(with_run(&["show"], &run.run_id.0, "its events; STEP_SKIPPED says what could not be looked at"))
+    })
 }
 
 fn done(facts: &Facts, run: &RunFacts, step: &StepFacts) -> Finding {
@@ -80,7 +106,7 @@ fn stuck(run: &RunFacts) -> Vec<&str> {
     let mut stuck: Vec<&str> = run
         .steps
         .iter()
-        .filter(|step| step.state == "dead")
+        .filter(|step| step.state == "dead" && step.required)
         .map(|step| step.step.as_str())
         .collect();
     loop {
@@ -95,6 +121,14 @@ fn stuck(run: &RunFacts) -> Vec<&str> {
     }
 }
 
+/// Whether a step no longer keeps others waiting.
+fn is_met(run: &RunFacts, need: &str) -> bool {
+    let Some(step) = run.steps.iter().find(|one| one.step == need) else {
+        return false;
+    };
+    step.state == "done" || (!step.required && matches!(step.state.as_str(), "dead" | "cancelled"))
+}
+
 fn waiting(run: &RunFacts, step: &StepFacts, stuck: &[&str]) -> Finding {
     let state_of = |need: &str| {
         run.steps
@@ -102,11 +136,7 @@ fn waiting(run: &RunFacts, step: &StepFacts, stuck: &[&str]) -> Finding {
             .find(|one| one.step == need)
             .map(|one| one.state.as_str())
     };
-    let open: Vec<&String> = step
-        .needs
-        .iter()
-        .filter(|need| state_of(need) != Some("done"))
-        .collect();
+    let open: Vec<&String> = step.needs.iter().filter(|need| !is_met(run, need)).collect();
     let missing: Vec<&&String> = open.iter().filter(|need| state_of(need).is_none()).collect();
     if let [first, ..] = missing.as_slice() {
         return Finding::needs_somebody(
@@ -293,6 +323,13 @@ fn dead(facts: &Facts, run: &RunFacts, step: &StepFacts) -> Finding {
         .collect();
     if !earlier.is_empty() {
         text.push_str(&format!("; before that {}", earlier.join("; ")));
+    }
+    if !step.required {
+        return Finding::through(
+            "dead_optional",
+            format!("{text}; it is not required, so the chain goes on without it"),
+        )
+        .can(with_run(&["retry"], &run.run_id.0, "try its dead steps again"));
     }
     Finding::needs_somebody("dead", text)
         .next(format!("nothing: the attempts of {} are used up", step.step))

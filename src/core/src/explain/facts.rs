@@ -47,6 +47,8 @@ pub struct DatabaseFacts {
     pub held: Vec<Held>,
     /// A suspect that is due: nothing else is begun before it where it has waited long enough.
     pub suspect: Option<Suspect>,
+    /// The oldest batch of ends in a rush that nobody has decided about.
+    pub held_batch: Option<HeldBatch>,
     /// Errors that `monitor_validate()` finds and that are told by nothing else here.
     pub complaints: Vec<Complaint>,
 }
@@ -88,6 +90,19 @@ pub struct Counts {
     pub active: i64,
     /// Of those, how many stand still.
     pub stalled: i64,
+}
+
+/// Runs that ended in a rush, whose chains are held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBatch {
+    /// Its number.
+    pub id: i64,
+    /// `held`, `releasing` or `discarding`.
+    pub state: String,
+    /// Since when.
+    pub since: Millis,
+    /// Runs that are left in it.
+    pub runs: i64,
 }
 
 /// A step whose attempts are used up.
@@ -149,6 +164,8 @@ pub struct RunFacts {
     pub queued: Queue,
     /// The steps of its newest generation.
     pub steps: Vec<StepFacts>,
+    /// The batch that holds its chain.
+    pub held: Option<HeldBatch>,
     /// Why its chain was cancelled, where it was.
     pub cancelled: Option<Cancelled>,
 }
@@ -183,6 +200,8 @@ pub struct StepFacts {
     pub needs: Vec<String>,
     /// When it can start.
     pub ready_at: Millis,
+    /// Whether the chain stops when it is dead.
+    pub required: bool,
     /// Starts so far.
     pub attempts: i64,
     /// Starts that it may have.

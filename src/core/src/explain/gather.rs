@@ -1,15 +1,15 @@
 //! Reading the facts. Every question is bounded or answered by an index; nothing is written.
 
 use super::facts::{
-    Cancelled, Complaint, Counts, DatabaseFacts, DeadStep, Facts, FailedAttempt, Held, Holder, Known,
-    Outside, Pause, Queue, RunFacts, StepFacts, Suspect,
+    Cancelled, Complaint, Counts, DatabaseFacts, DeadStep, Facts, FailedAttempt, Held, HeldBatch, Holder,
+    Known, Outside, Pause, Queue, RunFacts, StepFacts, Suspect,
 };
 use super::nearest::nearest;
-use crate::error::{During, Result};
+use crate::error::{During, Error, Result};
 use crate::liveness::{Liveness, executor_alive};
 use crate::validate::{self, Severity, ValidateOptions, backlog};
 use crate::vocabulary::{Phase, Vocabulary};
-use crate::{Mapping, Millis, RunId, StepId, install, steps};
+use crate::{Mapping, Millis, RunId, StepId, install, schema, steps};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::Value as Json;
 
@@ -44,6 +44,16 @@ pub fn gather(
     now: Millis,
 ) -> Result<Facts> {
     let mapping = Mapping::require(conn)?;
+    let version = schema::version(conn)?;
+    if version < schema::VERSION {
+        return Err(Error::refused(
+            format!(
+                "the database has schema version {version}, and this asks for {}",
+                schema::VERSION
+            ),
+            "migrate it: runchain install, or start an executor of this version",
+        ));
+    }
     let probe = RunId(String::new());
     let table_is_there = mapping.status_of(conn, run_id.unwrap_or(&probe)).is_ok();
     Ok(Facts {
@@ -99,6 +109,7 @@ fn database(
         dead: dead(conn)?,
         held: held(conn)?,
         suspect: suspect(conn, now)?,
+        held_batch: held_batch(conn, "state = 'held' AND ?1 IS NULL", None)?,
         complaints: complaints(conn, options, now)?,
     })
 }
@@ -154,6 +165,24 @@ fn held(conn: &Connection) -> Result<Vec<Held>> {
         .during("look for held steps")
 }
 
+/// The oldest batch for which a condition holds.
+fn held_batch(conn: &Connection, condition: &str, run_id: Option<&RunId>) -> Result<Option<HeldBatch>> {
+    let sql = format!(
+        "SELECT id, state, since_ms, held - released - discarded - taken_back FROM runchain_held_batches
+         WHERE {condition} ORDER BY id LIMIT 1"
+    );
+    conn.query_row(&sql, [run_id], |row| {
+        Ok(HeldBatch {
+            id: row.get(0)?,
+            state: row.get(1)?,
+            since: row.get(2)?,
+            runs: row.get(3)?,
+        })
+    })
+    .optional()
+    .during("look for held chains")
+}
+
 fn suspect(conn: &Connection, now: Millis) -> Result<Option<Suspect>> {
     conn.query_row(
         "SELECT run_id, step, ready_at_ms FROM runchain_steps
@@ -196,6 +225,11 @@ fn run(conn: &Connection, mapping: &Mapping, table_is_there: bool, run_id: &RunI
         known,
         queued,
         steps: chain(conn, run_id, generation)?,
+        held: held_batch(
+            conn,
+            "id = (SELECT batch_id FROM runchain_held WHERE run_id = ?1)",
+            Some(run_id),
+        )?,
         cancelled: cancelled(conn, run_id)?,
     })
 }
@@ -239,7 +273,7 @@ fn chain(conn: &Connection, run_id: &RunId, generation: i64) -> Result<Vec<StepF
     let mut select = conn
         .prepare_cached(
             "SELECT s.id, s.step, s.state, s.needs, s.ready_at_ms, s.attempts, s.max_attempts, s.started_ms, s.finished_ms,
-               s.executor_id, e.host, e.pid, e.lease_until_ms, s.note, s.error, s.lost, s.delay_ms, s.deadline_ms, s.result
+               s.executor_id, e.host, e.pid, e.lease_until_ms, s.note, s.error, s.lost, s.delay_ms, s.deadline_ms, s.result, s.required
              FROM runchain_steps AS s LEFT JOIN runchain_executors AS e ON e.executor_id = s.executor_id
              WHERE s.run_id = ?1 AND s.generation = ?2 ORDER BY s.id",
         )
@@ -279,6 +313,7 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
         state: row.get(2)?,
         needs: serde_json::from_str(&needs).unwrap_or_default(),
         ready_at: row.get(4)?,
+        required: row.get(19)?,
         attempts: row.get(5)?,
         max_attempts: row.get(6)?,
         started: row.get(7)?,

@@ -3,7 +3,7 @@
 use super::chain;
 use super::facts::{Facts, Known, RunFacts};
 use super::judge::Finding;
-use super::whole::{common, for_run, paused, with_run};
+use super::whole::{common, for_run, held, paused, with_run};
 use super::words::{literal, shown, utc, when};
 use super::{Remedy, StepLine, Verdict};
 use crate::steps::EVERY_KIND;
@@ -43,7 +43,12 @@ pub(super) fn findings(facts: &Facts, run: &RunFacts) -> (Vec<StepLine>, Vec<Fin
         return (Vec::new(), vec![unknown(facts, run)]);
     }
     let own = existence(facts, run);
-    let (lines, steps) = chain::findings(facts, run);
+    // While its newest end is held, the steps are those of an earlier one.
+    let (lines, steps) = if run.held.is_some() {
+        Default::default()
+    } else {
+        chain::findings(facts, run)
+    };
     let mut found: Vec<Finding> = own.into_iter().chain(steps).collect();
     let waits =
         |finding: &Finding| finding.cause.code == "stalled" || finding.cause.verdict == Verdict::OnItsWay;
@@ -136,6 +141,10 @@ fn existence(facts: &Facts, run: &RunFacts) -> Vec<Finding> {
             );
             found.push(unseen(&what));
         }
+        return found;
+    }
+    if let Some(batch) = &run.held {
+        found.push(held(facts, batch));
         return found;
     }
     match known.phase {
@@ -233,7 +242,8 @@ fn active(run: &RunFacts, known: &Known) -> Finding {
 fn history(run: &RunFacts) -> Finding {
     Finding::through(
         "history",
-        "it had ended before runchain followed this table; such runs are left alone unless asked for",
+        "its end has no chain: it ended before runchain followed this table, or its chain was held and discarded; \
+         such runs are left alone unless asked for",
     )
     .next("nothing, unless somebody asks for it")
     .can(

@@ -1,8 +1,8 @@
 //! Facts -> sentences. Each case changes one fact of a run that is otherwise well.
 
 use super::facts::{
-    Cancelled, Counts, DatabaseFacts, DeadStep, Disk, Facts, FailedAttempt, Held, Holder, Known, Outside,
-    Pause, Queue, RunFacts, StepFacts,
+    Cancelled, Counts, DatabaseFacts, DeadStep, Disk, Facts, FailedAttempt, Held, HeldBatch, Holder, Known,
+    Outside, Pause, Queue, RunFacts, StepFacts,
 };
 use super::{Explanation, Verdict, judge};
 use crate::liveness::Liveness;
@@ -22,6 +22,7 @@ fn step(name: &str, state: &str, needs: &[&str]) -> StepFacts {
         state: state.into(),
         needs: needs.iter().map(|&need| need.to_owned()).collect(),
         ready_at: ago(3_000),
+        required: true,
         attempts: 0,
         max_attempts: 5,
         started: None,
@@ -60,6 +61,7 @@ fn facts(archive: &str, report: &str) -> Facts {
             dead: None,
             held: Vec::new(),
             suspect: None,
+            held_batch: None,
             complaints: Vec::new(),
         },
         run: Some(RunFacts {
@@ -80,6 +82,7 @@ fn facts(archive: &str, report: &str) -> Facts {
                 step("archive", archive, &[]),
                 step("report", report, &["archive"]),
             ],
+            held: None,
             cancelled: None,
         }),
         outside: Outside::default(),
@@ -457,7 +460,8 @@ fn a_run_s_own_row_status_and_phase_are_causes() {
             &|_, run| run.known.as_mut().unwrap().generation = 0,
             (
                 Verdict::Through,
-                "it had ended before runchain followed this table; such runs are left alone unless asked for",
+                "its end has no chain: it ended before runchain followed this table, or its chain was held and discarded; \
+                 such runs are left alone unless asked for",
                 "nothing, unless somebody asks for it",
                 &["finish --run r"],
             ),
@@ -559,4 +563,52 @@ fn what_is_to_be_typed_survives_the_shell() {
     ] {
         assert_eq!(super::quoted(argument), typed);
     }
+}
+
+#[test]
+fn a_held_chain_names_its_batch_and_what_can_be_decided() {
+    tells(
+        |_, run| {
+            run.held = Some(HeldBatch {
+                id: 7,
+                state: "held".into(),
+                since: ago(4_000),
+                runs: 3,
+            });
+        },
+        ("done", "done"),
+        (
+            Verdict::NeedsSomebody,
+            "3 runs ended in a rush 4 s ago, and their chains are held in batch 7",
+            "nothing, until batch 7 is released or discarded",
+            &["held", "held release 7", "held discard 7"],
+        ),
+    );
+}
+
+#[test]
+fn a_chain_goes_on_without_what_is_not_required_and_tells_what_it_has_not() {
+    tells(
+        |_, run| {
+            run.steps[0].required = false;
+            run.steps[0].attempts = 5;
+            run.steps[0].error = Some("no".into());
+        },
+        ("dead", "done"),
+        (
+            Verdict::Through,
+            "archive: dead since attempt 5 of 5: no; it is not required, so the chain goes on without it",
+            "nothing",
+            &["retry r"],
+        ),
+    );
+    let mut facts = facts("done", "done");
+    facts.outside.kinds = Some(["archive", "report", "upload"].map(str::to_owned).to_vec());
+    let causes = judge(&facts).causes;
+    assert!(causes.iter().any(|cause| {
+        cause.code == "left_out"
+            && cause
+                .text
+                .starts_with("this chain has no upload: its `on` or `where` doesn't fit this run")
+    }));
 }

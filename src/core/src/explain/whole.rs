@@ -1,6 +1,6 @@
 //! The database as a whole: what holds every run up, and why nothing happens at all.
 
-use super::facts::{Facts, Pause};
+use super::facts::{Facts, HeldBatch, Pause};
 use super::judge::Finding;
 use super::words::{age, by, count, literal, shown, when};
 use super::{Remedy, Verdict};
@@ -28,6 +28,9 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let mut found = common(facts, has_work(facts));
     for pause in &database.pauses {
         found.push(paused(facts, pause));
+    }
+    if let Some(batch) = &database.held_batch {
+        found.push(held(facts, batch));
     }
     if let Some(dead) = &database.dead {
         let error = dead.error.as_deref().unwrap_or("no error was kept");
@@ -273,6 +276,35 @@ pub(super) fn paused(facts: &Facts, pause: &Pause) -> Finding {
     )
     .next(format!("nothing, until {} is resumed", shown(kind)))
     .can(resume)
+}
+
+/// The chains of runs that ended in a rush.
+pub(super) fn held(facts: &Facts, batch: &HeldBatch) -> Finding {
+    let id = batch.id.to_string();
+    let since = when(batch.since, facts.now);
+    match batch.state.as_str() {
+        "releasing" => Finding::goes_on("held", format!("held in batch {id}, which is being released"))
+            .next("its turn comes, in the order in which the runs ended"),
+        "discarding" => Finding::goes_on("held", format!("held in batch {id}, which is being discarded"))
+            .next("it stays recorded as over, without a chain"),
+        _ => Finding::needs_somebody(
+            "held",
+            format!(
+                "{} ended in a rush {since}, and their chains are held in batch {id}",
+                count(batch.runs, "run")
+            ),
+        )
+        .next(format!("nothing, until batch {id} is released or discarded"))
+        .can(Remedy::command(["held"], "what is held"))
+        .can(Remedy::command(
+            ["held", "release", &id],
+            "begin these chains, in order and bounded",
+        ))
+        .can(Remedy::command(
+            ["held", "discard", &id],
+            "leave these runs without chains",
+        )),
+    }
 }
 
 /// A command about a run: its id is data, whatever it looks like.
