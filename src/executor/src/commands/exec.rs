@@ -27,9 +27,9 @@ pub(super) fn exec(arguments: &ExecArgs, settings: &Arc<Settings>, output: &Outp
         ));
     };
     if arguments.dry_run {
-        return dry_run(&RunId(arguments.run_id.clone()), configured, settings, output);
+        return dry_run(&RunId(arguments.run.run_id.clone()), configured, settings, output);
     }
-    run::step(&arguments.run_id, name, settings, output)
+    run::step(&arguments.run, name, settings, output)
 }
 
 /// Prints the call; the exit code is that of the refusal where the step would not run.

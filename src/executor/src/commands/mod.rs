@@ -1,8 +1,10 @@
 //! One file for each command (or family of commands): opens the database, asks the core, prints.
 
+mod audit;
 mod check;
 mod drain;
 mod exec;
+mod held;
 mod ingest;
 mod install;
 mod membership;
@@ -38,9 +40,10 @@ pub(crate) fn run(
         Command::Uninstall(arguments) => install::uninstall(arguments, &settings, output),
         Command::Validate => validate::validate(&settings, output),
         Command::Ingest(arguments) => ingest::ingest(arguments, &settings, output),
-        Command::Archive(arguments) => run::step(&arguments.run_id, "archive", &settings, output),
-        Command::Report(arguments) => run::step(&arguments.run_id, "report", &settings, output),
-        Command::Finish(arguments) => run::finish(&arguments.run_id, &settings, output),
+        Command::Archive(arguments) => run::step(arguments, "archive", &settings, output),
+        Command::Report(arguments) => run::step(arguments, "report", &settings, output),
+        Command::Finish(arguments) => run::finish(arguments, &settings, output),
+        Command::Audit(arguments) => audit::audit(arguments, &settings, output),
         Command::Exec(arguments) => exec::exec(arguments, &settings, output),
         Command::Status => status::status(&settings, output),
         Command::Show(arguments) => show::show(&arguments.id, &settings, output),
@@ -48,6 +51,7 @@ pub(crate) fn run(
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
+        Command::Held(arguments) => held::held(arguments, &settings, output),
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Show => {
                 config::show(&settings, output)?;

@@ -4,7 +4,9 @@
 //! that runs beside them and they never do one step twice.
 
 use super::drain::until;
-use super::{membership, open_checked, request::actor};
+use super::{membership, open_checked};
+use crate::actor::actor;
+use crate::cli::RunArgs;
 use crate::config::Settings;
 use crate::door;
 use crate::drain::Goal;
@@ -18,15 +20,21 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) fn finish(run_id: &str, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
-    let run_id = RunId(run_id.to_owned());
+pub(super) fn finish(arguments: &RunArgs, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
+    let run_id = RunId(arguments.run_id.clone());
     let conn = open_checked(settings)?;
-    ask_for_chain(&conn, &run_id)?;
+    ask_for_chain(&conn, &run_id, arguments.why.reason.as_deref())?;
     execute(&conn, &run_id, None, settings, output)
 }
 
-pub(super) fn step(run_id: &str, step: &str, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
-    let run_id = RunId(run_id.to_owned());
+pub(super) fn step(
+    arguments: &RunArgs,
+    step: &str,
+    settings: &Arc<Settings>,
+    output: &Output,
+) -> Outcome<Exit> {
+    let run_id = RunId(arguments.run_id.clone());
+    let reason = arguments.why.reason.as_deref();
     let conn = open_checked(settings)?;
     // A step of a run that is gone or under way again would work on what is no longer there.
     let mapping = prepare_for(&conn, &run_id)?;
@@ -34,16 +42,17 @@ pub(super) fn step(run_id: &str, step: &str, settings: &Arc<Settings>, output: &
         door::patiently(|| membership::standing(&conn, settings, &mapping, &run_id, &ended, step))?
             .require_in_chain(&run_id, step)?;
     }
-    let asked = door::patiently(|| request::ask_for_step(&conn, &run_id, step, &actor(), None))?;
+    let asked =
+        door::patiently(|| request::ask_for_step(&conn, &run_id, step, &actor().to_string(), reason))?;
     if !asked {
-        ask_for_chain(&conn, &run_id)?;
+        ask_for_chain(&conn, &run_id, reason)?;
     }
     execute(&conn, &run_id, Some(step), settings, output)
 }
 
-fn ask_for_chain(conn: &Connection, run_id: &RunId) -> Outcome<()> {
+fn ask_for_chain(conn: &Connection, run_id: &RunId, reason: Option<&str>) -> Outcome<()> {
     prepare_for(conn, run_id)?;
-    door::patiently(|| request::enqueue_chain(conn, run_id, &actor(), None))?;
+    door::patiently(|| request::enqueue_chain(conn, run_id, &actor().to_string(), reason))?;
     Ok(())
 }
 

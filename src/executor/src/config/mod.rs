@@ -120,6 +120,12 @@ keys! {
     logs_rotate_after_ms: i64 = "logs.rotate_after_ms", 0, in 0..=LONGEST_MS * 12;
     /// Rotated files of each log that are kept.
     logs_keep_files: usize = "logs.keep_files", 20, in 0..=100_000;
+    /// Runs that may end within the window before the rest is held as a storm; 0: never.
+    storm_max_transitions: usize = "storm.max_transitions", 1_000, in 0..=100_000;
+    /// The window, by the times at which the writes were captured.
+    storm_window_ms: i64 = "storm.window_ms", 10_000, in 1_000..=LONGEST_MS;
+    /// Steps under way up to which released chains are begun.
+    storm_release_ahead: usize = "storm.release_ahead", 100, in 1..=10_000;
     /// Attempts of a step before it is dead.
     retry_max_attempts: u32 = "retry.max_attempts", 5, in 1..=1_000;
     /// Longest wait before the second attempt.

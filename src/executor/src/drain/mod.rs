@@ -11,17 +11,21 @@
 mod database;
 mod effect;
 mod lead;
+mod pace;
 mod rest;
 mod stop;
+mod storm;
 mod trace;
+mod trail;
 mod turn;
 pub(crate) mod worker;
 
 use crate::config::Settings;
 use crate::door;
 use crate::wake::{self, Wake, Watch};
-use database::{FileIdentity, Version, connect, identity};
+use database::{FileIdentity, OthersWrote, Version, connect, identity};
 use lead::Lead;
+use pace::Pace;
 use runchain_core::chain::Chain;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
@@ -102,7 +106,11 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
     let executor = identity();
     door::write(&mut conn, |conn| {
-        executor.renew(conn, settings.lease_ms, Millis::now())
+        executor.renew(conn, settings.lease_ms, Millis::now())?;
+        if *goal == Goal::Forever {
+            trail::began(conn, &executor, settings)?;
+        }
+        Ok(())
     })?;
 
     let (sender, wakes) = channel();
@@ -124,6 +132,8 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         say,
         reload,
         version: Version::new(connect(&database)?)?,
+        others: OthersWrote::default(),
+        pace: Pace::new(Instant::now()),
         conn,
         chain: settings.chain(),
         concurrency: concurrency_of(settings),
@@ -147,12 +157,14 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         stopping: None,
         outdated: None,
         looks: LOOK_AGAIN_US.len(),
+        hinted: false,
         hold: None,
         complaints: Vec::new(),
         more: false,
+        carry_out_at: None,
     };
     let ended = drain.until_over();
-    drain.leave();
+    drain.leave(&ended);
     ended
 }
 
@@ -171,6 +183,8 @@ struct Drain<'a> {
     reload: Reload<'a>,
     conn: Connection,
     version: Version,
+    others: OthersWrote,
+    pace: Pace,
     chain: Chain,
     concurrency: BTreeMap<String, usize>,
     mapping: Mapping,
@@ -198,12 +212,16 @@ struct Drain<'a> {
     outdated: Option<Error>,
     /// Index into [`LOOK_AGAIN_US`]; past its end the loop sleeps.
     looks: usize,
+    /// A hint was read and the next one isn't let through yet.
+    hinted: bool,
     /// After a failure: nothing is tried before this.
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
     complaints: Vec<String>,
     /// Turns were left: the next pass goes on at once.
     more: bool,
+    /// The next part of a decided batch of held runs is due.
+    carry_out_at: Option<Millis>,
 }
 
 impl Drain<'_> {
@@ -213,11 +231,19 @@ impl Drain<'_> {
             if let Some(ended) = self.past_grace() {
                 return Ok(ended);
             }
+            let rest = self.pace.rest(Instant::now());
+            if rest.is_zero()
+                && std::mem::take(&mut self.hinted)
+                && let Some(watch) = &self.watch
+            {
+                // Before the look: what is written from now on gives another hint.
+                watch.rearm();
+            }
             // Our own attempts change the database, too: they must not cut the pause short.
-            let held = self.hold.is_some_and(|until| Instant::now() < until);
+            let held = !rest.is_zero() || self.hold.is_some_and(|until| Instant::now() < until);
             if !held && (self.version.changed() || !self.finished.is_empty() || Instant::now() >= due) {
                 self.hold = None;
-                match self.pass() {
+                match self.paced_pass() {
                     Ok(()) => {
                         if self.expand_after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
                             self.complaints.clear();
@@ -251,7 +277,10 @@ impl Drain<'_> {
                 }
             }
             let mut pause = due.saturating_duration_since(Instant::now());
-            if let Some(look_us) = LOOK_AGAIN_US.get(self.looks) {
+            let rest = self.pace.rest(Instant::now());
+            if !rest.is_zero() {
+                pause = rest;
+            } else if let Some(look_us) = LOOK_AGAIN_US.get(self.looks) {
                 self.looks += 1;
                 pause = pause.min(Duration::from_micros(*look_us));
             }
@@ -277,6 +306,17 @@ impl Drain<'_> {
                 Error::OtherIdentity { .. } | Error::NotInstalled | Error::Outdated { .. }
             );
         error.is_busy() || (*self.goal == Goal::Forever && !fatal)
+    }
+
+    /// A pass, charged where others write, too.
+    fn paced_pass(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let passed = self.pass();
+        if self.others.wrote(&self.conn) {
+            let now = Instant::now();
+            self.pace.charge(now - began, now);
+        }
+        passed
     }
 
     /// One round of everything.
@@ -308,6 +348,9 @@ impl Drain<'_> {
         self.more = self.turn()?;
         while self.more && Instant::now() < enough {
             self.more = self.turn()?;
+        }
+        if self.lead.is_some() {
+            self.carry_out()?;
         }
         let Some(lead) = &mut self.lead else {
             return Ok(());
