@@ -2,6 +2,7 @@
 //! when the configuration changes, and what is asked of the configuration beforehand.
 
 mod config_file;
+mod docs;
 mod examples;
 mod generations;
 
@@ -127,6 +128,8 @@ after = ["upload", "report"]
         chain(&project, "r"),
         ["archive done", "report done", "upload dead", "ticket done"]
     );
+    let shown = project.runchain(&["show", "r"]).exits(0).stdout;
+    assert!(shown.contains("dead, not required"), "{shown}");
     project.runchain(&["exec", "upload", "--run", "r"]).exits(14);
 }
 
@@ -217,6 +220,8 @@ fn a_command_is_told_the_run_and_what_the_steps_before_it_left() {
         .iter()
         .find(|step| step["step"] == "first");
     assert_eq!(first.unwrap()["result"]["url"], "s3://x");
+    let shown = project.runchain(&["show", "r"]).exits(0).stdout;
+    assert!(shown.contains("url s3://x, n 1"), "{shown}");
 }
 
 #[test]

@@ -83,6 +83,7 @@ struct Step {
     result: Option<Value>,
     error: Option<String>,
     output_tail: Option<String>,
+    required: bool,
 }
 
 impl Step {
@@ -91,18 +92,24 @@ impl Step {
             let result = self.result.as_ref()?;
             Some(below(root, result.get(key)?.as_str()?))
         };
+        let files = || place("path").or(place("summary")).map(str::to_owned);
+        let whole = || Some(brief(self.result.as_ref()?, root)).filter(|text| text != "null");
+        let is_optional = self.state == "dead" && !self.required;
         [
             self.id.to_string(),
             self.generation.to_string(),
             self.step.clone(),
-            self.state.clone(),
+            format!(
+                "{}{}",
+                self.state,
+                if is_optional { ", not required" } else { "" }
+            ),
             format!("{} of {}", self.attempts, self.max_attempts),
             self.error
-                .as_deref()
-                .or(place("path"))
-                .or(place("summary"))
-                .unwrap_or_default()
-                .to_owned(),
+                .clone()
+                .or_else(files)
+                .or_else(whole)
+                .unwrap_or_default(),
         ]
     }
 }
@@ -110,7 +117,7 @@ impl Step {
 fn steps(conn: &Connection, run_id: &RunId) -> Result<Vec<Step>> {
     let mut statement = conn
         .prepare(
-            "SELECT id, generation, step, state, attempts, max_attempts, result, error, output_tail
+            "SELECT id, generation, step, state, attempts, max_attempts, result, error, output_tail, required
              FROM runchain_steps WHERE run_id = ?1 ORDER BY generation, id",
         )
         .during("read the run's steps")?;
@@ -128,6 +135,7 @@ fn steps(conn: &Connection, run_id: &RunId) -> Result<Vec<Step>> {
                     .and_then(|text| serde_json::from_str(&text).ok()),
                 error: row.get(7)?,
                 output_tail: row.get(8)?,
+                required: row.get(9)?,
             })
         })
         .during("read the run's steps")?;
