@@ -414,6 +414,51 @@ after = ["gate"]
 }
 
 #[test]
+fn a_restart_with_another_file_changes_nothing_of_a_chain_under_way() {
+    let project = project(
+        "[steps.upload]\ncommand = ['true']\nafter = ['archive']\n[steps.ticket]\ncommand = ['false']\nafter = ['upload']\nrequire = false\nmax_attempts = 2\n\
+         [steps.last]\ncommand = ['true']\nafter = ['ticket']\n",
+    );
+    end_as(&project, "r", "FAILED");
+    project.runchain(&["archive", "--run", "r"]).exits(0);
+    let began = || {
+        project.sql("SELECT step, needs, max_attempts, required, timeout_ms FROM runchain_steps ORDER BY id;")
+    };
+    let before = began();
+    project.configure(
+        "[steps.upload]\ncommand = ['true']\non = ['completed']\n[steps.ticket]\ncommand = ['false']\n[steps.last]\ncommand = ['true']\nafter = ['ticket', 'more']\ntimeout_ms = 5\n\
+         [steps.more]\ncommand = ['true']\n",
+    );
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    assert_eq!(began(), before);
+    assert_eq!(
+        chain(&project, "r"),
+        [
+            "archive done",
+            "report done",
+            "upload done",
+            "ticket dead",
+            "last done"
+        ]
+    );
+    assert_eq!(field(&project, "r", "ticket", "attempts"), "2");
+    end_as(&project, "r", "RUNNING");
+    end_as(&project, "r", "FAILED");
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    assert_eq!(
+        chain(&project, "r"),
+        [
+            "archive done",
+            "report done",
+            "more done",
+            "ticket dead",
+            "last waiting"
+        ],
+        "the next generation is the new file's"
+    );
+}
+
+#[test]
 fn exec_does_one_step_through_the_queue() {
     let project = project(
         "[steps.touch]\ncommand = ['sh', '-c', 'echo x >> touched']\n[steps.failed-only]\ncommand = ['true']\non = ['failed']\n",

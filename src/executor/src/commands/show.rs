@@ -7,7 +7,7 @@ use crate::failure::{Failure, Outcome};
 use crate::open::OpenMode;
 use crate::output::{self, Output};
 use runchain_core::error::During;
-use runchain_core::{Mapping, Millis, Result, RunId, StepId, queue};
+use runchain_core::{Mapping, Millis, Result, RunId, StepId, queue, schema};
 use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -115,11 +115,17 @@ impl Step {
 }
 
 fn steps(conn: &Connection, run_id: &RunId) -> Result<Vec<Step>> {
+    // Looking migrates nothing, so the schema may be an older one.
+    let required = if schema::version(conn)? < 3 {
+        "1"
+    } else {
+        "required"
+    };
     let mut statement = conn
-        .prepare(
-            "SELECT id, generation, step, state, attempts, max_attempts, result, error, output_tail, required
-             FROM runchain_steps WHERE run_id = ?1 ORDER BY generation, id",
-        )
+        .prepare(&format!(
+            "SELECT id, generation, step, state, attempts, max_attempts, result, error, output_tail, {required}
+             FROM runchain_steps WHERE run_id = ?1 ORDER BY generation, id"
+        ))
         .during("read the run's steps")?;
     let rows = statement
         .query_map([run_id], |row| {
