@@ -40,6 +40,8 @@ mod power_loss;
 mod queue_features;
 /// What somebody asks for by function, by command line or by plain INSERT.
 mod requests;
+/// What hostile schemas, arguments, ids, JSON and symlinks can do: nothing.
+mod security;
 /// The executor as a service: signals, leases, wakes, and databases that go away.
 mod service;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.

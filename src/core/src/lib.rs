@@ -14,6 +14,7 @@ compile_error!(
     "features `extension` and `host` exclude each other: rusqlite would take the loadable path and panic; build the extension in its own workspace"
 );
 
+mod caller;
 pub mod chain;
 mod checks_table;
 pub mod error;

@@ -185,7 +185,7 @@ fn refuse_other_database(path: &Path) -> Result<()> {
     let beside = |suffix: &&str| {
         let mut other = real.clone().into_os_string();
         other.push(suffix);
-        rustix::fs::lstat(&PathBuf::from(other)).is_ok()
+        rustix::fs::lstat(PathBuf::from(other)).is_ok()
     };
     let is_companion = companions.iter().any(|suffix| name.ends_with(suffix.as_bytes()));
     if !is_companion && !companions.iter().any(beside) {
