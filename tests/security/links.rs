@@ -2,7 +2,7 @@
 //! a sentence, replaced, or left out. What it leads to is neither written nor disclosed.
 
 use super::{SECRET, Theirs};
-use crate::support::{Project, SHAPE_A};
+use crate::support::{Project, SHAPE_A, Service};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -15,11 +15,12 @@ fn project(config: &str) -> Project {
     project
 }
 
-/// Everything that `drain` and its log of failures say.
+/// Everything that `drain` says, which must come to its end.
 fn drained(project: &Project) -> String {
-    let ran = project.runchain(&["drain", "--until-idle"]);
+    let mut service = Service::of(&mut project.command(&["drain", "--until-idle"]));
+    service.ended();
     let errors = project.sql("SELECT coalesce(error, '') FROM runchain_steps;");
-    ran.stdout + &ran.stderr + &errors
+    service.told() + &errors
 }
 
 fn pipe(path: &Path) {
