@@ -3,16 +3,17 @@
 use super::open;
 use crate::cli::IngestArgs;
 use crate::config::Settings;
-use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::OpenMode;
 use crate::output::Output;
+use crate::{disk, door};
 use runchain_core::Millis;
 use runchain_core::ingest::{self, IngestOptions};
 
 pub(super) fn ingest(arguments: &IngestArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadWrite)?;
+    disk::refuse_while_low(&conn)?;
     let options = IngestOptions {
         finalise: arguments.finalise,
         ..IngestOptions::default()

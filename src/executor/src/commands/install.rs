@@ -35,6 +35,9 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
         return rehearse(&options, settings, output);
     }
     let conn = open(settings, OpenMode::ReadWrite)?;
+    if let Some(text) = crate::disk::preflight(settings) {
+        output.note(&text)?;
+    }
     let installed = door::patiently(|| install::install(&conn, &options, Millis::now()))?;
     if output.json {
         output.print_json(&installed)?;

@@ -20,6 +20,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// How long a bag waits before it is looked whether there is room again.
+const WHILE_LOW_MS: i64 = 2_000;
+
 /// Executes a started step.
 ///
 /// # Errors
@@ -98,6 +101,12 @@ fn archive_run(
     claim: &Claim,
     ended: &Ended<'_>,
 ) -> Result<Outcome> {
+    if workshop.disk_is_low.load(Ordering::Acquire) {
+        return Ok(Outcome::Deferred {
+            note: claim.note.clone().unwrap_or_default(),
+            until: Millis::now().plus(WHILE_LOW_MS),
+        });
+    }
     let options = ArchiveOptions {
         archive_dir: settings.archive_dir.clone(),
         root: settings.root.clone(),

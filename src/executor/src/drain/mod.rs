@@ -18,6 +18,7 @@ mod turn;
 pub(crate) mod worker;
 
 use crate::config::Settings;
+use crate::disk::{self, Space};
 use crate::door;
 use crate::wake::{self, Wake, Watch};
 pub(crate) use database::connect;
@@ -30,6 +31,7 @@ use runchain_core::{Mapping, Millis, RunId, functions, install, schema};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use stop::Stop;
@@ -106,6 +108,16 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         executor.renew(conn, settings.lease_ms, Millis::now())
     })?;
 
+    if *goal == Goal::Forever
+        && let Some(text) = disk::preflight(settings)
+    {
+        say(&text);
+    }
+    let space = match goal {
+        // Whoever is there for a moment leaves nothing behind.
+        Goal::Forever => Some(Space::begin(settings, &conn)?),
+        _ => None,
+    };
     let (sender, wakes) = channel();
     wake::signals(sender.clone())
         .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
@@ -136,6 +148,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         wakes,
         watch: watch.ok(),
         file,
+        space,
         lead: None,
         next_lead: Instant::now(),
         running: 0,
@@ -195,6 +208,8 @@ struct Drain<'a> {
     wakes: Receiver<Wake>,
     watch: Option<Watch>,
     file: FileIdentity,
+    /// A service's disk.
+    space: Option<Space>,
     lead: Option<Lead>,
     next_lead: Instant,
     running: usize,
@@ -253,6 +268,7 @@ impl Drain<'_> {
                         due = Instant::now();
                     }
                     Err(error) if self.may_pass(&error) => {
+                        self.make_room_after(&error);
                         self.complain(format!("{error}; trying again"));
                         if self.stopping.is_some() && self.running == 0 {
                             return Ok(Ended::Stopped);
@@ -281,6 +297,27 @@ impl Drain<'_> {
             (self.say)(&text);
             self.complaints.push(text);
         }
+    }
+
+    /// Where the disk is full, the ballast goes.
+    fn make_room_after(&mut self, error: &Error) {
+        if let Some(text) = self.space.as_mut().and_then(|space| space.failed(error)) {
+            (self.say)(&text);
+            self.workshop.disk_is_low.store(true, Ordering::Release);
+        }
+    }
+
+    /// Tells what became of the disk, and looks whether there is room again.
+    fn look_at_space(&mut self) -> Result<()> {
+        let Some(space) = &mut self.space else {
+            return Ok(());
+        };
+        let said = space.look(&mut self.conn, Millis::now());
+        self.workshop.disk_is_low.store(space.is_low(), Ordering::Release);
+        if let Some(text) = said? {
+            (self.say)(&text);
+        }
+        Ok(())
     }
 
     /// A service goes on after what somebody else can mend; everything else ends it.
@@ -323,9 +360,15 @@ impl Drain<'_> {
         while self.more && Instant::now() < enough {
             self.more = self.turn()?;
         }
+        self.look_at_space()?;
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
+        if self.space.as_ref().is_some_and(Space::is_low) {
+            // Log lines can wait; the events stand in the database.
+            lead.rest(AFTER_FAILURE);
+            return Ok(());
+        }
         match lead.duties(
             &self.settings,
             &mut self.conn,
@@ -334,6 +377,7 @@ impl Drain<'_> {
         ) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
+                self.make_room_after(&error);
                 if let Some(lead) = &mut self.lead {
                     lead.rest(AFTER_FAILURE);
                 }
