@@ -196,7 +196,7 @@ fn a_bag_that_does_not_fit_is_no_bag_and_is_made_when_there_is_room() {
 #[test]
 fn the_ballast_is_released_on_a_full_disk_told_and_made_again_when_there_is_room() {
     each_full_disk(|disk, journal_mode| {
-        let project = disk.project("ballast_bytes = 1048576\n");
+        let project = disk.project("ballast_bytes = 1048576\npoll_ms = 200\n");
         project.sql(&format!(
             "PRAGMA journal_mode = {journal_mode}; INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING');"
         ));

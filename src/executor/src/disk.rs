@@ -1,7 +1,8 @@
 //! Space on the database's disk: looked at before it matters, held back, and given up when it is gone.
 //!
-//! The ballast is a file of real blocks beside the database. When a write fails because the disk is
-//! full, it is removed, and in its room the executor says so (event DISK_LOW, alert `disk_low`) and goes
+//! The ballast is a file of real blocks beside the database. When a write of ours fails because the disk
+//! is full, or next to nothing is free (then a writer of the user's has failed, or will), it is removed,
+//! and in its room the executor says so (event DISK_LOW, alert `disk_low`) and goes
 //! on with what matters. Until the ballast can be made again, what takes most and can wait stands still:
 //! copies into bags first (already below `archive.min_free_bytes`), then log lines and heartbeats, and
 //! `runchain ingest`. Never capture, which is the writers' own, and never the alert.
@@ -26,7 +27,9 @@ use std::time::{Duration, Instant};
 const NAME: &str = ".runchain-ballast";
 /// It is made only where so many times its size is free.
 const ROOM_TIMES: u64 = 3;
-/// How often one looks whether there is room again.
+/// It is given up when less than this part of it is free besides.
+const LAST_PART: u64 = 16;
+/// How often one looks whether there is room, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 const FINGERPRINT: &str = "[\"disk_low\"]";
 
@@ -125,9 +128,12 @@ impl Space {
 
     /// After a failure: gives the ballast up if the disk is full. Answers what is to be said.
     pub(crate) fn failed(&mut self, error: &Error) -> Option<String> {
-        if !error.is_full() || std::fs::remove_file(&self.ballast).is_err() {
-            return None;
-        }
+        if error.is_full() { self.release() } else { None }
+    }
+
+    fn release(&mut self) -> Option<String> {
+        // It can be released once.
+        std::fs::remove_file(&self.ballast).ok()?;
         self.low = true;
         self.look_at = Instant::now() + LOOK_EVERY;
         Some(format!(
@@ -156,10 +162,14 @@ impl Space {
             door::write(conn, |conn| raise(conn, &message, now))?;
             self.told = true;
         }
-        if !(self.low || self.told) || Instant::now() < self.look_at {
+        if Instant::now() < self.look_at {
             return Ok(None);
         }
         self.look_at = Instant::now() + LOOK_EVERY;
+        if !(self.low || self.told) {
+            let is_out = free_bytes(self.folder()).is_ok_and(|free| free < self.size_bytes / LAST_PART);
+            return Ok(if is_out { self.release() } else { None });
+        }
         if self.low && !self.make() {
             return Ok(None);
         }
