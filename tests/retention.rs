@@ -79,10 +79,11 @@ fn prune_says_what_would_go_and_then_removes_just_that() {
         ["old", "young"]
     );
     assert!(project.path(".archive/old/bagit.txt").exists());
-    let said = project.sql("SELECT data FROM runchain_events WHERE type = 'RETENTION';");
+    let said = project.sql("SELECT data FROM runchain_events WHERE type = 'OPERATOR_ACTION';");
     let said: Value = serde_json::from_str(said.trim()).unwrap();
-    assert_eq!(said["removed"], told["removed"]);
-    assert!(said["actor"].as_str().unwrap().contains("uid"), "{said}");
+    assert_eq!(said["action"], "prune");
+    assert_eq!(said["after"], told["removed"]);
+    assert!(said["actor"].is_string(), "{said}");
     let nothing = project.runchain(&["prune"]).exits(0).stdout;
     assert!(nothing.contains("nothing is old enough"), "{nothing}");
 

@@ -30,6 +30,7 @@ mod tests;
 
 pub(crate) use bag::{digest_of, verify};
 pub(crate) use name::folder_name;
+pub(crate) use rows::encode as encode_value;
 
 use crate::fault;
 use crate::redact::Redactor;

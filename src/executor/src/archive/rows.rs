@@ -217,10 +217,6 @@ fn key_of(row: &Row<'_>, width: usize) -> rusqlite::Result<Vec<Value>> {
 }
 
 /// Writes rows as JSON objects, members in column order, one line each.
-///
-/// What JSON can't say becomes an object with one member: a BLOB `{"blob_hex": "00ff"}` (SQL reads
-/// it back as `x'00ff'`), text that is not UTF-8 `{"text_hex": "..."}`, an infinite number
-/// `{"real": "Infinity"}` or `{"real": "-Infinity"}`. A text stays a string, whatever it looks like.
 pub(super) struct RowEncoder<'a> {
     labels: Vec<String>,
     rules: Vec<ColumnRule<'a>>,
@@ -275,7 +271,12 @@ fn redacted(value: ValueRef<'_>, rule: &ColumnRule<'_>) -> Option<(String, usize
     }
 }
 
-fn encode(value: ValueRef<'_>) -> String {
+/// A value as JSON.
+///
+/// What JSON can't say becomes an object with one member: a BLOB `{"blob_hex": "00ff"}` (SQL reads
+/// it back as `x'00ff'`), text that is not UTF-8 `{"text_hex": "..."}`, an infinite number
+/// `{"real": "Infinity"}` or `{"real": "-Infinity"}`. A text stays a string, whatever it looks like.
+pub(crate) fn encode(value: ValueRef<'_>) -> String {
     match value {
         ValueRef::Null => "null".to_owned(),
         ValueRef::Integer(number) => number.to_string(),

@@ -4,16 +4,19 @@
 //! complete and consistent; all its paths are absolute; each value knows where it came from. What
 //! does not belong here: opening the database, creating anything.
 
+mod check;
 mod error;
 mod file;
 mod layers;
 mod show;
 mod steps;
+mod trust;
 
+pub(crate) use check::{Known, programs, words as unknown_words};
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use layers::{Flag, Source, Surroundings};
 pub(crate) use show::{say_ok, show};
-pub(crate) use steps::{Action, CommandStep, Step};
+pub(crate) use steps::{Action, CommandStep, Step, suggest_step};
 
 use file::{Document, File};
 use layers::Layers;
@@ -126,6 +129,12 @@ keys! {
     logs_keep_days: i64 = "logs.keep_days", 0, in 0..=LONGEST_DAYS;
     /// Size that the rotated files of each log may have together; 0: any.
     logs_keep_bytes: i64 = "logs.keep_bytes", 0, in 0..=i64::MAX;
+    /// Runs that may end within the window before the rest is held as a storm; 0: never.
+    storm_max_transitions: usize = "storm.max_transitions", 1_000, in 0..=100_000;
+    /// The window, by the times at which the writes were captured.
+    storm_window_ms: i64 = "storm.window_ms", 10_000, in 1_000..=LONGEST_MS;
+    /// Steps under way up to which released chains are begun.
+    storm_release_ahead: usize = "storm.release_ahead", 100, in 1..=10_000;
     /// Attempts of a step before it is dead.
     retry_max_attempts: u32 = "retry.max_attempts", 5, in 1..=1_000;
     /// Longest wait before the second attempt.

@@ -11,9 +11,12 @@
 mod database;
 mod effect;
 mod lead;
+mod pace;
 mod rest;
 mod stop;
+mod storm;
 mod trace;
+mod trail;
 mod turn;
 pub(crate) mod worker;
 
@@ -22,9 +25,10 @@ use crate::disk::{self, Space};
 use crate::door;
 use crate::wake::{self, Wake, Watch};
 pub(crate) use database::connect;
-use database::{FileIdentity, Version, identity};
+use database::{FileIdentity, OthersWrote, Version, identity};
 use lead::Lead;
-use runchain_core::chain::{Chain, StepSpec};
+use pace::Pace;
+use runchain_core::chain::Chain;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
 use runchain_core::{Mapping, Millis, RunId, functions, install, schema};
@@ -105,7 +109,11 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
     let executor = identity();
     door::write(&mut conn, |conn| {
-        executor.renew(conn, settings.lease_ms, Millis::now())
+        executor.renew(conn, settings.lease_ms, Millis::now())?;
+        if *goal == Goal::Forever {
+            trail::began(conn, &executor, settings)?;
+        }
+        Ok(())
     })?;
 
     if *goal == Goal::Forever
@@ -137,8 +145,10 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         say,
         reload,
         version: Version::new(connect(&database)?)?,
+        others: OthersWrote::default(),
+        pace: Pace::new(Instant::now()),
         conn,
-        chain: chain_of(settings),
+        chain: settings.chain(),
         concurrency: concurrency_of(settings),
         mapping,
         executor,
@@ -161,26 +171,15 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         stopping: None,
         outdated: None,
         looks: LOOK_AGAIN_US.len(),
+        hinted: false,
         hold: None,
         complaints: Vec::new(),
         more: false,
+        carry_out_at: None,
     };
     let ended = drain.until_over();
-    drain.leave();
+    drain.leave(&ended);
     ended
-}
-
-/// The chain that the configuration names.
-fn chain_of(settings: &Settings) -> Chain {
-    let spec = |step: &crate::config::Step| StepSpec {
-        name: step.name.clone(),
-        after: step.after.clone(),
-        max_attempts: step.max_attempts,
-        priority: step.rules.priority,
-        delay_ms: step.rules.delay_ms,
-        deadline_ms: step.rules.deadline_ms,
-    };
-    Chain(settings.steps.iter().map(spec).collect())
 }
 
 fn concurrency_of(settings: &Settings) -> BTreeMap<String, usize> {
@@ -198,6 +197,8 @@ struct Drain<'a> {
     reload: Reload<'a>,
     conn: Connection,
     version: Version,
+    others: OthersWrote,
+    pace: Pace,
     chain: Chain,
     concurrency: BTreeMap<String, usize>,
     mapping: Mapping,
@@ -227,12 +228,16 @@ struct Drain<'a> {
     outdated: Option<Error>,
     /// Index into [`LOOK_AGAIN_US`]; past its end the loop sleeps.
     looks: usize,
+    /// A hint was read and the next one isn't let through yet.
+    hinted: bool,
     /// After a failure: nothing is tried before this.
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
     complaints: Vec<String>,
     /// Turns were left: the next pass goes on at once.
     more: bool,
+    /// The next part of a decided batch of held runs is due.
+    carry_out_at: Option<Millis>,
 }
 
 impl Drain<'_> {
@@ -242,11 +247,19 @@ impl Drain<'_> {
             if let Some(ended) = self.past_grace() {
                 return Ok(ended);
             }
+            let rest = self.pace.rest(Instant::now());
+            if rest.is_zero()
+                && std::mem::take(&mut self.hinted)
+                && let Some(watch) = &self.watch
+            {
+                // Before the look: what is written from now on gives another hint.
+                watch.rearm();
+            }
             // Our own attempts change the database, too: they must not cut the pause short.
-            let held = self.hold.is_some_and(|until| Instant::now() < until);
+            let held = !rest.is_zero() || self.hold.is_some_and(|until| Instant::now() < until);
             if !held && (self.version.changed() || !self.finished.is_empty() || Instant::now() >= due) {
                 self.hold = None;
-                match self.pass() {
+                match self.paced_pass() {
                     Ok(()) => {
                         if self.expand_after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
                             self.complaints.clear();
@@ -281,7 +294,10 @@ impl Drain<'_> {
                 }
             }
             let mut pause = due.saturating_duration_since(Instant::now());
-            if let Some(look_us) = LOOK_AGAIN_US.get(self.looks) {
+            let rest = self.pace.rest(Instant::now());
+            if !rest.is_zero() {
+                pause = rest;
+            } else if let Some(look_us) = LOOK_AGAIN_US.get(self.looks) {
                 self.looks += 1;
                 pause = pause.min(Duration::from_micros(*look_us));
             }
@@ -330,6 +346,17 @@ impl Drain<'_> {
         error.is_busy() || (*self.goal == Goal::Forever && !fatal)
     }
 
+    /// A pass, charged where others write, too.
+    fn paced_pass(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let passed = self.pass();
+        if self.others.wrote(&self.conn) {
+            let now = Instant::now();
+            self.pace.charge(now - began, now);
+        }
+        passed
+    }
+
     /// One round of everything.
     fn pass(&mut self) -> Result<()> {
         if FileIdentity::of(&self.settings.state_db_path) != self.file {
@@ -361,6 +388,9 @@ impl Drain<'_> {
             self.more = self.turn()?;
         }
         self.look_at_space()?;
+        if self.lead.is_some() {
+            self.carry_out()?;
+        }
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };

@@ -67,9 +67,10 @@ impl StoredEvent {
     }
 
     /// Whether another program than an executor may have committed it, with whatever durability that
-    /// has: installing is done inside hosts of the extension, too.
+    /// has: installing is done inside hosts of the extension, too, and operators have commands.
     pub(crate) fn is_of_others(&self) -> bool {
-        EventType::from_word(&self.kind).is_none_or(|kind| kind == EventType::Installed)
+        let others = [EventType::Installed, EventType::OperatorAction];
+        EventType::from_word(&self.kind).is_none_or(|kind| others.contains(&kind))
     }
 
     /// The event as one line, newline included. Data that is no JSON is kept as a string.
