@@ -20,7 +20,7 @@ keys = ["*password*", "*_secret"]
 
 [steps.first]
 after = ["archive"]
-command = ["sh", "-c", "echo '{\\"upload_secret\\": \\"hunter2-result\\"}'"]
+command = ["echo", '{"upload_secret": "hunter2-result"}']
 
 [steps.tell]
 after = ["first"]

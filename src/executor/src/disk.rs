@@ -76,6 +76,12 @@ pub(crate) fn refuse_while_low(conn: &Connection) -> Result<()> {
     ))
 }
 
+/// Removes the ballast, for an uninstall; a service that still runs does without it.
+pub(crate) fn remove_ballast(settings: &Settings) {
+    // One that can't be removed is said by who looks at the folder; nothing depends on it.
+    let _ = std::fs::remove_file(settings.state_db_path.with_file_name(NAME));
+}
+
 fn is_alerted(conn: &Connection) -> Result<bool> {
     if !schema::table_exists(conn, "runchain_alerts")? {
         return Ok(false);

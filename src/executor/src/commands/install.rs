@@ -147,6 +147,7 @@ pub(super) fn uninstall(arguments: &UninstallArgs, settings: &Settings, output: 
     let conn = open(settings, OpenMode::ReadWrite)?;
     let by = actor::by(arguments.why.reason.as_deref());
     let uninstalled = door::patiently(|| install::uninstall(&conn, arguments.purge, &by, Millis::now()))?;
+    crate::disk::remove_ballast(settings);
     if output.json {
         output.print_json(&uninstalled)?;
         return Ok(Exit::Ok);

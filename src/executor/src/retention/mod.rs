@@ -105,7 +105,7 @@ impl Work {
         if settings.retention_executions_days == 0 {
             return Ok(());
         }
-        door::write(conn, |conn| retention::prepare(conn))
+        door::write(conn, retention::prepare)
     }
 
     /// Begins a pass.
