@@ -263,16 +263,6 @@ CREATE TABLE IF NOT EXISTS runchain_alerts (
 );
 CREATE INDEX IF NOT EXISTS runchain_alerts_firing ON runchain_alerts(last_at_ms) WHERE state = 'firing';
 
--- Forgotten runs: who they were only who knows the id can tell.
---   digests  of the bags that were erased, a JSON array
-CREATE TABLE IF NOT EXISTS runchain_forgotten (
-  run_sha256 TEXT PRIMARY KEY NOT NULL,
-  at_ms INTEGER NOT NULL,
-  actor TEXT,
-  reason TEXT,
-  digests TEXT NOT NULL DEFAULT '[]'
-) WITHOUT ROWID;
-
 -- Storms: more runs than storm.max_transitions ended in a rush. Their phases are recorded, their chains
 -- wait for a person: `runchain held`.
 --   state      held, then releasing or discarding (asked for, done bit by bit), then released or discarded;
@@ -318,6 +308,16 @@ CREATE TABLE IF NOT EXISTS runchain_pace (
   slot_ms INTEGER PRIMARY KEY,
   ends INTEGER NOT NULL
 );
+
+-- Forgotten runs: who they were only who knows the id can tell.
+--   digests  of the bags that were erased, a JSON array
+CREATE TABLE IF NOT EXISTS runchain_forgotten (
+  run_sha256 TEXT PRIMARY KEY NOT NULL,
+  at_ms INTEGER NOT NULL,
+  actor TEXT,
+  reason TEXT,
+  digests TEXT NOT NULL DEFAULT '[]'
+) WITHOUT ROWID;
 
 -- Three tables that existing tools read by name. A database may have had them before us; then they
 -- stay as they are, and purge leaves them.

@@ -114,6 +114,12 @@ pub(crate) enum Command {
     #[command(before_help = "Examples:
   runchain finish --run run-42       exits 14 when a step of the chain is dead")]
     Finish(RunArgs),
+    /// Why it isn't archived: the causes in words, what happens next, what you can do
+    #[command(before_help = "Examples:
+  runchain explain run-42            exits 15 when it needs somebody, 13 when there is no such run
+  runchain explain                   why nothing happens at all
+  runchain explain --verify run-42   also reads its whole bag")]
+    Explain(ExplainArgs),
     /// Who asked for or did what, when, why, and what it changed
     #[command(before_help = "Examples:
   runchain audit                     the newest 50 entries; times are UTC
@@ -155,6 +161,13 @@ pub(crate) enum Command {
   runchain resume upload
   runchain resume                    ends the pause of everything, not those of single kinds")]
     Resume(PauseArgs),
+    /// Chains that a storm of ending runs left waiting: list, release, discard
+    #[command(before_help = "Examples:
+  runchain held                      batches: how many runs, which statuses, what would happen
+  runchain held release 3            begin their chains, in order, as fast as they are done
+  runchain held release 3 --per-minute 60
+  runchain held discard 3 --reason 'wrong WHERE'   no chains; single runs: runchain finish --run ID")]
+    Held(HeldArgs),
     /// Remove now what retention would remove by and by
     #[command(before_help = "Examples:
   runchain prune --dry-run           what would go, by kind, with rows and bytes
@@ -166,13 +179,6 @@ pub(crate) enum Command {
   runchain forget --reason 'asked by the customer' run-42
   runchain forget --vacuum run-42    also what SQLite left in free pages; keeps writers out meanwhile")]
     Forget(ForgetArgs),
-    /// Chains that a storm of ending runs left waiting: list, release, discard
-    #[command(before_help = "Examples:
-  runchain held                      batches: how many runs, which statuses, what would happen
-  runchain held release 3            begin their chains, in order, as fast as they are done
-  runchain held release 3 --per-minute 60
-  runchain held discard 3 --reason 'wrong WHERE'   no chains; single runs: runchain finish --run ID")]
-    Held(HeldArgs),
     /// The configuration: what holds and where it comes from
     #[command(before_help = "Examples:
   runchain config show
@@ -220,6 +226,9 @@ pub(crate) struct InstallArgs {
     /// Print the SQL and what it would touch; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Put lost triggers back (also under a new name of the table) and queue what was missed
+    #[arg(long, conflicts_with = "backfill")]
+    pub(crate) repair: bool,
     /// Why.
     #[command(flatten)]
     pub(crate) why: Why,
@@ -272,6 +281,17 @@ pub(crate) struct RunArgs {
     pub(crate) why: Why,
 }
 
+/// `explain`
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The run's id [else the whole database]; after -- it may look like an option
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Read the whole bag, not only look whether it is there
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
 /// `audit`
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
@@ -301,7 +321,7 @@ pub(crate) struct ExecArgs {
     /// The step's name, as in [steps.NAME]
     #[arg(value_name = "STEP")]
     pub(crate) step: String,
-    /// Which run, and why.
+    /// Of which run, and why.
     #[command(flatten)]
     pub(crate) run: RunArgs,
     /// Print what would be done, and whether it would; secrets are masked, nothing is written
@@ -337,31 +357,6 @@ pub(crate) struct PauseArgs {
     /// Why; it stands in the audit event
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) reason: Option<String>,
-}
-
-/// `prune`
-#[derive(Debug, Args)]
-pub(crate) struct PruneArgs {
-    /// Only say what would go
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// `forget`
-#[derive(Debug, Args)]
-pub(crate) struct ForgetArgs {
-    /// The run's id; after -- it may look like an option
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
-    /// Only say what would go
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Why; it stands in the tombstone and in the audit event
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub(crate) reason: Option<String>,
-    /// Rewrite the database file afterwards, so that no free page holds an older copy
-    #[arg(long)]
-    pub(crate) vacuum: bool,
 }
 
 /// `held`
@@ -401,6 +396,31 @@ pub(crate) enum HeldCommand {
         #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
         reason: Option<String>,
     },
+}
+
+/// `prune`
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `forget`
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// The run's id; after -- it may look like an option
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Why; it stands in the tombstone and in the audit event
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) reason: Option<String>,
+    /// Rewrite the database file afterwards, so that no free page holds an older copy
+    #[arg(long)]
+    pub(crate) vacuum: bool,
 }
 
 /// `config`

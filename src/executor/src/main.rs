@@ -15,6 +15,7 @@ mod drain;
 mod exit;
 mod failure;
 mod fault;
+mod folder;
 mod monitor;
 mod open;
 mod output;

@@ -101,6 +101,8 @@ keys! {
     poll_ms: i64 = "poll_ms", 60_000, in 100..=LONGEST_MS;
     /// Least time between two sweeps for what no trigger saw.
     sweep_ms: i64 = "sweep_ms", 600_000, in 100..=LONGEST_MS;
+    /// Whether the leader puts lost capture triggers back by itself.
+    auto_repair: bool = "auto_repair", false;
     /// How long a graceful stop lets running steps finish.
     stop_grace_ms: i64 = "stop_grace_ms", 20_000, in 0..=LONGEST_MS;
     /// How long an executor's steps stay its own without renewal.
@@ -125,16 +127,16 @@ keys! {
     logs_rotate_after_ms: i64 = "logs.rotate_after_ms", 0, in 0..=LONGEST_MS * 12;
     /// Rotated files of each log that are kept.
     logs_keep_files: usize = "logs.keep_files", 20, in 0..=100_000;
-    /// Age at which a rotated log goes; 0: never for its age.
-    logs_keep_days: i64 = "logs.keep_days", 0, in 0..=LONGEST_DAYS;
-    /// Size that the rotated files of each log may have together; 0: any.
-    logs_keep_bytes: i64 = "logs.keep_bytes", 0, in 0..=i64::MAX;
     /// Runs that may end within the window before the rest is held as a storm; 0: never.
     storm_max_transitions: usize = "storm.max_transitions", 1_000, in 0..=100_000;
     /// The window, by the times at which the writes were captured.
     storm_window_ms: i64 = "storm.window_ms", 10_000, in 1_000..=LONGEST_MS;
     /// Steps under way up to which released chains are begun.
     storm_release_ahead: usize = "storm.release_ahead", 100, in 1..=10_000;
+    /// Age at which a rotated log goes; 0: never for its age.
+    logs_keep_days: i64 = "logs.keep_days", 0, in 0..=LONGEST_DAYS;
+    /// Size that the rotated files of each log may have together; 0: any.
+    logs_keep_bytes: i64 = "logs.keep_bytes", 0, in 0..=i64::MAX;
     /// Attempts of a step before it is dead.
     retry_max_attempts: u32 = "retry.max_attempts", 5, in 1..=1_000;
     /// Longest wait before the second attempt.

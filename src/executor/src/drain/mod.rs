@@ -17,6 +17,7 @@ mod stop;
 mod storm;
 mod trace;
 mod trail;
+mod triggers;
 mod turn;
 pub(crate) mod worker;
 
@@ -27,7 +28,7 @@ use crate::wake::{self, Wake, Watch};
 pub(crate) use database::connect;
 use database::{FileIdentity, OthersWrote, Version, identity};
 use lead::Lead;
-use pace::Pace;
+use pace::{Pace, Pass};
 use runchain_core::chain::Chain;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
@@ -39,6 +40,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use stop::Stop;
+use triggers::News;
 use worker::{Finished, Workers, Workshop};
 
 /// When the loop ends by itself.
@@ -346,14 +348,18 @@ impl Drain<'_> {
         error.is_busy() || (*self.goal == Goal::Forever && !fatal)
     }
 
-    /// A pass, charged where others write, too.
+    /// A pass, charged where it is one of many in a stream of others' commits.
     fn paced_pass(&mut self) -> Result<()> {
+        let others_before = self.others.wrote(&self.conn);
         let began = Instant::now();
         let passed = self.pass();
-        if self.others.wrote(&self.conn) {
-            let now = Instant::now();
-            self.pace.charge(now - began, now);
-        }
+        let others_during = self.others.wrote(&self.conn);
+        self.pace.charge(Pass {
+            began,
+            ended: Instant::now(),
+            others_before,
+            others_during,
+        });
         passed
     }
 
@@ -380,6 +386,9 @@ impl Drain<'_> {
                 self.turn()?;
             }
             return Err(error);
+        }
+        if let Err(error) = self.look_at_triggers() {
+            self.complain(format!("{error}; trying again"));
         }
         // Who writes all the time must not keep finished steps, signals and the lead waiting.
         let enough = Instant::now() + TURNS_AT_ONCE;
@@ -416,6 +425,23 @@ impl Drain<'_> {
             }
             done => done,
         }
+    }
+
+    /// A migration of the user's may have lost or renamed what we capture by.
+    fn look_at_triggers(&mut self) -> Result<()> {
+        let Some(lead) = self.lead.as_mut().filter(|_| self.stopping.is_none()) else {
+            return Ok(());
+        };
+        match lead.look_at_triggers(&mut self.conn, &self.mapping)? {
+            None => {}
+            Some(News::Lost(text)) => (self.say)(&format!("TRIGGERS_LOST: {text}")),
+            Some(News::Stuck(text)) => (self.say)(&format!("can't repair by itself: {text}")),
+            Some(News::Back(text)) => {
+                (self.say)(&text);
+                self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
+            }
+        }
+        Ok(())
     }
 
     fn try_to_lead(&mut self) -> Result<()> {
