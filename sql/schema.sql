@@ -309,6 +309,16 @@ CREATE TABLE IF NOT EXISTS runchain_pace (
   ends INTEGER NOT NULL
 );
 
+-- Forgotten runs: who they were only who knows the id can tell.
+--   digests  of the bags that were erased, a JSON array
+CREATE TABLE IF NOT EXISTS runchain_forgotten (
+  run_sha256 TEXT PRIMARY KEY NOT NULL,
+  at_ms INTEGER NOT NULL,
+  actor TEXT,
+  reason TEXT,
+  digests TEXT NOT NULL DEFAULT '[]'
+) WITHOUT ROWID;
+
 -- Three tables that existing tools read by name. A database may have had them before us; then they
 -- stay as they are, and purge leaves them.
 INSERT OR IGNORE INTO runchain_meta(key, value)

@@ -40,8 +40,12 @@ mod logs;
 mod power_loss;
 /// Rules of the queue through the binary: priorities, delays, deadlines, limits, pauses, poison.
 mod queue_features;
+/// What must not leave the database.
+mod redact;
 /// What somebody asks for by function, by command line or by plain INSERT.
 mod requests;
+/// What goes when it is old or too much.
+mod retention;
 /// The executor as a service: signals, leases, wakes, and databases that go away.
 mod service;
 /// Steps of the user's own, their configuration, the examples, runs that end again and again.

@@ -459,6 +459,34 @@ fn a_restart_with_another_file_changes_nothing_of_a_chain_under_way() {
 }
 
 #[test]
+fn a_command_is_not_told_what_is_redacted() {
+    let project = project(
+        "[redact]\ncolumns = ['runs.created_at']\nkeys = ['*secret*']\n\
+         [steps.first]\ncommand = ['sh', '-c', '''echo '{\"url\": 1, \"secret\": \"s3cret\"}' ''']\n\
+         [steps.second]\ncommand = ['sh', '-c', 'cat > stdin.json']\nafter = ['first']\n",
+    );
+    project.sql(
+        "INSERT INTO runs VALUES ('r', 'FAILED', 's3cret', 't', '{\"secret\": \"s3cret\", \"b\": 2}');",
+    );
+    project.runchain(&["finish", "--run", "r"]).exits(0);
+    let told = read_json(&project, "stdin.json");
+    assert_eq!(told["run"]["created_at"], "[redacted]");
+    assert_eq!(told["run"]["metadata_json"], r#"{"secret":"[redacted]","b":2}"#);
+    assert_eq!(
+        told["results"]["first"],
+        json!({ "url": 1, "secret": "[redacted]" })
+    );
+    let shown = project
+        .runchain(&["exec", "second", "--run", "r", "--dry-run"])
+        .exits(0)
+        .stdout;
+    assert!(
+        shown.contains("[redacted]") && !shown.contains("s3cret"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn exec_does_one_step_through_the_queue() {
     let project = project(
         "[steps.touch]\ncommand = ['sh', '-c', 'echo x >> touched']\n[steps.failed-only]\ncommand = ['true']\non = ['failed']\n",

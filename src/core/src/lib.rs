@@ -19,6 +19,7 @@ pub mod chain;
 mod checks_table;
 pub mod error;
 pub mod event;
+pub mod forget;
 pub mod functions;
 pub mod held;
 pub mod id;
@@ -36,6 +37,7 @@ pub mod storm;
 pub mod sweep;
 pub mod time;
 pub mod transaction;
+pub mod triggers;
 pub mod validate;
 pub mod vocabulary;
 

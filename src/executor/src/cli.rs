@@ -114,17 +114,17 @@ pub(crate) enum Command {
     #[command(before_help = "Examples:
   runchain finish --run run-42       exits 14 when a step of the chain is dead")]
     Finish(RunArgs),
-    /// Do one step of one run now, or show what it would be called with
-    #[command(before_help = "Examples:
-  runchain exec upload --run run-42 --dry-run    command, environment, standard input; nothing runs
-  runchain exec upload --run run-42              through the queue, also when it was done before")]
-    Exec(ExecArgs),
     /// Who asked for or did what, when, why, and what it changed
     #[command(before_help = "Examples:
   runchain audit                     the newest 50 entries; times are UTC
   runchain audit --run run-42 --since 2h
   runchain audit --actor ann --action pause --json")]
     Audit(AuditArgs),
+    /// Do one step of one run now, or show what it would be called with
+    #[command(before_help = "Examples:
+  runchain exec upload --run run-42 --dry-run    command, environment, standard input; nothing runs
+  runchain exec upload --run run-42              through the queue, also when it was done before")]
+    Exec(ExecArgs),
     /// Runs and steps by state, and whether an executor is alive
     #[command(before_help = "Examples:
   runchain status
@@ -162,6 +162,17 @@ pub(crate) enum Command {
   runchain held release 3 --per-minute 60
   runchain held discard 3 --reason 'wrong WHERE'   no chains; single runs: runchain finish --run ID")]
     Held(HeldArgs),
+    /// Remove now what retention would remove by and by
+    #[command(before_help = "Examples:
+  runchain prune --dry-run           what would go, by kind, with rows and bytes
+  runchain prune")]
+    Prune(PruneArgs),
+    /// Erase everything of a run but a tombstone that doesn't tell its id
+    #[command(before_help = "Examples:
+  runchain forget --dry-run run-42   what would go
+  runchain forget --reason 'asked by the customer' run-42
+  runchain forget --vacuum run-42    also what SQLite left in free pages; keeps writers out meanwhile")]
+    Forget(ForgetArgs),
     /// The configuration: what holds and where it comes from
     #[command(before_help = "Examples:
   runchain config show
@@ -209,6 +220,9 @@ pub(crate) struct InstallArgs {
     /// Print the SQL and what it would touch; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Put lost triggers back (also under a new name of the table) and queue what was missed
+    #[arg(long, conflicts_with = "backfill")]
+    pub(crate) repair: bool,
     /// Why.
     #[command(flatten)]
     pub(crate) why: Why,
@@ -290,7 +304,7 @@ pub(crate) struct ExecArgs {
     /// The step's name, as in [steps.NAME]
     #[arg(value_name = "STEP")]
     pub(crate) step: String,
-    /// Of which run, and why.
+    /// Which run, and why.
     #[command(flatten)]
     pub(crate) run: RunArgs,
     /// Print what would be done, and whether it would; secrets are masked, nothing is written
@@ -340,6 +354,9 @@ pub(crate) struct HeldArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum HeldCommand {
     /// Begin the chains of a batch, in the order in which the runs ended
+    #[command(before_help = "Examples:
+  runchain held release 3 --reason 'it was meant'
+  runchain held release 3 --per-minute 600")]
     Release {
         /// The batch's number, as runchain held lists it
         #[arg(value_name = "BATCH")]
@@ -352,6 +369,8 @@ pub(crate) enum HeldCommand {
         reason: Option<String>,
     },
     /// Begin no chains; the runs stay recorded as over
+    #[command(before_help = "Examples:
+  runchain held discard 3 --reason 'backfill by mistake'")]
     Discard {
         /// The batch's number, as runchain held lists it
         #[arg(value_name = "BATCH")]
@@ -360,6 +379,31 @@ pub(crate) enum HeldCommand {
         #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
         reason: Option<String>,
     },
+}
+
+/// `prune`
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `forget`
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// The run's id; after -- it may look like an option
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Why; it stands in the tombstone and in the audit event
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) reason: Option<String>,
+    /// Rewrite the database file afterwards, so that no free page holds an older copy
+    #[arg(long)]
+    pub(crate) vacuum: bool,
 }
 
 /// `config`

@@ -18,7 +18,9 @@ mod monitor;
 mod open;
 mod output;
 mod projector;
+mod redact;
 mod report;
+mod retention;
 mod step;
 mod wake;
 

@@ -4,11 +4,13 @@ mod audit;
 mod check;
 mod drain;
 mod exec;
+mod forget;
 mod held;
 mod ingest;
 mod install;
 mod membership;
 mod pause;
+mod prune;
 mod request;
 mod run;
 mod show;
@@ -43,8 +45,8 @@ pub(crate) fn run(
         Command::Archive(arguments) => run::step(arguments, "archive", &settings, output),
         Command::Report(arguments) => run::step(arguments, "report", &settings, output),
         Command::Finish(arguments) => run::finish(arguments, &settings, output),
-        Command::Audit(arguments) => audit::audit(arguments, &settings, output),
         Command::Exec(arguments) => exec::exec(arguments, &settings, output),
+        Command::Audit(arguments) => audit::audit(arguments, &settings, output),
         Command::Status => status::status(&settings, output),
         Command::Show(arguments) => show::show(&arguments.id, &settings, output),
         Command::Retry(arguments) => request::request(StepVerb::Retry, arguments, &settings, output),
@@ -52,6 +54,8 @@ pub(crate) fn run(
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
         Command::Held(arguments) => held::held(arguments, &settings, output),
+        Command::Forget(arguments) => forget::forget(arguments, &settings, output),
+        Command::Prune(arguments) => prune::prune(arguments, &settings, output),
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Show => {
                 config::show(&settings, output)?;

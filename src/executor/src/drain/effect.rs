@@ -9,6 +9,7 @@ use crate::archive::{self, ArchiveOptions, Archived, Ended};
 use crate::command::{self, CommandLine};
 use crate::config::{Action, CommandStep, Settings};
 use crate::fault;
+use crate::redact::Redactor;
 use crate::report::{self, ReportOptions, ReportedBag};
 use crate::step;
 use runchain_core::error::{During, Result};
@@ -98,6 +99,7 @@ fn archive_run(
         settle_limit_ms: settings.archive_settle_limit_ms,
         files: settings.archive_files.clone(),
         excluded: vec![settings.reports_dir.clone(), settings.logs_dir.clone()],
+        redactor: Redactor::checked(settings),
         min_free_bytes: u64::try_from(settings.archive_min_free_bytes).unwrap_or(0),
     };
     let still_ours = || steps::still_held(conn, claim).unwrap_or(false);
@@ -134,6 +136,7 @@ fn report_run(settings: &Settings, conn: &Connection, claim: &Claim, ended: &End
     let options = ReportOptions {
         reports_dir: settings.reports_dir.clone(),
         root: settings.root.clone(),
+        redactor: Redactor::checked(settings),
     };
     // The step's own beginning, not the clock: a second execution leaves the same bytes.
     let generated_at = claim.created;
@@ -180,7 +183,7 @@ fn run_command(
         attempt: claim.attempt,
     };
     let mapping = Mapping::require(conn)?;
-    let call = step::Call::gather(conn, &mapping, &settings.state_db_path, run, subject)?;
+    let call = step::Call::gather(conn, &mapping, settings, run, subject)?;
     let prepared = match step::prepare(&call, command) {
         Ok(prepared) => prepared,
         Err(error) => return Ok(never(error)),

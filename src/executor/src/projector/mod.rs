@@ -16,6 +16,7 @@
 //! What does not belong here: deciding what happens, reading files of others.
 
 mod backwards;
+pub(crate) mod erase;
 mod line;
 mod logfile;
 mod rotate;
@@ -23,6 +24,7 @@ mod rotate;
 mod tests;
 
 use crate::fault;
+use crate::redact::Redactor;
 use line::{LineHead, Origin};
 use logfile::LogFile;
 pub(crate) use rotate::Rotation;
@@ -41,6 +43,7 @@ use std::time::Duration;
 pub(crate) struct Projector {
     folder: PathBuf,
     rotation: Rotation,
+    redactor: Redactor,
     lock: FileLock,
     origin: Origin,
     monitor: Track,
@@ -76,6 +79,7 @@ impl Projector {
         let mut projector = Self {
             folder: logs_dir.to_owned(),
             rotation,
+            redactor: Redactor::default(),
             lock,
             origin,
             monitor: Track::new(Log::Monitor, logs_dir, conn)?,
@@ -108,7 +112,7 @@ impl Projector {
                 let lines: String = events
                     .iter()
                     .filter(|event| event.log() == track.log && event.id > track.position)
-                    .map(|event| event.line(&self.origin))
+                    .map(|event| event.line(&self.origin, &self.redactor))
                     .collect();
                 track.append(&lines, true)?;
                 track.position = track.position.max(last.id);
@@ -124,6 +128,11 @@ impl Projector {
         }
         self.rotate_what_is_due(Millis::now())?;
         Ok(events.len())
+    }
+
+    /// Redacts by these rules from now on.
+    pub(crate) fn use_redactor(&mut self, redactor: Redactor) {
+        self.redactor = redactor;
     }
 
     /// Rotates by other rules from now on.
@@ -149,7 +158,7 @@ impl Projector {
                     track.position,
                     now,
                 )?);
-                rotate::retain(track.log, &self.folder, self.rotation.keep_files)?;
+                rotate::retain(track.log, &self.folder, self.rotation, now)?;
             }
         }
         Ok(())
