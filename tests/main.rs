@@ -29,6 +29,8 @@ mod crash;
 mod disk;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.
 mod end_to_end;
+/// Why a run is where it is, in words, and every command that is suggested, typed.
+mod explain;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
 /// Installing, what happens to history, and leaving no trace.

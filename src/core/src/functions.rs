@@ -6,6 +6,7 @@
 
 use crate::audit::{Actor, By};
 use crate::error::{During, Error, Result};
+use crate::explain;
 use crate::id::{RunId, StepId};
 use crate::ingest::{self, IngestOptions};
 use crate::install::{self, InstallOptions};
@@ -54,7 +55,7 @@ const fn function(name: &'static str, arguments: std::ops::RangeInclusive<usize>
 }
 
 /// Every scalar function.
-const FUNCTIONS: [Function; 12] = [
+const FUNCTIONS: [Function; 13] = [
     function("monitor_validate", 0..=0, monitor_validate),
     Function {
         reads_named_files: true,
@@ -69,6 +70,7 @@ const FUNCTIONS: [Function; 12] = [
     function("runchain_install", 0..=1, runchain_install),
     function("runchain_uninstall", 0..=2, runchain_uninstall),
     function("runchain_status", 0..=0, runchain_status),
+    function("runchain_explain", 0..=1, runchain_explain),
     function("runchain_retry", 1..=2, |conn, arguments| {
         about_step(conn, StepVerb::Retry, arguments)
     }),
@@ -239,6 +241,21 @@ fn runchain_uninstall(conn: &Connection, arguments: &[Value]) -> Result<Json> {
 fn runchain_status(conn: &Connection, _: &[Value]) -> Result<Json> {
     Mapping::require(conn)?;
     validate::status(conn, Millis::now())
+}
+
+fn runchain_explain(conn: &Connection, arguments: &[Value]) -> Result<Json> {
+    let run_id = match arguments.first() {
+        None => None,
+        Some(value) => Some(RunId::from_value(value).ok_or_else(|| {
+            Error::refused(
+                "the run id is NULL or a BLOB",
+                "give the run's id as text or number, or nothing for the whole database",
+            )
+        })?),
+    };
+    let facts = explain::gather(conn, run_id.as_ref(), &ValidateOptions::default(), Millis::now())?;
+    let database = validate::database_path(conn)?.unwrap_or_default();
+    Ok(explain::judge(&facts).to_json(&[], &database))
 }
 
 fn about_step(conn: &Connection, verb: StepVerb, arguments: &[Value]) -> Result<Json> {

@@ -19,6 +19,7 @@ pub mod chain;
 mod checks_table;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod forget;
 pub mod functions;
 pub mod held;
