@@ -465,9 +465,8 @@ fn a_command_is_not_told_what_is_redacted() {
          [steps.first]\ncommand = ['sh', '-c', '''echo '{\"url\": 1, \"secret\": \"s3cret\"}' ''']\n\
          [steps.second]\ncommand = ['sh', '-c', 'cat > stdin.json']\nafter = ['first']\n",
     );
-    project.sql(
-        "INSERT INTO runs VALUES ('r', 'FAILED', 's3cret', 't', '{\"secret\": \"s3cret\", \"b\": 2}');",
-    );
+    project
+        .sql("INSERT INTO runs VALUES ('r', 'FAILED', 's3cret', 't', '{\"secret\": \"s3cret\", \"b\": 2}');");
     project.runchain(&["finish", "--run", "r"]).exits(0);
     let told = read_json(&project, "stdin.json");
     assert_eq!(told["run"]["created_at"], "[redacted]");

@@ -9,7 +9,7 @@ use crate::error::{During, Error, Result};
 use crate::liveness::{Liveness, executor_alive};
 use crate::validate::{self, Severity, ValidateOptions, backlog};
 use crate::vocabulary::{Phase, Vocabulary};
-use crate::{Mapping, Millis, RunId, StepId, install, schema, steps};
+use crate::{Mapping, Millis, RunId, StepId, schema, steps, triggers};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::Value as Json;
 
@@ -89,7 +89,7 @@ fn database(
     };
     Ok(DatabaseFacts {
         table_is_there,
-        triggers_in_place: table_is_there && install::triggers_in_place(conn, mapping)?,
+        triggers_in_place: table_is_there && triggers::faults(conn, mapping)?.is_empty(),
         executor,
         last_executor: backlog::last_executor(conn)?,
         queue: Queue {
