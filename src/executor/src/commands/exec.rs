@@ -9,7 +9,6 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::open::OpenMode;
 use crate::output::Output;
-use crate::redact::Redactor;
 use crate::step::{self, Call, Prepared, Subject, Variable};
 use runchain_core::request;
 use runchain_core::{Mapping, RunId};
@@ -54,15 +53,7 @@ fn dry_run(run_id: &RunId, configured: &Step, settings: &Settings, output: &Outp
         attempt,
     };
     let verdict = Verdict::of(&standing, run_id, &configured.name);
-    let redactor = Redactor::checked(settings);
-    let call = Call::gather(
-        &conn,
-        &mapping,
-        &settings.state_db_path,
-        &ended.run,
-        subject,
-        &redactor,
-    )?;
+    let call = Call::gather(&conn, &mapping, settings, &ended.run, subject)?;
     let prepared = match &configured.action {
         Action::Archive | Action::Report => None,
         Action::Command(command) => Some((

@@ -192,14 +192,7 @@ fn run_command(
         attempt: claim.attempt,
     };
     let mapping = Mapping::require(conn)?;
-    let call = step::Call::gather(
-        conn,
-        &mapping,
-        &settings.state_db_path,
-        run,
-        subject,
-        &Redactor::checked(settings),
-    )?;
+    let call = step::Call::gather(conn, &mapping, settings, run, subject)?;
     let prepared = match step::prepare(&call, command) {
         Ok(prepared) => prepared,
         Err(error) => return Ok(never(error)),
