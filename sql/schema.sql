@@ -151,7 +151,7 @@ CREATE TABLE IF NOT EXISTS runchain_events (
 CREATE INDEX IF NOT EXISTS runchain_events_by_run ON runchain_events(run_id, id);
 -- The audit trail among them, however many others there are.
 CREATE INDEX IF NOT EXISTS runchain_events_audit ON runchain_events(at_ms)
-  WHERE type = 'REQUEST' OR type = 'OPERATOR_ACTION' OR type = 'INSTALLED';
+  WHERE type = 'REQUEST' OR type = 'OPERATOR_ACTION' OR type = 'INSTALLED' OR type = 'RUN_FORGOTTEN';
 
 -- One row for each executor; its lease covers all the steps that it holds.
 CREATE TABLE IF NOT EXISTS runchain_executors (
@@ -308,6 +308,16 @@ CREATE TABLE IF NOT EXISTS runchain_pace (
   slot_ms INTEGER PRIMARY KEY,
   ends INTEGER NOT NULL
 );
+
+-- Forgotten runs: who they were only who knows the id can tell.
+--   digests  of the bags that were erased, a JSON array
+CREATE TABLE IF NOT EXISTS runchain_forgotten (
+  run_sha256 TEXT PRIMARY KEY NOT NULL,
+  at_ms INTEGER NOT NULL,
+  actor TEXT,
+  reason TEXT,
+  digests TEXT NOT NULL DEFAULT '[]'
+) WITHOUT ROWID;
 
 -- Three tables that existing tools read by name. A database may have had them before us; then they
 -- stay as they are, and purge leaves them.

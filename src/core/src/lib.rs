@@ -20,6 +20,7 @@ mod checks_table;
 pub mod error;
 pub mod event;
 pub mod explain;
+pub mod forget;
 pub mod functions;
 pub mod held;
 pub mod id;
@@ -37,6 +38,7 @@ pub mod storm;
 pub mod sweep;
 pub mod time;
 pub mod transaction;
+pub mod triggers;
 pub mod validate;
 pub mod vocabulary;
 

@@ -10,6 +10,7 @@ use crate::audit;
 use crate::chain::{self, Chain};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
+use crate::forget;
 use crate::held::{self, Keeper, Left};
 use crate::mapping;
 use crate::request;
@@ -249,6 +250,12 @@ impl<'a> Expander<'a> {
 impl Expander<'_> {
     fn take(&self, row: &QueueRow) -> Result<()> {
         let at = row.at.unwrap_or(self.now);
+        for run_id in row.run_id.iter().chain(&row.old_run_id) {
+            // Also a refusal would write the id down again.
+            if forget::is_forgotten(self.conn, run_id)? {
+                return Ok(());
+            }
+        }
         match (row.action.as_str(), &row.run_id) {
             ("insert", Some(run_id)) => self.observe(run_id, None, row.new_status.as_deref(), at),
             ("update", new_id) => self.take_update(row, new_id.as_ref(), at),

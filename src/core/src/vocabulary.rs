@@ -106,6 +106,15 @@ impl Vocabulary {
         Ok(Self { phases })
     }
 
+    /// The words that end a run, in upper case, in order.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let ending = self.phases.iter().filter(|(_, phase)| phase.is_terminal());
+        let mut words: Vec<String> = ending.map(|(word, _)| word.clone()).collect();
+        words.sort_unstable();
+        words
+    }
+
     /// The phase of a word, whatever its case (ASCII, as SQLite's NOCASE); `None` for an unknown
     /// word and for no word at all.
     #[must_use]

@@ -126,6 +126,11 @@ pub(crate) enum Command {
   runchain audit --run run-42 --since 2h
   runchain audit --actor ann --action pause --json")]
     Audit(AuditArgs),
+    /// Do one step of one run now, or show what it would be called with
+    #[command(before_help = "Examples:
+  runchain exec upload --run run-42 --dry-run    command, environment, standard input; nothing runs
+  runchain exec upload --run run-42              through the queue, also when it was done before")]
+    Exec(ExecArgs),
     /// Runs and steps by state, and whether an executor is alive
     #[command(before_help = "Examples:
   runchain status
@@ -163,6 +168,17 @@ pub(crate) enum Command {
   runchain held release 3 --per-minute 60
   runchain held discard 3 --reason 'wrong WHERE'   no chains; single runs: runchain finish --run ID")]
     Held(HeldArgs),
+    /// Remove now what retention would remove by and by
+    #[command(before_help = "Examples:
+  runchain prune --dry-run           what would go, by kind, with rows and bytes
+  runchain prune")]
+    Prune(PruneArgs),
+    /// Erase everything of a run but a tombstone that doesn't tell its id
+    #[command(before_help = "Examples:
+  runchain forget --dry-run run-42   what would go
+  runchain forget --reason 'asked by the customer' run-42
+  runchain forget --vacuum run-42    also what SQLite left in free pages; keeps writers out meanwhile")]
+    Forget(ForgetArgs),
     /// The configuration: what holds and where it comes from
     #[command(before_help = "Examples:
   runchain config show
@@ -210,6 +226,9 @@ pub(crate) struct InstallArgs {
     /// Print the SQL and what it would touch; change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Put lost triggers back (also under a new name of the table) and queue what was missed
+    #[arg(long, conflicts_with = "backfill")]
+    pub(crate) repair: bool,
     /// Why.
     #[command(flatten)]
     pub(crate) why: Why,
@@ -296,6 +315,20 @@ pub(crate) struct AuditArgs {
     pub(crate) limit: usize,
 }
 
+/// `exec`
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// The step's name, as in [steps.NAME]
+    #[arg(value_name = "STEP")]
+    pub(crate) step: String,
+    /// Which run, and why.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Print what would be done, and whether it would; secrets are masked, nothing is written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// `show`
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
@@ -365,6 +398,31 @@ pub(crate) enum HeldCommand {
     },
 }
 
+/// `prune`
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `forget`
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// The run's id; after -- it may look like an option
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Why; it stands in the tombstone and in the audit event
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) reason: Option<String>,
+    /// Rewrite the database file afterwards, so that no free page holds an older copy
+    #[arg(long)]
+    pub(crate) vacuum: bool,
+}
+
 /// `config`
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
@@ -381,7 +439,7 @@ pub(crate) enum ConfigCommand {
   runchain config show
   runchain --db other.db config show --json")]
     Show,
-    /// Read the configuration and say what is wrong with it; touches no database
+    /// Say what is wrong with the configuration; a database that is there is only read
     #[command(before_help = "Examples:
   runchain config check              exits 3 when something is wrong")]
     Check,

@@ -14,11 +14,14 @@ mod drain;
 mod exit;
 mod failure;
 mod fault;
+mod folder;
 mod monitor;
 mod open;
 mod output;
 mod projector;
+mod redact;
 mod report;
+mod retention;
 mod step;
 mod wake;
 

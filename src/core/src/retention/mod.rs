@@ -184,11 +184,13 @@ impl Pass {
     pub fn look(&mut self, conn: &Connection, mapping: &Mapping, limit: u32) -> Result<Option<Batch>> {
         loop {
             let Some((kind, statements, after)) = &mut self.under_way else {
-                let Some(kind) = self.left.pop() else {
+                let Some(&kind) = self.left.last() else {
                     return Ok(None);
                 };
                 self.under_way = kinds::statements(conn, mapping, kind, &self.policy, self.now)?
                     .map(|statements| (kind, statements, None));
+                // Not before: a busy database is asked again.
+                self.left.pop();
                 continue;
             };
             let seen = look_at(conn, statements, after.as_ref(), limit)?;

@@ -1,10 +1,10 @@
-//! `runchain archive`, `report` and `finish`: a run's chain now, in the foreground.
+//! `runchain archive`, `report`, `exec` and `finish`: a run's chain now, in the foreground.
 //!
 //! They ask through the queue like everybody else and then drain only that run, so that a service
 //! that runs beside them and they never do one step twice.
 
 use super::drain::until;
-use super::open_checked;
+use super::{membership, open_checked};
 use crate::actor::actor;
 use crate::cli::RunArgs;
 use crate::config::Settings;
@@ -37,7 +37,11 @@ pub(super) fn step(
     let reason = arguments.why.reason.as_deref();
     let conn = open_checked(settings)?;
     // A step of a run that is gone or under way again would work on what is no longer there.
-    require_over(&conn, &run_id)?;
+    let mapping = prepare_for(&conn, &run_id)?;
+    if let Some(ended) = door::patiently(|| membership::ended(&conn, &mapping, &run_id))? {
+        door::patiently(|| membership::standing(&conn, settings, &mapping, &run_id, &ended, step))?
+            .require_in_chain(&run_id, step)?;
+    }
     let asked =
         door::patiently(|| request::ask_for_step(&conn, &run_id, step, &actor().to_string(), reason))?;
     if !asked {
@@ -47,16 +51,22 @@ pub(super) fn step(
 }
 
 fn ask_for_chain(conn: &Connection, run_id: &RunId, reason: Option<&str>) -> Outcome<()> {
-    require_over(conn, run_id)?;
+    prepare_for(conn, run_id)?;
     door::patiently(|| request::enqueue_chain(conn, run_id, &actor().to_string(), reason))?;
     Ok(())
 }
 
-/// Refuses for a run that is not there or not over.
-fn require_over(conn: &Connection, run_id: &RunId) -> Outcome<()> {
+/// Brings the schema up to date, and refuses for a run that is not there or not over.
+fn prepare_for(conn: &Connection, run_id: &RunId) -> Outcome<Mapping> {
     door::patiently(|| install::prepare(conn, Millis::now()))?;
     let mapping = Mapping::require(conn)?;
-    let answer = door::patiently(|| request::judge_chain(conn, &mapping, run_id))?;
+    require_over(conn, &mapping, run_id)?;
+    Ok(mapping)
+}
+
+/// Refuses for a run that is not there or not over.
+pub(super) fn require_over(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> Outcome<()> {
+    let answer = door::patiently(|| request::judge_chain(conn, mapping, run_id))?;
     match answer {
         ChainAnswer::NoSuchRun => Err(Failure::new(
             Exit::NoSuchRun,
@@ -65,12 +75,16 @@ fn require_over(conn: &Connection, run_id: &RunId) -> Outcome<()> {
                 mapping.table
             ),
         )),
-        ChainAnswer::RunActive => Err(Failure::new(
-            Exit::Failed,
-            format!("run {run_id} is not over; its chain begins by itself when it ends"),
-        )),
+        ChainAnswer::RunActive => Err(not_over(run_id)),
         _ => Ok(()),
     }
+}
+
+pub(super) fn not_over(run_id: &RunId) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        format!("run {run_id} is not over; its chain begins by itself when it ends"),
+    )
 }
 
 fn execute(

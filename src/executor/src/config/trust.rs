@@ -68,13 +68,13 @@ impl Judge<'_> {
         };
         let (shown, quoted) = (path.display(), quoted(path));
         if found.uid() != 0 && found.uid() != self.caller {
+            let owner = self.user(self.caller);
+            let or_root = if self.caller == 0 { "" } else { " or root" };
             let what = format!(
-                "{shown} belongs to {}, who is neither root nor {}",
+                "{shown} belongs to {} and not to {owner}, who runs this{or_root}",
                 self.user(found.uid()),
-                self.user(self.caller)
             );
             let link = if found.is_symlink() { "-h " } else { "" };
-            let owner = self.user(self.caller);
             return problem(
                 what,
                 format!("run `chown {link}{owner} {quoted}`, or run runchain as its owner"),

@@ -9,6 +9,7 @@ use crate::archive::{self, ArchiveOptions, Archived, Ended};
 use crate::command::{self, CommandLine};
 use crate::config::{Action, CommandStep, Settings};
 use crate::fault;
+use crate::redact::Redactor;
 use crate::report::{self, ReportOptions, ReportedBag};
 use crate::step;
 use runchain_core::error::{During, Result};
@@ -98,6 +99,7 @@ fn archive_run(
         settle_limit_ms: settings.archive_settle_limit_ms,
         files: settings.archive_files.clone(),
         excluded: vec![settings.reports_dir.clone(), settings.logs_dir.clone()],
+        redactor: Redactor::checked(settings),
         min_free_bytes: u64::try_from(settings.archive_min_free_bytes).unwrap_or(0),
     };
     let still_ours = || steps::still_held(conn, claim).unwrap_or(false);
@@ -134,6 +136,7 @@ fn report_run(settings: &Settings, conn: &Connection, claim: &Claim, ended: &End
     let options = ReportOptions {
         reports_dir: settings.reports_dir.clone(),
         root: settings.root.clone(),
+        redactor: Redactor::checked(settings),
     };
     // The step's own beginning, not the clock: a second execution leaves the same bytes.
     let generated_at = claim.created;
@@ -200,7 +203,9 @@ fn run_command(
     };
     let stopping = || workshop.stop.load(Ordering::Acquire);
     let go_on = || !stopping() && steps::still_held(conn, claim).unwrap_or(true);
-    let finished = match command::run(&line, prepared.document.to_string().as_bytes(), &go_on) {
+    let mut document = prepared.document;
+    Redactor::checked(settings).json(&mut document);
+    let finished = match command::run(&line, document.to_string().as_bytes(), &go_on) {
         Ok(finished) => finished,
         Err(error) => return Ok(failed(format!("can't start {:?}: {error}", line.argv[0]))),
     };

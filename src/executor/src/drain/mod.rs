@@ -17,13 +17,15 @@ mod stop;
 mod storm;
 mod trace;
 mod trail;
+mod triggers;
 mod turn;
 pub(crate) mod worker;
 
 use crate::config::Settings;
 use crate::door;
 use crate::wake::{self, Wake, Watch};
-use database::{FileIdentity, OthersWrote, Version, connect, identity};
+pub(crate) use database::connect;
+use database::{FileIdentity, OthersWrote, Version, identity};
 use lead::Lead;
 use pace::Pace;
 use runchain_core::chain::Chain;
@@ -36,6 +38,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use stop::Stop;
+use triggers::News;
 use worker::{Finished, Workers, Workshop};
 
 /// When the loop ends by itself.
@@ -343,6 +346,9 @@ impl Drain<'_> {
             }
             return Err(error);
         }
+        if let Err(error) = self.look_at_triggers() {
+            self.complain(format!("{error}; trying again"));
+        }
         // Who writes all the time must not keep finished steps, signals and the lead waiting.
         let enough = Instant::now() + TURNS_AT_ONCE;
         self.more = self.turn()?;
@@ -355,7 +361,12 @@ impl Drain<'_> {
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
-        match lead.duties(&mut self.conn, &self.mapping, self.stopping.is_some()) {
+        match lead.duties(
+            &self.settings,
+            &mut self.conn,
+            &self.mapping,
+            self.stopping.is_some(),
+        ) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
                 if let Some(lead) = &mut self.lead {
@@ -366,6 +377,23 @@ impl Drain<'_> {
             }
             done => done,
         }
+    }
+
+    /// A migration of the user's may have lost or renamed what we capture by.
+    fn look_at_triggers(&mut self) -> Result<()> {
+        let Some(lead) = self.lead.as_mut().filter(|_| self.stopping.is_none()) else {
+            return Ok(());
+        };
+        match lead.look_at_triggers(&mut self.conn, &self.mapping)? {
+            None => {}
+            Some(News::Lost(text)) => (self.say)(&format!("TRIGGERS_LOST: {text}")),
+            Some(News::Stuck(text)) => (self.say)(&format!("can't repair by itself: {text}")),
+            Some(News::Back(text)) => {
+                (self.say)(&text);
+                self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
+            }
+        }
+        Ok(())
     }
 
     fn try_to_lead(&mut self) -> Result<()> {

@@ -11,7 +11,7 @@ mod environment;
 mod outcome;
 
 pub(crate) use call::{Call, Subject};
-pub(crate) use environment::{Origin, Variable};
+pub(crate) use environment::Variable;
 pub(crate) use outcome::{Circumstances, outcome};
 
 use crate::command;

@@ -7,6 +7,7 @@ mod choice;
 mod order;
 mod table;
 
+use super::error::suggest;
 use super::layers::{Gathered, Layers};
 use super::{Row, Settings, Source};
 use runchain_core::chain::{Chain, Condition, StepSpec};
@@ -67,6 +68,12 @@ impl Settings {
     pub(crate) fn step(&self, name: &str) -> Option<&Step> {
         self.steps.iter().find(|step| step.name == name)
     }
+}
+
+/// The remedy for a name that no step has.
+pub(crate) fn suggest_step(settings: &Settings, name: &str) -> String {
+    let names: Vec<&str> = settings.steps.iter().map(|step| step.name.as_str()).collect();
+    suggest(name, &names).replace("known keys", "known steps")
 }
 
 /// Which runs a step is for.
