@@ -48,6 +48,8 @@ mod redact;
 mod requests;
 /// What goes when it is old or too much.
 mod retention;
+/// What hostile schemas, arguments, ids, JSON and symlinks can do: nothing.
+mod security;
 /// The executor as a service: signals, leases, wakes, and databases that go away.
 mod service;
 /// Steps of the user's own, their configuration, the examples, runs that end again and again.

@@ -15,6 +15,7 @@ compile_error!(
 );
 
 pub mod audit;
+mod caller;
 pub mod chain;
 mod checks_table;
 pub mod error;

@@ -321,7 +321,7 @@ pub(crate) struct ExecArgs {
     /// The step's name, as in [steps.NAME]
     #[arg(value_name = "STEP")]
     pub(crate) step: String,
-    /// Which run, and why.
+    /// Of which run, and why.
     #[command(flatten)]
     pub(crate) run: RunArgs,
     /// Print what would be done, and whether it would; secrets are masked, nothing is written

@@ -27,7 +27,7 @@ use crate::wake::{self, Wake, Watch};
 pub(crate) use database::connect;
 use database::{FileIdentity, OthersWrote, Version, identity};
 use lead::Lead;
-use pace::Pace;
+use pace::{Pace, Pass};
 use runchain_core::chain::Chain;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
@@ -311,14 +311,18 @@ impl Drain<'_> {
         error.is_busy() || (*self.goal == Goal::Forever && !fatal)
     }
 
-    /// A pass, charged where others write, too.
+    /// A pass, charged where it is one of many in a stream of others' commits.
     fn paced_pass(&mut self) -> Result<()> {
+        let others_before = self.others.wrote(&self.conn);
         let began = Instant::now();
         let passed = self.pass();
-        if self.others.wrote(&self.conn) {
-            let now = Instant::now();
-            self.pace.charge(now - began, now);
-        }
+        let others_during = self.others.wrote(&self.conn);
+        self.pace.charge(Pass {
+            began,
+            ended: Instant::now(),
+            others_before,
+            others_during,
+        });
         passed
     }
 
