@@ -31,6 +31,8 @@ mod disk;
 mod end_to_end;
 /// Why a run is where it is, in words, and every command that is suggested, typed.
 mod explain;
+/// Runs that are erased.
+mod forget;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
 /// Installing, what happens to history, and leaving no trace.

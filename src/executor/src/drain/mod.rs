@@ -22,6 +22,7 @@ mod turn;
 pub(crate) mod worker;
 
 use crate::config::Settings;
+use crate::disk::{self, Space};
 use crate::door;
 use crate::wake::{self, Wake, Watch};
 pub(crate) use database::connect;
@@ -35,6 +36,7 @@ use runchain_core::{Mapping, Millis, RunId, functions, install, schema};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use stop::Stop;
@@ -116,6 +118,16 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         Ok(())
     })?;
 
+    if *goal == Goal::Forever
+        && let Some(text) = disk::preflight(settings)
+    {
+        say(&text);
+    }
+    let space = match goal {
+        // Whoever is there for a moment leaves nothing behind.
+        Goal::Forever => Some(Space::begin(settings, &conn)?),
+        _ => None,
+    };
     let (sender, wakes) = channel();
     wake::signals(sender.clone())
         .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
@@ -148,6 +160,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         wakes,
         watch: watch.ok(),
         file,
+        space,
         lead: None,
         next_lead: Instant::now(),
         running: 0,
@@ -198,6 +211,8 @@ struct Drain<'a> {
     wakes: Receiver<Wake>,
     watch: Option<Watch>,
     file: FileIdentity,
+    /// A service's disk.
+    space: Option<Space>,
     lead: Option<Lead>,
     next_lead: Instant,
     running: usize,
@@ -268,6 +283,7 @@ impl Drain<'_> {
                         due = Instant::now();
                     }
                     Err(error) if self.may_pass(&error) => {
+                        self.make_room_after(&error);
                         self.complain(format!("{error}; trying again"));
                         if self.stopping.is_some() && self.running == 0 {
                             return Ok(Ended::Stopped);
@@ -299,6 +315,27 @@ impl Drain<'_> {
             (self.say)(&text);
             self.complaints.push(text);
         }
+    }
+
+    /// Where the disk is full, the ballast goes.
+    fn make_room_after(&mut self, error: &Error) {
+        if let Some(text) = self.space.as_mut().and_then(|space| space.failed(error)) {
+            (self.say)(&text);
+            self.workshop.disk_is_low.store(true, Ordering::Release);
+        }
+    }
+
+    /// Tells what became of the disk, and looks whether there is room again.
+    fn look_at_space(&mut self) -> Result<()> {
+        let Some(space) = &mut self.space else {
+            return Ok(());
+        };
+        let said = space.look(&mut self.conn, Millis::now());
+        self.workshop.disk_is_low.store(space.is_low(), Ordering::Release);
+        if let Some(text) = said? {
+            (self.say)(&text);
+        }
+        Ok(())
     }
 
     /// A service goes on after what somebody else can mend; everything else ends it.
@@ -359,12 +396,18 @@ impl Drain<'_> {
         while self.more && Instant::now() < enough {
             self.more = self.turn()?;
         }
+        self.look_at_space()?;
         if self.lead.is_some() {
             self.carry_out()?;
         }
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
+        if self.space.as_ref().is_some_and(Space::is_low) {
+            // Log lines can wait; the events stand in the database.
+            lead.rest(AFTER_FAILURE);
+            return Ok(());
+        }
         match lead.duties(
             &self.settings,
             &mut self.conn,
@@ -373,6 +416,7 @@ impl Drain<'_> {
         ) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
+                self.make_room_after(&error);
                 if let Some(lead) = &mut self.lead {
                     lead.rest(AFTER_FAILURE);
                 }
