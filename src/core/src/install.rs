@@ -4,6 +4,7 @@
 //! that was finished before is archived unless asked: history is recorded as it is (the baseline),
 //! so that a later `INSERT OR REPLACE` of an old row is no news.
 
+use crate::audit::{self, Action, By};
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::mapping::{self, Mapping, MappingRequest, TRIGGERS, quote};
@@ -12,7 +13,7 @@ use crate::vocabulary::Phase;
 use crate::{Millis, RunId, schema};
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 /// What happens to the runs that are in the table already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +46,17 @@ pub struct InstallOptions {
     /// Do everything, report it, and take it all back.
     #[serde(default)]
     pub dry_run: bool,
+    /// Who wants it, for the audit trail.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 impl InstallOptions {
     /// The keys of the JSON form.
-    pub const KEYS: [&str; 5] = ["table", "id", "status", "backfill", "dry_run"];
+    pub const KEYS: [&str; 7] = ["table", "id", "status", "backfill", "dry_run", "actor", "reason"];
 
     /// Reads the JSON form.
     ///
@@ -154,10 +161,15 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
         };
         let changed = !in_place || !migrations.is_empty();
         if changed {
-            let data = json!({ "mapping": mapping, "migrations": migrations, "history": history });
+            let mut data = audit::signed("install", options.actor.as_deref(), options.reason.as_deref());
+            data.insert("mapping".to_owned(), json!(mapping));
+            data.insert("migrations".to_owned(), json!(migrations));
+            data.insert("history".to_owned(), json!(history));
+            data.insert("before".to_owned(), state(before.as_ref(), from));
+            data.insert("after".to_owned(), state(Some(&mapping), schema::version(conn)?));
             event::append(
                 conn,
-                &NewEvent::of_database(EventType::Installed, now, None, data),
+                &NewEvent::of_database(EventType::Installed, now, None, Json::Object(data)),
             )?;
         }
         Ok(Installed {
@@ -169,6 +181,11 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
             sql: options.dry_run.then_some(sql),
         })
     })
+}
+
+/// What an install changes, for the audit trail.
+fn state(mapping: Option<&Mapping>, schema_version: i64) -> Json {
+    json!({ "table": mapping, "schema_version": schema_version })
 }
 
 /// A TEMP table of the same name would get the triggers, and they would go with this connection.
@@ -421,13 +438,15 @@ pub struct Uninstalled {
 }
 
 /// Takes triggers, views and mapping away; with `purge` also everything that runchain recorded.
-/// The user's own objects are never touched. An empty `sqlite_sequence` may remain: SQLite doesn't
+/// The user's own objects are never touched. It stands in the audit trail, unless that is purged. An empty `sqlite_sequence` may remain: SQLite doesn't
 /// let anybody drop it.
 ///
 /// # Errors
 /// Whatever SQLite answers; then nothing was changed.
-pub fn uninstall(conn: &Connection, purge: bool) -> Result<Uninstalled> {
+pub fn uninstall(conn: &Connection, purge: bool, by: &By, now: Millis) -> Result<Uninstalled> {
     atomically(conn, true, || {
+        // A half-dropped schema is no reason to stay.
+        let before = Mapping::installed(conn).ok().flatten();
         let installed = schema::table_exists(conn, "runchain_mapping")? || has_triggers(conn)?;
         let live_steps = if schema::table_exists(conn, "runchain_steps")? {
             conn.query_row(
@@ -445,6 +464,16 @@ pub fn uninstall(conn: &Connection, purge: bool) -> Result<Uninstalled> {
             schema::table_exists(conn, "runchain_meta")? || schema::table_exists(conn, "runchain_queue")?;
         if purge {
             purge_tables(conn)?;
+        } else if installed && schema::table_exists(conn, "runchain_events")? {
+            let version = schema::version(conn)?;
+            let action = Action {
+                name: "uninstall",
+                run_id: None,
+                by,
+                before: state(before.as_ref(), version),
+                after: state(None, version),
+            };
+            audit::record(conn, &action, now)?;
         }
         Ok(Uninstalled {
             changed: installed || (purge && recorded),

@@ -14,11 +14,14 @@ compile_error!(
     "features `extension` and `host` exclude each other: rusqlite would take the loadable path and panic; build the extension in its own workspace"
 );
 
+pub mod audit;
 pub mod chain;
 mod checks_table;
 pub mod error;
 pub mod event;
+pub mod forget;
 pub mod functions;
+pub mod held;
 pub mod id;
 pub mod ingest;
 pub mod install;
@@ -26,8 +29,11 @@ pub mod liveness;
 pub mod mapping;
 pub mod queue;
 pub mod request;
+pub mod retention;
+pub mod run_row;
 pub mod schema;
 pub mod steps;
+pub mod storm;
 pub mod sweep;
 pub mod time;
 pub mod transaction;

@@ -8,6 +8,7 @@ mod count;
 mod times;
 
 use crate::archive::{Ended, folder_name, place, refer};
+use crate::redact::Redactor;
 use count::{Counts, ErrorLine, EventCounts, Words};
 use refer::Source;
 use runchain_core::error::{Error, Result};
@@ -26,6 +27,8 @@ pub(crate) struct ReportOptions {
     pub reports_dir: PathBuf,
     /// Paths in the reports are relative to this folder where they lie below it.
     pub root: PathBuf,
+    /// What the reports must not tell.
+    pub redactor: Redactor,
 }
 
 /// The bag that the run was archived to.
@@ -166,9 +169,15 @@ fn summarise<'a>(
     }
     let mut errors = Vec::new();
     for source in [table("step_attempts"), table("errors")].into_iter().flatten() {
-        errors.extend(count::last_errors(conn, source, run.run_id, &words)?);
+        errors.extend(count::last_errors(
+            conn,
+            source,
+            run.run_id,
+            &words,
+            &options.redactor,
+        )?);
     }
-    let row = times::run_row(conn, mapping, run.run_id)?;
+    let row = times::run_row(conn, mapping, run.run_id, &options.redactor)?;
     errors.extend(row.error());
     let timestamps = Timestamps::of(conn, &row, run)?;
     Ok(Summary {

@@ -20,12 +20,19 @@ const SAMPLE_BYTES: usize = 1024;
 /// A piece of the file whose end is certain.
 #[derive(Debug)]
 pub(super) struct Chunk<'a> {
-    /// Where it begins in the file.
-    pub(super) offset: u64,
-    /// Its bytes in the file, newline included.
-    pub(super) length: u64,
+    /// Where it stands.
+    pub(super) extent: Extent,
     /// What it is.
     pub(super) content: Content<'a>,
+}
+
+/// A part of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Where it begins.
+    pub(super) offset: u64,
+    /// Its bytes, newline included.
+    pub(super) length: u64,
 }
 
 /// What a chunk is.
@@ -164,11 +171,8 @@ impl LineReader {
             Shape::TooLong => Content::TooLong(&self.sample),
             Shape::Nuls => Content::Nuls,
         };
-        Some(Chunk {
-            offset,
-            length,
-            content,
-        })
+        let extent = Extent { offset, length };
+        Some(Chunk { extent, content })
     }
 
     fn advance(&mut self) -> Option<Shape> {

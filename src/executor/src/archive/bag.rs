@@ -262,7 +262,7 @@ pub(super) fn owner_of(bag_dir: &Path) -> Option<(Owner, String)> {
 }
 
 /// SHA-256 of the tag manifest as it stands, without looking at what it lists: `sha256:...`.
-pub(super) fn digest_of(bag_dir: &Path) -> Result<String> {
+pub(crate) fn digest_of(bag_dir: &Path) -> Result<String> {
     Ok(format!(
         "sha256:{}",
         hash_file(&bag_dir.join(TAG_MANIFEST))?.digest

@@ -28,10 +28,12 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use bag::verify;
+pub(crate) use bag::{digest_of, verify};
 pub(crate) use name::folder_name;
+pub(crate) use rows::encode as encode_value;
 
 use crate::fault;
+use crate::redact::Redactor;
 use bag::Owner;
 use collect::{Look, Subject, collect};
 use files::{DatabaseFiles, Search};
@@ -61,6 +63,8 @@ pub(crate) struct ArchiveOptions {
     pub files: Vec<String>,
     /// Our own folders and files besides `archive_dir` (reports, logs): no glob takes them.
     pub excluded: Vec<PathBuf>,
+    /// What its rows must not tell.
+    pub redactor: Redactor,
     /// What must stay free on the disk after the bag.
     pub min_free_bytes: u64,
 }
@@ -158,6 +162,7 @@ pub(crate) fn archive(
         mapping,
         run,
         search: &search,
+        redactor: &options.redactor,
     };
     let seen = collect(&subject, &mut Look)?;
     let patience = Patience {
@@ -219,6 +224,51 @@ pub(crate) fn archive(
         replaced,
         settled: settled && !moved,
     }))
+}
+
+/// Whether a folder, and no symlink to one, is a bag of this run from this database.
+pub(crate) fn is_bag_of(place: &std::path::Path, run_id: &RunId, database_uuid: &str) -> bool {
+    let owner = Owner {
+        run: name::tag_value(run_id.as_str()),
+        database_uuid: name::tag_value(database_uuid),
+    };
+    matches!(place::look(place, &owner), Ok(place::Standing::Bag { .. }))
+}
+
+/// The folders of every bag of a run, its older generations included, after what a crash left half made
+/// is removed.
+///
+/// # Errors
+/// Whatever the file system answers.
+pub(crate) fn bags_of(
+    archive_dir: &std::path::Path,
+    run_id: &RunId,
+    database_uuid: &str,
+) -> Result<Vec<PathBuf>> {
+    if !archive_dir.exists() {
+        return Ok(Vec::new());
+    }
+    place::remove_dead(archive_dir)?;
+    let folder = folder_name(run_id);
+    let older = format!("{folder}~g");
+    let entries =
+        std::fs::read_dir(archive_dir).map_err(|error| Error::io("look through", archive_dir, error))?;
+    let mut bags = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::io("look through", archive_dir, error))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if (name == folder || name.starts_with(&older)) && is_bag_of(&entry.path(), run_id, database_uuid) {
+            bags.push(entry.path());
+        }
+    }
+    bags.sort();
+    Ok(bags)
+}
+
+/// A free name that the next archiving clears away, should its maker be killed.
+pub(crate) fn staging_name(archive_dir: &std::path::Path) -> PathBuf {
+    place::removal_name(archive_dir)
 }
 
 /// Until a bag is tried to be placed again while another process is placing one.

@@ -163,7 +163,13 @@ impl Drop for Staging {
 /// No folder of a run begins so.
 const PREFIX: &str = ".staging-";
 
-fn remove_dead(archive_dir: &Path) -> Result<()> {
+/// A free name for a bag that is being removed: a staging folder without a lock is a dead one.
+pub(super) fn removal_name(archive_dir: &Path) -> PathBuf {
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    archive_dir.join(format!("{PREFIX}removed-{}-{number}", std::process::id()))
+}
+
+pub(super) fn remove_dead(archive_dir: &Path) -> Result<()> {
     let entries =
         std::fs::read_dir(archive_dir).map_err(|error| Error::io("look through", archive_dir, error))?;
     for entry in entries {

@@ -1,6 +1,7 @@
 //! `runchain install` and `runchain uninstall`.
 
 use super::open;
+use crate::actor;
 use crate::cli::{Backfill as BackfillArg, InstallArgs, UninstallArgs};
 use crate::config::Settings;
 use crate::door;
@@ -30,6 +31,8 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
             BackfillArg::All => Backfill::All,
         },
         dry_run: arguments.dry_run,
+        actor: Some(actor::actor().to_string()),
+        reason: arguments.why.reason.clone(),
     };
     if options.dry_run {
         return rehearse(&options, settings, output);
@@ -139,7 +142,8 @@ fn copy(conn: &Connection, path: &std::path::Path) -> Result<Connection> {
 
 pub(super) fn uninstall(arguments: &UninstallArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadWrite)?;
-    let uninstalled = door::patiently(|| install::uninstall(&conn, arguments.purge))?;
+    let by = actor::by(arguments.why.reason.as_deref());
+    let uninstalled = door::patiently(|| install::uninstall(&conn, arguments.purge, &by, Millis::now()))?;
     if output.json {
         output.print_json(&uninstalled)?;
         return Ok(Exit::Ok);

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// A connection for work.
-pub(super) fn connect(database: &Path) -> Result<Connection> {
+pub(crate) fn connect(database: &Path) -> Result<Connection> {
     open::open_state(database, OpenMode::ReadWrite)
         .map_err(|error| Error::refused(error.what(), error.remedy()))
 }

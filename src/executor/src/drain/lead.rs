@@ -4,6 +4,8 @@ use crate::config::Settings;
 use crate::door;
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
+use crate::redact::Redactor;
+use crate::retention::Duty;
 use runchain_core::error::Result;
 use runchain_core::liveness::Leadership;
 use runchain_core::sweep::{self, Sweep};
@@ -39,6 +41,7 @@ pub(super) struct Lead {
     sweep_ms: i64,
     /// The first sweep is through.
     has_swept: bool,
+    retention: Duty,
 }
 
 impl Lead {
@@ -51,9 +54,11 @@ impl Lead {
         let Some(leadership) = Leadership::try_acquire(&settings.state_db_path, &executor.0)? else {
             return Ok(None);
         };
+        let mut projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
+        projector.use_redactor(Redactor::checked(settings));
         Ok(Some(Self {
             leadership,
-            projector: Projector::open(&settings.logs_dir, rotation(settings), conn)?,
+            projector,
             monitor: Monitor::new(monitor_options(settings)),
             monitor_due: None,
             behind: false,
@@ -63,6 +68,7 @@ impl Lead {
             sweep_due: Millis::now(),
             sweep_ms: settings.sweep_ms,
             has_swept: false,
+            retention: Duty::new(settings, Millis::now()),
         }))
     }
 
@@ -76,10 +82,17 @@ impl Lead {
         self.monitor = Monitor::new(monitor_options(settings));
         self.sweep_ms = settings.sweep_ms;
         self.projector.use_rotation(rotation(settings));
+        self.projector.use_redactor(Redactor::checked(settings));
     }
 
     /// One round. A stopping executor begins nothing new, but says what has happened.
-    pub(super) fn duties(&mut self, conn: &mut Connection, mapping: &Mapping, stopping: bool) -> Result<()> {
+    pub(super) fn duties(
+        &mut self,
+        settings: &Settings,
+        conn: &mut Connection,
+        mapping: &Mapping,
+        stopping: bool,
+    ) -> Result<()> {
         if self.rests() {
             return Ok(());
         }
@@ -99,6 +112,9 @@ impl Lead {
         }
         if !stopping && Millis::now() >= self.sweep_due {
             self.sweep_on(conn, mapping)?;
+        }
+        if !stopping && !self.behind {
+            self.retention.go_on(settings, conn, mapping)?;
         }
         Ok(())
     }
@@ -146,7 +162,8 @@ impl Lead {
         if self.behind {
             return Some(Millis::now());
         }
-        self.monitor_due.into_iter().chain([self.sweep_due]).min()
+        let others = [self.sweep_due, self.retention.due()];
+        self.monitor_due.into_iter().chain(others).min()
     }
 }
 
@@ -155,6 +172,8 @@ fn rotation(settings: &Settings) -> Rotation {
         bytes: u64::try_from(settings.logs_rotate_bytes).unwrap_or(0),
         after_ms: settings.logs_rotate_after_ms,
         keep_files: settings.logs_keep_files,
+        keep_days: settings.logs_keep_days,
+        keep_bytes: u64::try_from(settings.logs_keep_bytes).unwrap_or(0),
     }
 }
 

@@ -14,17 +14,20 @@ mod lead;
 mod pace;
 mod rest;
 mod stop;
+mod storm;
 mod trace;
+mod trail;
 mod turn;
 pub(crate) mod worker;
 
 use crate::config::Settings;
 use crate::door;
 use crate::wake::{self, Wake, Watch};
-use database::{FileIdentity, OthersWrote, Version, connect, identity};
+pub(crate) use database::connect;
+use database::{FileIdentity, OthersWrote, Version, identity};
 use lead::Lead;
 use pace::{Pace, Pass};
-use runchain_core::chain::{Chain, StepSpec};
+use runchain_core::chain::Chain;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
 use runchain_core::{Mapping, Millis, RunId, functions, install, schema};
@@ -92,7 +95,7 @@ pub(crate) type Reload<'a> = &'a dyn Fn() -> std::result::Result<Settings, Strin
 pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: Reload<'_>) -> Result<Ended> {
     let database = settings.state_db_path.clone();
     let file = FileIdentity::of(&database);
-    let mut conn = connect(&database)?;
+    let conn = connect(&database)?;
     // In WAL the same as FULL. In rollback mode the removal of the journal is the commit, and FULL
     // leaves it in memory: power loss would bring the journal back, and with it the older state.
     conn.execute_batch("PRAGMA synchronous = EXTRA")
@@ -101,10 +104,15 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     conn.set_prepared_statement_cache_capacity(128);
     functions::register(&conn, functions::Surface::Full)?;
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
+    door::only_way(&conn)?;
     let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
     let executor = identity();
-    door::write(&mut conn, |conn| {
-        executor.renew(conn, settings.lease_ms, Millis::now())
+    door::write(&conn, |conn| {
+        executor.renew(conn, settings.lease_ms, Millis::now())?;
+        if *goal == Goal::Forever {
+            trail::began(conn, &executor, settings)?;
+        }
+        Ok(())
     })?;
 
     let (sender, wakes) = channel();
@@ -129,7 +137,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         others: OthersWrote::default(),
         pace: Pace::new(Instant::now()),
         conn,
-        chain: chain_of(settings),
+        chain: settings.chain(),
         concurrency: concurrency_of(settings),
         mapping,
         executor,
@@ -155,23 +163,11 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         hold: None,
         complaints: Vec::new(),
         more: false,
+        carry_out_at: None,
     };
     let ended = drain.until_over();
-    drain.leave();
+    drain.leave(&ended);
     ended
-}
-
-/// The chain that the configuration names.
-fn chain_of(settings: &Settings) -> Chain {
-    let spec = |step: &crate::config::Step| StepSpec {
-        name: step.name.clone(),
-        after: step.after.clone(),
-        max_attempts: step.max_attempts,
-        priority: step.rules.priority,
-        delay_ms: step.rules.delay_ms,
-        deadline_ms: step.rules.deadline_ms,
-    };
-    Chain(settings.steps.iter().map(spec).collect())
 }
 
 fn concurrency_of(settings: &Settings) -> BTreeMap<String, usize> {
@@ -226,6 +222,8 @@ struct Drain<'a> {
     complaints: Vec<String>,
     /// Turns were left: the next pass goes on at once.
     more: bool,
+    /// The next part of a decided batch of held runs is due.
+    carry_out_at: Option<Millis>,
 }
 
 impl Drain<'_> {
@@ -357,10 +355,18 @@ impl Drain<'_> {
         while self.more && Instant::now() < enough {
             self.more = self.turn()?;
         }
+        if self.lead.is_some() {
+            self.carry_out()?;
+        }
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
-        match lead.duties(&mut self.conn, &self.mapping, self.stopping.is_some()) {
+        match lead.duties(
+            &self.settings,
+            &mut self.conn,
+            &self.mapping,
+            self.stopping.is_some(),
+        ) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
                 if let Some(lead) = &mut self.lead {

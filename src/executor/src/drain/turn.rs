@@ -146,8 +146,9 @@ impl Drain<'_> {
         };
         let (finished, executor, chain, mapping) =
             (&self.finished, &self.executor, &self.chain, &self.mapping);
+        let storm = super::storm::limit(&self.settings);
         let (lease_ms, forever) = (self.settings.lease_ms, *self.goal == Goal::Forever);
-        door::write(&mut self.conn, |conn| {
+        door::write(&self.conn, |conn| {
             let now = Millis::now();
             // First of all, so that nobody takes our own steps for abandoned, whatever the clocks did.
             if to_do.renew || to_do.recover {
@@ -167,7 +168,7 @@ impl Drain<'_> {
             };
             let expanded = if to_do.expand {
                 atomically(conn, true, || {
-                    queue::expand(conn, mapping, chain, EXPAND_ROWS, now)
+                    queue::expand_within(conn, mapping, chain, EXPAND_ROWS, storm, now)
                 })
             } else {
                 Ok(Expanded::default())

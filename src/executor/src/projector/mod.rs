@@ -16,20 +16,21 @@
 //! What does not belong here: deciding what happens, reading files of others.
 
 mod backwards;
+pub(crate) mod erase;
 mod line;
 mod logfile;
 mod rotate;
 #[cfg(test)]
 mod tests;
 
-use crate::fault;
+use crate::redact::Redactor;
+use crate::{door, fault};
 use line::{LineHead, Origin};
 use logfile::LogFile;
 pub(crate) use rotate::Rotation;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::event::{self, EventType, Log, NewEvent};
 use runchain_core::liveness::FileLock;
-use runchain_core::transaction::atomically;
 use runchain_core::{Millis, schema};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
@@ -41,6 +42,7 @@ use std::time::Duration;
 pub(crate) struct Projector {
     folder: PathBuf,
     rotation: Rotation,
+    redactor: Redactor,
     lock: FileLock,
     origin: Origin,
     monitor: Track,
@@ -76,6 +78,7 @@ impl Projector {
         let mut projector = Self {
             folder: logs_dir.to_owned(),
             rotation,
+            redactor: Redactor::default(),
             lock,
             origin,
             monitor: Track::new(Log::Monitor, logs_dir, conn)?,
@@ -108,7 +111,7 @@ impl Projector {
                 let lines: String = events
                     .iter()
                     .filter(|event| event.log() == track.log && event.id > track.position)
-                    .map(|event| event.line(&self.origin))
+                    .map(|event| event.line(&self.origin, &self.redactor))
                     .collect();
                 track.append(&lines, true)?;
                 track.position = track.position.max(last.id);
@@ -124,6 +127,11 @@ impl Projector {
         }
         self.rotate_what_is_due(Millis::now())?;
         Ok(events.len())
+    }
+
+    /// Redacts by these rules from now on.
+    pub(crate) fn use_redactor(&mut self, redactor: Redactor) {
+        self.redactor = redactor;
     }
 
     /// Rotates by other rules from now on.
@@ -149,7 +157,7 @@ impl Projector {
                     track.position,
                     now,
                 )?);
-                rotate::retain(track.log, &self.folder, self.rotation.keep_files)?;
+                rotate::retain(track.log, &self.folder, self.rotation, now)?;
             }
         }
         Ok(())
@@ -215,7 +223,7 @@ impl Projector {
             return Ok(());
         }
         let epoch = last.origin.epoch.max(self.origin.epoch) + 1;
-        let newest = atomically(conn, true, || {
+        let newest = door::write(conn, |conn| {
             schema::check_writer(conn)?;
             let newest = newest_event_id(conn)?;
             conn.execute(
@@ -246,7 +254,7 @@ impl Projector {
     /// Whoever commits durably brings what was committed before to the disk as well.
     fn make_durable(&self, conn: &Connection) -> Result<()> {
         let Track { log, stored, .. } = self.monitor;
-        atomically(conn, true, || {
+        door::write(conn, |conn| {
             schema::check_writer(conn)?;
             // There and back: SQLite neither writes nor syncs where nothing changes.
             store_cursor(conn, log, stored + 1)?;
@@ -259,7 +267,7 @@ impl Projector {
         if tracks.iter().all(|track| track.position == track.stored) {
             return Ok(());
         }
-        atomically(conn, true, || {
+        door::write(conn, |conn| {
             schema::check_writer(conn)?;
             tracks
                 .iter()
