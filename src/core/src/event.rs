@@ -66,6 +66,10 @@ macro_rules! event_types {
 event_types! {
     /// runchain was installed on a table.
     Installed = "INSTALLED" in Monitor,
+    /// The capture triggers are gone or changed: writes are missed until they are back.
+    TriggersLost = "TRIGGERS_LOST" in Monitor,
+    /// The capture triggers are back; what was missed is being looked for.
+    TriggersRestored = "TRIGGERS_RESTORED" in Monitor,
     /// A run was seen for the first time.
     RunCreated = "RUN_CREATED" in Monitor,
     /// Heartbeats of the run begin.

@@ -15,10 +15,12 @@ compile_error!(
 );
 
 pub mod audit;
+mod caller;
 pub mod chain;
 mod checks_table;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod forget;
 pub mod functions;
 pub mod held;
@@ -37,6 +39,7 @@ pub mod storm;
 pub mod sweep;
 pub mod time;
 pub mod transaction;
+pub mod triggers;
 pub mod validate;
 pub mod vocabulary;
 

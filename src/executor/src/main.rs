@@ -14,6 +14,7 @@ mod drain;
 mod exit;
 mod failure;
 mod fault;
+mod folder;
 mod monitor;
 mod open;
 mod output;

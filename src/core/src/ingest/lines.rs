@@ -136,7 +136,25 @@ impl LineReader {
                 return Ok(());
             }
             self.unread.start = self.unread.end;
+            self.jump_over_hole()?;
         }
+    }
+
+    /// What is being skipped ends at a newline or at a byte that is not NUL, and neither is in a hole
+    /// of the file: terabytes that nobody has written are not read. Only with an empty buffer.
+    fn jump_over_hole(&mut self) -> Result<()> {
+        use rustix::fs::SeekFrom as Seek;
+        let data = match rustix::fs::seek(&self.file, Seek::Data(self.read_to)) {
+            Ok(data) => data,
+            Err(rustix::io::Errno::NXIO) => self.limit,
+            // A file system that can't tell holes.
+            Err(_) => self.read_to,
+        };
+        self.read_to = data.clamp(self.read_to, self.limit.max(self.read_to));
+        self.file
+            .seek(SeekFrom::Start(self.read_to))
+            .map_err(|source| Error::io("read the event log", &self.path, source))?;
+        Ok(())
     }
 
     fn fill_once(&mut self) -> Result<()> {

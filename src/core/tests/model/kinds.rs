@@ -1,6 +1,7 @@
 //! The chain under test.
 
 /// A kind of step in the chain under test.
+#[derive(Clone, Copy)]
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) after: &'static [&'static str],

@@ -78,7 +78,7 @@ pub(super) fn forget(arguments: &ForgetArgs, settings: &Settings, output: &Outpu
             forget::erase(conn, &run_id, wish, Millis::now())
         })?;
         for bag in &bags {
-            retention::remove_bag(&settings.archive_dir, bag)?;
+            archive::remove_bag(bag)?;
         }
         retention::remove_files(reports.into_iter())?;
         // A leader at work may hold events in memory that it has not written yet.

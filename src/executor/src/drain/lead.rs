@@ -1,5 +1,6 @@
 //! What only the leader does: monitor active runs, project events to the logs, sweep.
 
+use super::triggers::{News, Triggers};
 use crate::config::Settings;
 use crate::door;
 use crate::monitor::{Monitor, MonitorOptions};
@@ -30,6 +31,7 @@ pub(super) struct Lead {
     projector: Projector,
     leadership: Leadership,
     monitor: Monitor,
+    triggers: Triggers,
     monitor_due: Option<Millis>,
     /// Events are left to project.
     behind: bool,
@@ -60,6 +62,7 @@ impl Lead {
             leadership,
             projector,
             monitor: Monitor::new(monitor_options(settings)),
+            triggers: Triggers::new(settings.auto_repair),
             monitor_due: None,
             behind: false,
             rest_until: None,
@@ -80,9 +83,26 @@ impl Lead {
     /// Takes a new configuration over; stall clocks start anew.
     pub(super) fn use_settings(&mut self, settings: &Settings) {
         self.monitor = Monitor::new(monitor_options(settings));
+        self.triggers.use_auto_repair(settings.auto_repair);
         self.sweep_ms = settings.sweep_ms;
         self.projector.use_rotation(rotation(settings));
         self.projector.use_redactor(Redactor::checked(settings));
+    }
+
+    /// Whether writes are still captured. What was missed meanwhile is swept for at once.
+    pub(super) fn look_at_triggers(
+        &mut self,
+        conn: &mut Connection,
+        mapping: &Mapping,
+    ) -> Result<Option<News>> {
+        let news = self.triggers.look(conn, mapping, Millis::now())?;
+        if matches!(news, Some(News::Back(_))) {
+            self.sweep = Sweep::default();
+            self.sweep_took_ms = 0;
+            self.sweep_due = Millis::now();
+            self.has_swept = false;
+        }
+        Ok(news)
     }
 
     /// One round. A stopping executor begins nothing new, but says what has happened.
@@ -148,22 +168,25 @@ impl Lead {
         self.rest_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Whether every row was compared once since the lead was taken.
+    /// Whether every row was compared once since the lead was taken, or since the triggers came back,
+    /// and no repair is due that would make it necessary again.
     pub(super) fn has_swept(&self) -> bool {
-        self.has_swept
+        self.has_swept && self.triggers.due().is_none()
     }
 
     /// When it wants to be called next.
     pub(super) fn next_duty(&self) -> Option<Millis> {
+        let repair = self.triggers.due();
         if let Some(until) = self.rest_until {
             let left = until.saturating_duration_since(Instant::now());
-            return Some(Millis::now().plus(i64::try_from(left.as_millis()).unwrap_or(0)));
+            let rested = Millis::now().plus(i64::try_from(left.as_millis()).unwrap_or(0));
+            return repair.into_iter().chain([rested]).min();
         }
         if self.behind {
             return Some(Millis::now());
         }
         let others = [self.sweep_due, self.retention.due()];
-        self.monitor_due.into_iter().chain(others).min()
+        self.monitor_due.into_iter().chain(repair).chain(others).min()
     }
 }
 

@@ -17,6 +17,7 @@ mod stop;
 mod storm;
 mod trace;
 mod trail;
+mod triggers;
 mod turn;
 pub(crate) mod worker;
 
@@ -30,13 +31,14 @@ use pace::{Pace, Pass};
 use runchain_core::chain::Chain;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
-use runchain_core::{Mapping, Millis, RunId, functions, install, schema};
+use runchain_core::{Mapping, Millis, RunId, StepId, functions, install, schema};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use stop::Stop;
+use triggers::News;
 use worker::{Finished, Workers, Workshop};
 
 /// When the loop ends by itself.
@@ -150,6 +152,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         lead: None,
         next_lead: Instant::now(),
         running: 0,
+        held: BTreeMap::new(),
         suspect: false,
         finished: Vec::new(),
         renewed: Instant::now(),
@@ -200,6 +203,8 @@ struct Drain<'a> {
     lead: Option<Lead>,
     next_lead: Instant,
     running: usize,
+    /// The fences of what runs, by step.
+    held: BTreeMap<StepId, i64>,
     /// A suspect runs: nothing else may.
     suspect: bool,
     finished: Vec<Finished>,
@@ -268,6 +273,8 @@ impl Drain<'_> {
                     }
                     Err(error) if self.may_pass(&error) => {
                         self.complain(format!("{error}; trying again"));
+                        // What was answered by an error may have been committed all the same.
+                        self.recovered = None;
                         if self.stopping.is_some() && self.running == 0 {
                             return Ok(Ended::Stopped);
                         }
@@ -349,6 +356,9 @@ impl Drain<'_> {
             }
             return Err(error);
         }
+        if let Err(error) = self.look_at_triggers() {
+            self.complain(format!("{error}; trying again"));
+        }
         // Who writes all the time must not keep finished steps, signals and the lead waiting.
         let enough = Instant::now() + TURNS_AT_ONCE;
         self.more = self.turn()?;
@@ -377,6 +387,23 @@ impl Drain<'_> {
             }
             done => done,
         }
+    }
+
+    /// A migration of the user's may have lost or renamed what we capture by.
+    fn look_at_triggers(&mut self) -> Result<()> {
+        let Some(lead) = self.lead.as_mut().filter(|_| self.stopping.is_none()) else {
+            return Ok(());
+        };
+        match lead.look_at_triggers(&mut self.conn, &self.mapping)? {
+            None => {}
+            Some(News::Lost(text)) => (self.say)(&format!("TRIGGERS_LOST: {text}")),
+            Some(News::Stuck(text)) => (self.say)(&format!("can't repair by itself: {text}")),
+            Some(News::Back(text)) => {
+                (self.say)(&text);
+                self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
+            }
+        }
+        Ok(())
     }
 
     fn try_to_lead(&mut self) -> Result<()> {

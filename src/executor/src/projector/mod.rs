@@ -23,6 +23,7 @@ mod rotate;
 #[cfg(test)]
 mod tests;
 
+use crate::archive::place;
 use crate::redact::Redactor;
 use crate::{door, fault};
 use line::{LineHead, Origin};
@@ -319,7 +320,7 @@ impl Track {
 
 /// Locks the folder and makes sure that it belongs to this database.
 fn claim(folder: &Path, uuid: &str) -> Result<FileLock> {
-    std::fs::create_dir_all(folder).map_err(|source| Error::io("create the log folder", folder, source))?;
+    place::ensure_folder(folder)?;
     let path = folder.join(".runchain.lock");
     let Some(mut lock) = acquire(&path)? else {
         return Err(Error::refused(

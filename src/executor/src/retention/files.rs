@@ -77,9 +77,9 @@ pub(super) fn remove(conn: &Connection, kind: Kind, key: &Value, folders: &Folde
     for name in [folder, aside] {
         let place = folders.archive_dir.join(name);
         if archive::is_bag_of(&place, &run_id, &folders.database_uuid)
-            && archive::digest_of(&place).is_ok_and(|found| found == digest)
+            && archive::digest_at(&place).is_ok_and(|found| found == digest)
         {
-            remove_bag(&folders.archive_dir, &place)?;
+            archive::remove_bag(&place)?;
         }
     }
     Ok(())
@@ -99,13 +99,4 @@ pub(crate) fn remove_files(paths: impl Iterator<Item = PathBuf>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Removes a bag: first out of its place by one rename, so that nobody meets half of it. What a kill
-/// leaves is a dead staging folder, which the next archiving removes.
-pub(crate) fn remove_bag(archive_dir: &Path, place: &Path) -> Result<()> {
-    let gone = archive::staging_name(archive_dir);
-    std::fs::rename(place, &gone).map_err(|error| Error::io("move away", place, error))?;
-    archive::place::sync_folder(archive_dir)?;
-    std::fs::remove_dir_all(&gone).map_err(|error| Error::io("remove", &gone, error))
 }

@@ -7,7 +7,7 @@
 mod files;
 
 use files::Folders;
-pub(crate) use files::{files_of, remove_bag, remove_files};
+pub(crate) use files::{files_of, remove_files};
 
 use crate::config::Settings;
 use crate::door;
