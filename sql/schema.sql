@@ -151,7 +151,7 @@ CREATE TABLE IF NOT EXISTS runchain_events (
 CREATE INDEX IF NOT EXISTS runchain_events_by_run ON runchain_events(run_id, id);
 -- The audit trail among them, however many others there are.
 CREATE INDEX IF NOT EXISTS runchain_events_audit ON runchain_events(at_ms)
-  WHERE type = 'REQUEST' OR type = 'OPERATOR_ACTION' OR type = 'INSTALLED' OR type = 'RUN_FORGOTTEN';
+  WHERE type = 'REQUEST' OR type = 'OPERATOR_ACTION' OR type = 'INSTALLED';
 
 -- One row for each executor; its lease covers all the steps that it holds.
 CREATE TABLE IF NOT EXISTS runchain_executors (

@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS runchain_pace (
 
 -- Audit: what people asked for and did, found among all other events.
 CREATE INDEX IF NOT EXISTS runchain_events_audit ON runchain_events(at_ms)
-  WHERE type = 'REQUEST' OR type = 'OPERATOR_ACTION' OR type = 'INSTALLED' OR type = 'RUN_FORGOTTEN';
+  WHERE type = 'REQUEST' OR type = 'OPERATOR_ACTION' OR type = 'INSTALLED';
 
 -- Forgotten runs: who they were only who knows the id can tell.
 --   digests  of the bags that were erased, a JSON array

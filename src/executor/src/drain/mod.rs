@@ -32,7 +32,7 @@ use pace::{Pace, Pass};
 use runchain_core::chain::Chain;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
-use runchain_core::{Mapping, Millis, RunId, functions, install, schema};
+use runchain_core::{Mapping, Millis, RunId, StepId, functions, install, schema};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ pub(crate) type Reload<'a> = &'a dyn Fn() -> std::result::Result<Settings, Strin
 pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: Reload<'_>) -> Result<Ended> {
     let database = settings.state_db_path.clone();
     let file = FileIdentity::of(&database);
-    let mut conn = connect(&database)?;
+    let conn = connect(&database)?;
     // In WAL the same as FULL. In rollback mode the removal of the journal is the commit, and FULL
     // leaves it in memory: power loss would bring the journal back, and with it the older state.
     conn.execute_batch("PRAGMA synchronous = EXTRA")
@@ -108,9 +108,10 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     conn.set_prepared_statement_cache_capacity(128);
     functions::register(&conn, functions::Surface::Full)?;
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
+    door::only_way(&conn)?;
     let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
     let executor = identity();
-    door::write(&mut conn, |conn| {
+    door::write(&conn, |conn| {
         executor.renew(conn, settings.lease_ms, Millis::now())?;
         if *goal == Goal::Forever {
             trail::began(conn, &executor, settings)?;
@@ -164,6 +165,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         lead: None,
         next_lead: Instant::now(),
         running: 0,
+        held: BTreeMap::new(),
         suspect: false,
         finished: Vec::new(),
         renewed: Instant::now(),
@@ -216,6 +218,8 @@ struct Drain<'a> {
     lead: Option<Lead>,
     next_lead: Instant,
     running: usize,
+    /// The fences of what runs, by step.
+    held: BTreeMap<StepId, i64>,
     /// A suspect runs: nothing else may.
     suspect: bool,
     finished: Vec<Finished>,
@@ -285,6 +289,8 @@ impl Drain<'_> {
                     Err(error) if self.may_pass(&error) => {
                         self.make_room_after(&error);
                         self.complain(format!("{error}; trying again"));
+                        // What was answered by an error may have been committed all the same.
+                        self.recovered = None;
                         if self.stopping.is_some() && self.running == 0 {
                             return Ok(Ended::Stopped);
                         }
