@@ -27,6 +27,8 @@ mod crash;
 mod disk;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.
 mod end_to_end;
+/// Ends that stand in an event table or a log only.
+mod flags;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
 /// Installing, what happens to history, and leaving no trace.
@@ -44,5 +46,7 @@ mod requests;
 mod service;
 /// Many runs that end in a rush: held, released, discarded.
 mod storms;
+/// Installed without triggers: found by comparing.
+mod sweep_capture;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.
 mod writers;

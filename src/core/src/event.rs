@@ -102,6 +102,8 @@ event_types! {
     StepRetried = "STEP_RETRIED" in Archival,
     /// Somebody asked for something through the queue; `answer` says what came of it.
     Request = "REQUEST" in Monitor,
+    /// A flag in an event table or log decided what the run's own row doesn't say.
+    RunFlagged = "RUN_FLAGGED" in Monitor,
     /// Many runs ended in a rush: their chains are held until somebody decides.
     StormHeld = "STORM_HELD" in Monitor,
     /// Nothing of a held batch is left: `outcome` says what became of it.

@@ -4,12 +4,13 @@
 //! that was finished before is archived unless asked: history is recorded as it is (the baseline),
 //! so that a later `INSERT OR REPLACE` of an old row is no news.
 
+use crate::capture::{self, Capture};
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::mapping::{self, Mapping, MappingRequest, TRIGGERS, quote};
 use crate::transaction::atomically;
 use crate::vocabulary::Phase;
-use crate::{Millis, RunId, schema};
+use crate::{Millis, RunId, flags, schema};
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -42,6 +43,9 @@ pub struct InstallOptions {
     /// What happens to the runs that are there.
     #[serde(default)]
     pub backfill: Backfill,
+    /// How writes become known; `None`: as it is installed, else by triggers.
+    #[serde(default)]
+    pub capture: Option<Capture>,
     /// Do everything, report it, and take it all back.
     #[serde(default)]
     pub dry_run: bool,
@@ -49,7 +53,7 @@ pub struct InstallOptions {
 
 impl InstallOptions {
     /// The keys of the JSON form.
-    pub const KEYS: [&str; 5] = ["table", "id", "status", "backfill", "dry_run"];
+    pub const KEYS: [&str; 6] = ["table", "id", "status", "backfill", "capture", "dry_run"];
 
     /// Reads the JSON form.
     ///
@@ -80,6 +84,8 @@ impl InstallOptions {
 pub struct Installed {
     /// The table that is captured.
     pub mapping: Mapping,
+    /// How its writes become known.
+    pub capture: Capture,
     /// Whether anything was changed; `false` when all of it stood there already.
     pub changed: bool,
     /// Whether it was taken back again.
@@ -138,12 +144,19 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
             }
         }
         sql.push_str(schema::body(schema::VIEWS_SQL));
-        let in_place = before.as_ref() == Some(&mapping) && triggers_in_place(conn, &mapping)?;
+        let was = before.as_ref().map(|_| capture::installed(conn)).transpose()?;
+        let capture = options.capture.or(was).unwrap_or_default();
+        let in_place =
+            before.as_ref() == Some(&mapping) && was == Some(capture) && triggers_in_place(conn, &mapping)?;
         if !in_place {
-            let triggers = mapping.triggers_sql();
+            let triggers = match capture {
+                Capture::Triggers => mapping.triggers_sql(),
+                Capture::Sweep => mapping.without_triggers_sql(),
+            };
             conn.execute_batch(&triggers)
                 .during("create the capture triggers")?;
             sql.push_str(&triggers);
+            capture::note(conn, capture)?;
         }
         let history = if !in_place && is_baseline_of(conn, &mapping)? {
             let mut history = baseline(conn, &mapping, options.backfill, now)?;
@@ -154,7 +167,7 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
         };
         let changed = !in_place || !migrations.is_empty();
         if changed {
-            let data = json!({ "mapping": mapping, "migrations": migrations, "history": history });
+            let data = json!({ "mapping": mapping, "capture": capture, "migrations": migrations, "history": history });
             event::append(
                 conn,
                 &NewEvent::of_database(EventType::Installed, now, None, data),
@@ -162,6 +175,7 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
         }
         Ok(Installed {
             mapping,
+            capture,
             changed,
             dry_run: options.dry_run,
             migrations,
@@ -227,7 +241,8 @@ fn catch_up(conn: &Connection, mapping: &Mapping) -> Result<i64> {
                 "INSERT INTO runchain_queue(action, run_id, new_status, actor, reason)
                  SELECT 'insert', r.{id}, r.{status}, 'install', 'not captured'
                  FROM main.{table} AS r JOIN runchain_runs AS k ON k.run_id = CAST(r.{id} AS TEXT)
-                 WHERE k.phase = 'deleted' OR k.status IS NOT CAST(r.{status} AS TEXT)"
+                 WHERE (k.phase = 'deleted' OR k.status IS NOT CAST(r.{status} AS TEXT)) AND NOT {stands}",
+                stands = flags::stands_for(&format!("CAST(r.{status} AS TEXT)")),
             ),
             [],
         )
@@ -237,8 +252,9 @@ fn catch_up(conn: &Connection, mapping: &Mapping) -> Result<i64> {
             &format!(
                 "INSERT INTO runchain_queue(action, run_id, actor, reason)
                  SELECT 'delete', k.run_id, 'install', 'not captured' FROM runchain_runs AS k
-                 WHERE k.phase <> 'deleted' AND k.run_id NOT IN (
-                   SELECT CAST(r.{id} AS TEXT) FROM main.{table} AS r WHERE r.{id} IS NOT NULL)"
+                 WHERE k.phase <> 'deleted' AND NOT {alone} AND k.run_id NOT IN (
+                   SELECT CAST(r.{id} AS TEXT) FROM main.{table} AS r WHERE r.{id} IS NOT NULL)",
+                alone = flags::STANDS_ALONE,
             ),
             [],
         )
@@ -282,11 +298,15 @@ fn ask_for_what_was_left_alone(conn: &Connection) -> Result<History> {
     })
 }
 
-/// Whether all three triggers are in the database, to the letter.
+/// Whether all three triggers are in the database, to the letter; where capture is by sweep, whether
+/// none is.
 ///
 /// # Errors
 /// Whatever SQLite answers.
 pub fn triggers_in_place(conn: &Connection, mapping: &Mapping) -> Result<bool> {
+    if capture::installed(conn)? == Capture::Sweep {
+        return Ok(!has_triggers(conn)?);
+    }
     for (name, wanted) in mapping.triggers() {
         let found: Option<String> = conn
             .query_row(
@@ -441,6 +461,9 @@ pub fn uninstall(conn: &Connection, purge: bool) -> Result<Uninstalled> {
         };
         conn.execute_batch(schema::body(schema::UNINSTALL_SQL))
             .during("drop triggers and views")?;
+        if schema::table_exists(conn, "runchain_meta")? {
+            capture::note(conn, Capture::Triggers)?;
+        }
         let recorded =
             schema::table_exists(conn, "runchain_meta")? || schema::table_exists(conn, "runchain_queue")?;
         if purge {
@@ -454,7 +477,8 @@ pub fn uninstall(conn: &Connection, purge: bool) -> Result<Uninstalled> {
     })
 }
 
-fn has_triggers(conn: &Connection) -> Result<bool> {
+/// Whether any of the capture triggers is there.
+pub(crate) fn has_triggers(conn: &Connection) -> Result<bool> {
     let [insert, update, delete] = TRIGGERS;
     conn.query_row(
         "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND name IN (?1, ?2, ?3))",

@@ -14,11 +14,14 @@ compile_error!(
     "features `extension` and `host` exclude each other: rusqlite would take the loadable path and panic; build the extension in its own workspace"
 );
 
+pub mod capture;
 pub mod chain;
 mod checks_table;
 pub mod error;
 pub mod event;
+pub mod flags;
 pub mod functions;
+pub mod glance;
 pub mod held;
 pub mod id;
 pub mod ingest;

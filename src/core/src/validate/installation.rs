@@ -2,9 +2,10 @@
 
 use super::database::schema_remedy;
 use super::{Context, Verdict};
+use crate::capture::{self, Capture};
 use crate::error::{During, Error, Result};
 use crate::mapping::{self, Mapping, MappingRequest, TRIGGERS};
-use crate::schema;
+use crate::{install, schema};
 use rusqlite::{Connection, OptionalExtension};
 
 pub(super) fn required_tables(context: &Context<'_>) -> Result<Verdict> {
@@ -246,6 +247,9 @@ fn install_sql(conn: &Connection, mapping: &Mapping) -> String {
 
 pub(super) fn triggers(context: &Context<'_>) -> Result<Verdict> {
     let mapping = context.mapping()?;
+    if capture::installed(context.conn)? == Capture::Sweep {
+        return by_sweep(context);
+    }
     let mut statement = context
         .conn
         .prepare_cached(
@@ -281,6 +285,20 @@ pub(super) fn triggers(context: &Context<'_>) -> Result<Verdict> {
         )
         .remedy(install_sql(context.conn, mapping))
     })
+}
+
+/// Without triggers by somebody's own wish.
+fn by_sweep(context: &Context<'_>) -> Result<Verdict> {
+    if !install::has_triggers(context.conn)? {
+        return Ok(Verdict::ok(
+            "capture is by sweep: no triggers, the executor compares after every commit",
+        ));
+    }
+    Ok(Verdict::warning(
+        "capture is by sweep, but there are capture triggers",
+        "somebody read sql/triggers.sql since; every write is captured twice, which does no harm",
+    )
+    .remedy("SELECT runchain_install('{\"capture\":\"sweep\"}'); -- or \"triggers\""))
 }
 
 pub(super) fn foreign_triggers(context: &Context<'_>) -> Result<Verdict> {

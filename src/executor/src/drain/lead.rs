@@ -1,12 +1,11 @@
 //! What only the leader does: monitor active runs, project events to the logs, sweep.
 
+use super::look::Looker;
 use crate::config::Settings;
-use crate::door;
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
 use runchain_core::error::Result;
 use runchain_core::liveness::Leadership;
-use runchain_core::sweep::{self, Sweep};
 use runchain_core::{ExecutorId, Mapping, Millis};
 use rusqlite::Connection;
 use std::time::{Duration, Instant};
@@ -15,13 +14,6 @@ use std::time::{Duration, Instant};
 const PROJECT_EVENTS: usize = 1_000;
 /// Projections before the main loop goes on.
 const PROJECTIONS_AT_ONCE: usize = 10;
-/// Rows compared in one statement of the sweep: some ten milliseconds of reading in a table of a
-/// million (examples/sweep_cost.rs), for which a rollback journal keeps writers waiting.
-const SWEEP_ROWS: u32 = 1_000;
-/// A sweep of a large table waits this many times as long as it took before the next one, so that
-/// sweeping costs at most a thousandth of a core.
-const SWEEP_SHARE: i64 = 1_000;
-
 /// The lead, and what goes with it.
 pub(super) struct Lead {
     // Dropped in this order: who takes the lead over must find the logs let go of.
@@ -32,13 +24,7 @@ pub(super) struct Lead {
     /// Events are left to project.
     behind: bool,
     rest_until: Option<Instant>,
-    sweep: Sweep,
-    /// Time that the sweep under way has taken.
-    sweep_took_ms: i64,
-    sweep_due: Millis,
-    sweep_ms: i64,
-    /// The first sweep is through.
-    has_swept: bool,
+    looker: Looker,
 }
 
 impl Lead {
@@ -58,11 +44,7 @@ impl Lead {
             monitor_due: None,
             behind: false,
             rest_until: None,
-            sweep: Sweep::default(),
-            sweep_took_ms: 0,
-            sweep_due: Millis::now(),
-            sweep_ms: settings.sweep_ms,
-            has_swept: false,
+            looker: Looker::new(settings),
         }))
     }
 
@@ -74,7 +56,7 @@ impl Lead {
     /// Takes a new configuration over; stall clocks start anew.
     pub(super) fn use_settings(&mut self, settings: &Settings) {
         self.monitor = Monitor::new(monitor_options(settings));
-        self.sweep_ms = settings.sweep_ms;
+        self.looker.use_settings(settings);
         self.projector.use_rotation(rotation(settings));
     }
 
@@ -97,29 +79,15 @@ impl Lead {
                 break;
             }
         }
-        if !stopping && Millis::now() >= self.sweep_due {
-            self.sweep_on(conn, mapping)?;
+        if !stopping {
+            self.looker.look(conn, mapping)?;
         }
         Ok(())
     }
 
-    /// The next chunk of the sweep, a transaction only where something differs.
-    fn sweep_on(&mut self, conn: &mut Connection, mapping: &Mapping) -> Result<()> {
-        let began = Millis::now();
-        let found = door::patiently(|| sweep::chunk(conn, mapping, &mut self.sweep, SWEEP_ROWS))?;
-        if !found.is_empty() {
-            door::write(conn, |conn| sweep::ask_to_look(conn, &found))?;
-        }
-        let now = Millis::now();
-        self.sweep_took_ms += now.since(began);
-        self.sweep_due = now.plus(1);
-        if self.sweep.is_over() {
-            self.sweep_due = now.plus(self.sweep_ms.max(self.sweep_took_ms.saturating_mul(SWEEP_SHARE)));
-            self.sweep = Sweep::default();
-            self.has_swept = true;
-            self.sweep_took_ms = 0;
-        }
-        Ok(())
+    /// Queues what tables of flags say. What is wrong with one keeps nothing else from being done.
+    pub(super) fn read_flags(&mut self, conn: &mut Connection) -> Result<()> {
+        self.looker.read_flags(conn)
     }
 
     /// After a failure: leaves the duties be for this long.
@@ -134,7 +102,7 @@ impl Lead {
 
     /// Whether every row was compared once since the lead was taken.
     pub(super) fn has_swept(&self) -> bool {
-        self.has_swept
+        self.looker.has_looked()
     }
 
     /// When it wants to be called next.
@@ -146,7 +114,7 @@ impl Lead {
         if self.behind {
             return Some(Millis::now());
         }
-        self.monitor_due.into_iter().chain([self.sweep_due]).min()
+        self.monitor_due.into_iter().chain(self.looker.next()).min()
     }
 }
 

@@ -11,6 +11,7 @@
 mod database;
 mod effect;
 mod lead;
+mod look;
 mod rest;
 mod stop;
 mod storm;
@@ -320,6 +321,7 @@ impl Drain<'_> {
             }
             return Err(error);
         }
+        self.read_flags()?;
         // Who writes all the time must not keep finished steps, signals and the lead waiting.
         let enough = Instant::now() + TURNS_AT_ONCE;
         self.more = self.turn()?;
@@ -339,6 +341,20 @@ impl Drain<'_> {
                     lead.rest(AFTER_FAILURE);
                 }
                 self.complain(format!("{error}; trying again"));
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// What is wrong with a table of flags is said; everything else goes on.
+    fn read_flags(&mut self) -> Result<()> {
+        let Some(lead) = self.lead.as_mut().filter(|_| self.stopping.is_none()) else {
+            return Ok(());
+        };
+        match lead.read_flags(&mut self.conn) {
+            Err(error) if self.may_pass(&error) && !error.is_busy() => {
+                self.complain(format!("{error}; everything else goes on"));
                 Ok(())
             }
             done => done,
