@@ -48,5 +48,7 @@ mod service;
 mod storms;
 /// Installed without triggers: found by comparing.
 mod sweep_capture;
+/// Nobody drained for a weekend.
+mod weekend;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.
 mod writers;

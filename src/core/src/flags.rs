@@ -282,6 +282,15 @@ pub(crate) fn of_run(conn: &Connection, run_id: &RunId) -> Result<Option<Flagged
         .during("look for a run's flag")
 }
 
+/// Whether a run never had a row: it is known by a flag only, and what is archived of it stands in the
+/// tables beside.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn is_known_by_flag_only(conn: &Connection, run_id: &RunId) -> Result<bool> {
+    Ok(of_run(conn, run_id)?.is_some_and(|flagged| !flagged.has_row))
+}
+
 /// A write of the run's row was captured, or its row says something else by now: that is what counts.
 pub(crate) fn forget(conn: &Connection, run_id: &RunId) -> Result<()> {
     conn.prepare_cached("DELETE FROM runchain_flagged WHERE run_id = ?1")

@@ -14,9 +14,11 @@ compile_error!(
     "features `extension` and `host` exclude each other: rusqlite would take the loadable path and panic; build the extension in its own workspace"
 );
 
+pub mod alert;
 pub mod capture;
 pub mod chain;
 mod checks_table;
+pub mod downtime;
 pub mod error;
 pub mod event;
 pub mod flags;

@@ -103,6 +103,8 @@ keys! {
     poll_ms: i64 = "poll_ms", 60_000, in 100..=LONGEST_MS;
     /// Least time between two sweeps for what no trigger saw.
     sweep_ms: i64 = "sweep_ms", 600_000, in 100..=LONGEST_MS;
+    /// What waited for longer than this at the start is said: EXECUTOR_WAS_DOWN.
+    down_after_ms: i64 = "down_after_ms", 300_000, in 1..=LONGEST_MS;
     /// How long a graceful stop lets running steps finish.
     stop_grace_ms: i64 = "stop_grace_ms", 20_000, in 0..=LONGEST_MS;
     /// How long an executor's steps stay its own without renewal.

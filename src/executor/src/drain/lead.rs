@@ -60,13 +60,20 @@ impl Lead {
         self.projector.use_rotation(rotation(settings));
     }
 
-    /// One round. A stopping executor begins nothing new, but says what has happened.
-    pub(super) fn duties(&mut self, conn: &mut Connection, mapping: &Mapping, stopping: bool) -> Result<()> {
+    /// One round. A stopping executor begins nothing new, but says what has happened; one that catches
+    /// up monitors nothing yet.
+    pub(super) fn duties(
+        &mut self,
+        conn: &mut Connection,
+        mapping: &Mapping,
+        monitors: bool,
+        stopping: bool,
+    ) -> Result<()> {
         if self.rests() {
             return Ok(());
         }
         self.rest_until = None;
-        if !stopping {
+        if monitors {
             self.monitor_due = self
                 .monitor
                 .tick(conn, mapping, &mut self.projector, Millis::now())?;

@@ -8,6 +8,7 @@
 //! Leadership is the flock on `<db>.runchain-lock`. The leader monitors active runs, projects events
 //! to the logs and sweeps; any executor leases steps.
 
+mod catch_up;
 mod database;
 mod effect;
 mod lead;
@@ -22,9 +23,11 @@ pub(crate) mod worker;
 use crate::config::Settings;
 use crate::door;
 use crate::wake::{self, Wake, Watch};
+use catch_up::CatchUp;
 use database::{FileIdentity, Version, connect, identity};
 use lead::Lead;
 use runchain_core::chain::{Chain, StepSpec};
+use runchain_core::downtime::{self, Backlog};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
 use runchain_core::{Mapping, Millis, RunId, functions, install, schema};
@@ -102,6 +105,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     functions::register(&conn, functions::Surface::Full)?;
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
     let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
+    let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
     let executor = identity();
     door::write(&mut conn, |conn| {
         executor.renew(conn, settings.lease_ms, Millis::now())
@@ -152,6 +156,9 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         hold: None,
         complaints: Vec::new(),
         more: false,
+        backlog,
+        catch_up: None,
+        announced: 0,
         carry_out_at: None,
     };
     let ended = drain.until_over();
@@ -220,6 +227,11 @@ struct Drain<'a> {
     complaints: Vec<String>,
     /// Turns were left: the next pass goes on at once.
     more: bool,
+    /// What waited when we started, until the lead is taken or somebody else has it.
+    backlog: Option<Backlog>,
+    catch_up: Option<CatchUp>,
+    /// The newest alert that was announced.
+    announced: i64,
     /// The next part of a decided batch of held runs is due.
     carry_out_at: Option<Millis>,
 }
@@ -330,11 +342,13 @@ impl Drain<'_> {
         }
         if self.lead.is_some() {
             self.carry_out()?;
+            self.go_on_catching_up()?;
         }
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
-        match lead.duties(&mut self.conn, &self.mapping, self.stopping.is_some()) {
+        let monitors = self.stopping.is_none() && self.catch_up.is_none();
+        match lead.duties(&mut self.conn, &self.mapping, monitors, self.stopping.is_some()) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
                 if let Some(lead) = &mut self.lead {
@@ -369,6 +383,11 @@ impl Drain<'_> {
         if self.lead.is_none() && Instant::now() >= self.next_lead {
             self.next_lead = Instant::now() + LEAD_EVERY;
             self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id)?;
+            if self.lead.is_some() {
+                self.begin_to_catch_up()?;
+            }
+            // Who finds another one leading has no downtime to tell of.
+            self.backlog = None;
         }
         Ok(())
     }
