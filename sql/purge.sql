@@ -8,6 +8,7 @@ DROP TABLE IF EXISTS runchain_flag_cursors;
 DROP TABLE IF EXISTS runchain_pace;
 DROP TABLE IF EXISTS runchain_held;
 DROP TABLE IF EXISTS runchain_held_batches;
+DROP TABLE IF EXISTS runchain_forgotten;
 DROP TABLE IF EXISTS runchain_alerts;
 DROP TABLE IF EXISTS runchain_derived;
 DROP TABLE IF EXISTS runchain_ingest_rejects;

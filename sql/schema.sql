@@ -84,6 +84,8 @@ CREATE INDEX IF NOT EXISTS runchain_runs_to_stop ON runchain_runs(run_id) WHERE 
 --   finished_ms is set when done or cancelled: history stays out of the index of what is live
 --   note    what a deferred step remembers until it runs again
 --   lost    how often its executor disappeared while it ran; such a step then runs alone
+--   required 0: dead or cancelled, it holds nothing up that comes after it
+--   timeout_ms of the command, as it was configured when the chain began
 CREATE TABLE IF NOT EXISTS runchain_steps (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   run_id TEXT NOT NULL,
@@ -109,6 +111,8 @@ CREATE TABLE IF NOT EXISTS runchain_steps (
   lost INTEGER NOT NULL DEFAULT 0,
   delay_ms INTEGER NOT NULL DEFAULT 0,
   deadline_ms INTEGER,
+  required INTEGER NOT NULL DEFAULT 1,
+  timeout_ms INTEGER,
   UNIQUE (run_id, generation, step)
 );
 CREATE INDEX IF NOT EXISTS runchain_steps_live ON runchain_steps(state, step, priority, ready_at_ms, id) WHERE finished_ms IS NULL;
@@ -146,6 +150,9 @@ CREATE TABLE IF NOT EXISTS runchain_events (
   data TEXT NOT NULL DEFAULT '{}'
 );
 CREATE INDEX IF NOT EXISTS runchain_events_by_run ON runchain_events(run_id, id);
+-- The audit trail among them, however many others there are.
+CREATE INDEX IF NOT EXISTS runchain_events_audit ON runchain_events(at_ms)
+  WHERE type = 'REQUEST' OR type = 'OPERATOR_ACTION' OR type = 'INSTALLED';
 
 -- One row for each executor; its lease covers all the steps that it holds.
 CREATE TABLE IF NOT EXISTS runchain_executors (
@@ -317,6 +324,16 @@ CREATE TABLE IF NOT EXISTS runchain_flagged (
   row_status TEXT,
   source TEXT NOT NULL,
   at_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Forgotten runs: who they were only who knows the id can tell.
+--   digests  of the bags that were erased, a JSON array
+CREATE TABLE IF NOT EXISTS runchain_forgotten (
+  run_sha256 TEXT PRIMARY KEY NOT NULL,
+  at_ms INTEGER NOT NULL,
+  actor TEXT,
+  reason TEXT,
+  digests TEXT NOT NULL DEFAULT '[]'
 ) WITHOUT ROWID;
 
 -- Three tables that existing tools read by name. A database may have had them before us; then they

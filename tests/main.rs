@@ -12,6 +12,8 @@
 /// Builds what is tested, finds the host programs, runs SQL in them.
 mod support;
 
+/// Who did what, when and why.
+mod audit;
 /// A run's chain: its commands, ids, repetitions and late arrivals.
 mod chain;
 /// Commands of steps when something is killed: nothing runs on.
@@ -40,10 +42,16 @@ mod logs;
 mod power_loss;
 /// Rules of the queue through the binary: priorities, delays, deadlines, limits, pauses, poison.
 mod queue_features;
+/// What must not leave the database.
+mod redact;
 /// What somebody asks for by function, by command line or by plain INSERT.
 mod requests;
+/// What goes when it is old or too much.
+mod retention;
 /// The executor as a service: signals, leases, wakes, and databases that go away.
 mod service;
+/// Steps of the user's own, their configuration, the examples, runs that end again and again.
+mod steps;
 /// Many runs that end in a rush: held, released, discarded.
 mod storms;
 /// Installed without triggers: found by comparing.

@@ -191,7 +191,7 @@ fn a_released_batch_runs_in_order_and_is_audited() {
     assert_eq!(project.lines("SELECT state FROM runchain_alerts;"), ["resolved"]);
     assert_eq!(
         project.lines(
-            "SELECT type, json_extract(data, '$.reason'), json_extract(data, '$.actor') LIKE '%uid%'
+            "SELECT type, json_extract(data, '$.reason'), json_extract(data, '$.actor') LIKE '%(%)@%'
              FROM runchain_events WHERE type IN ('REQUEST', 'STORM_ENDED') ORDER BY id;"
         ),
         ["REQUEST|it was meant|1", "STORM_ENDED|it was meant|1"]

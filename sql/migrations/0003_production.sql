@@ -1,5 +1,9 @@
 -- Version 3: what a database in production needs.
 
+-- Steps: what a chain keeps of its definition.
+ALTER TABLE runchain_steps ADD COLUMN required INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE runchain_steps ADD COLUMN timeout_ms INTEGER;
+
 -- Storms: more runs than storm.max_transitions ended in a rush. Their phases are recorded, their chains
 -- wait for a person: `runchain held`.
 --   state      held, then releasing or discarding (asked for, done bit by bit), then released or discarded;
@@ -60,4 +64,18 @@ CREATE TABLE IF NOT EXISTS runchain_flagged (
   row_status TEXT,
   source TEXT NOT NULL,
   at_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Audit: what people asked for and did, found among all other events.
+CREATE INDEX IF NOT EXISTS runchain_events_audit ON runchain_events(at_ms)
+  WHERE type = 'REQUEST' OR type = 'OPERATOR_ACTION' OR type = 'INSTALLED';
+
+-- Forgotten runs: who they were only who knows the id can tell.
+--   digests  of the bags that were erased, a JSON array
+CREATE TABLE IF NOT EXISTS runchain_forgotten (
+  run_sha256 TEXT PRIMARY KEY NOT NULL,
+  at_ms INTEGER NOT NULL,
+  actor TEXT,
+  reason TEXT,
+  digests TEXT NOT NULL DEFAULT '[]'
 ) WITHOUT ROWID;

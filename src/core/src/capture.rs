@@ -5,7 +5,7 @@
 //! executor know it. Triggers are what stands there when nothing is said.
 
 use crate::error::{During, Error, Result};
-use crate::schema;
+use crate::{Mapping, schema};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,15 @@ impl Capture {
         match self {
             Self::Triggers => "triggers",
             Self::Sweep => "sweep",
+        }
+    }
+
+    /// The statements that make it so for a table.
+    #[must_use]
+    pub fn sql(self, mapping: &Mapping) -> String {
+        match self {
+            Self::Triggers => mapping.triggers_sql(),
+            Self::Sweep => mapping.without_triggers_sql(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! database can't call it. A failure is an SQL error with the text of [`Error`]; SQLITE_BUSY keeps
 //! its code, because callers retry on it. The rules themselves live in the other modules.
 
+use crate::audit::{Actor, By};
 use crate::error::{During, Error, Result};
 use crate::id::{RunId, StepId};
 use crate::ingest::{self, IngestOptions};
@@ -25,8 +26,10 @@ pub enum Surface {
     NoFiles,
 }
 
-/// Who calls: as it stands in the audit event of a request.
-const ACTOR: &str = "sql";
+/// Who calls, as it stands in the audit event.
+fn actor() -> String {
+    Actor::of_function().to_string()
+}
 
 type Body = fn(&Connection, &[Value]) -> Result<Json>;
 
@@ -64,7 +67,7 @@ const FUNCTIONS: [Function; 12] = [
     },
     function("runchain_debug", 0..=0, runchain_debug),
     function("runchain_install", 0..=1, runchain_install),
-    function("runchain_uninstall", 0..=1, runchain_uninstall),
+    function("runchain_uninstall", 0..=2, runchain_uninstall),
     function("runchain_status", 0..=0, runchain_status),
     function("runchain_retry", 1..=2, |conn, arguments| {
         about_step(conn, StepVerb::Retry, arguments)
@@ -169,7 +172,7 @@ fn enqueue_chain(conn: &Connection, arguments: &[Value]) -> Result<Json> {
             "give the run's id as text or number: enqueue_chain('run-1')",
         )
     })?;
-    request::enqueue_chain(conn, &run_id, ACTOR, reason(arguments).as_deref())
+    request::enqueue_chain(conn, &run_id, &actor(), reason(arguments).as_deref())
 }
 
 fn runchain_version(_: &Connection, _: &[Value]) -> Result<Json> {
@@ -200,7 +203,7 @@ fn runchain_debug(conn: &Connection, _: &[Value]) -> Result<Json> {
 }
 
 fn runchain_install(conn: &Connection, arguments: &[Value]) -> Result<Json> {
-    let options = match arguments.first() {
+    let mut options = match arguments.first() {
         None => InstallOptions::default(),
         Some(Value::Text(text)) => InstallOptions::from_json(text)?,
         Some(_) => {
@@ -210,6 +213,7 @@ fn runchain_install(conn: &Connection, arguments: &[Value]) -> Result<Json> {
             ));
         }
     };
+    options.actor.get_or_insert_with(actor);
     install::install(conn, &options, Millis::now()).map(|installed| json!(installed))
 }
 
@@ -217,14 +221,19 @@ fn runchain_uninstall(conn: &Connection, arguments: &[Value]) -> Result<Json> {
     let purge = match arguments.first() {
         None => false,
         Some(Value::Text(word)) if word == "purge" => true,
+        Some(Value::Null) => false,
         Some(_) => {
             return Err(Error::refused(
-                "the argument is not 'purge'",
+                "the argument is neither 'purge' nor NULL",
                 "call runchain_uninstall() to keep what was recorded, runchain_uninstall('purge') to drop it",
             ));
         }
     };
-    install::uninstall(conn, purge).map(|uninstalled| json!(uninstalled))
+    let by = By {
+        actor: Some(actor()),
+        reason: reason(arguments),
+    };
+    install::uninstall(conn, purge, &by, Millis::now()).map(|uninstalled| json!(uninstalled))
 }
 
 fn runchain_status(conn: &Connection, _: &[Value]) -> Result<Json> {
@@ -239,7 +248,13 @@ fn about_step(conn: &Connection, verb: StepVerb, arguments: &[Value]) -> Result<
             "give the id of a row in runchain_steps",
         ));
     };
-    request::ask_about_step(conn, verb, StepId(*step_id), ACTOR, reason(arguments).as_deref())
+    request::ask_about_step(
+        conn,
+        verb,
+        StepId(*step_id),
+        &actor(),
+        reason(arguments).as_deref(),
+    )
 }
 
 fn about_kind(conn: &Connection, pause: bool, arguments: &[Value]) -> Result<Json> {
@@ -253,7 +268,7 @@ fn about_kind(conn: &Connection, pause: bool, arguments: &[Value]) -> Result<Jso
             ));
         }
     };
-    request::ask_for_pause(conn, pause, kind, ACTOR, reason(arguments).as_deref())
+    request::ask_for_pause(conn, pause, kind, &actor(), reason(arguments).as_deref())
 }
 
 fn reason(arguments: &[Value]) -> Option<String> {

@@ -15,6 +15,7 @@ compile_error!(
 );
 
 pub mod alert;
+pub mod audit;
 pub mod capture;
 pub mod chain;
 mod checks_table;
@@ -22,6 +23,7 @@ pub mod downtime;
 pub mod error;
 pub mod event;
 pub mod flags;
+pub mod forget;
 pub mod functions;
 pub mod glance;
 pub mod held;
@@ -32,12 +34,15 @@ pub mod liveness;
 pub mod mapping;
 pub mod queue;
 pub mod request;
+pub mod retention;
+pub mod run_row;
 pub mod schema;
 pub mod steps;
 pub mod storm;
 pub mod sweep;
 pub mod time;
 pub mod transaction;
+pub mod triggers;
 pub mod validate;
 pub mod vocabulary;
 

@@ -6,10 +6,12 @@
 //! (`runchain_runs`), so a status that arrives five times is one event. Requests come through the
 //! same door and are judged in `request`. Doing the steps belongs to the executor.
 
+use crate::audit;
 use crate::chain::{self, Chain};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::flags;
+use crate::forget;
 use crate::held::{self, Keeper, Left};
 use crate::mapping;
 use crate::request;
@@ -18,7 +20,7 @@ use crate::vocabulary::{Phase, Vocabulary};
 use crate::{Mapping, Millis, RunId, StepId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use std::cell::{Cell, RefCell};
 
 /// What one expansion did.
@@ -135,6 +137,16 @@ impl QueueRow {
             step: text(10)?,
         })
     }
+
+    /// What stands in the event REQUEST, but for the states before and after.
+    pub(crate) fn audit(&self, answer: &str, message: Option<&str>) -> Map<String, Json> {
+        let mut data = audit::signed(&self.action, self.actor.as_deref(), self.reason.as_deref());
+        data.insert("answer".to_owned(), json!(answer));
+        data.insert("message".to_owned(), json!(message));
+        data.insert("step_id".to_owned(), json!(self.step_id));
+        data.insert("asked_at".to_owned(), json!(self.at.map(Millis::iso)));
+        data
+    }
 }
 
 fn read(conn: &Connection, after: i64, limit: usize) -> Result<Vec<QueueRow>> {
@@ -242,6 +254,12 @@ impl<'a> Expander<'a> {
 impl Expander<'_> {
     fn take(&self, row: &QueueRow) -> Result<()> {
         let at = row.at.unwrap_or(self.now);
+        for run_id in row.run_id.iter().chain(&row.old_run_id) {
+            // Also a refusal would write the id down again.
+            if forget::is_forgotten(self.conn, run_id)? {
+                return Ok(());
+            }
+        }
         if let ("insert" | "update" | "delete", Some(run_id)) = (row.action.as_str(), &row.run_id)
             && self.any_flagged.get()
         {
@@ -416,7 +434,25 @@ impl Expander<'_> {
             .prepare_cached("UPDATE runchain_runs SET generation = ?2, ended_event_id = ?3 WHERE run_id = ?1")
             .and_then(|mut statement| statement.execute((run_id, generation, event_id)))
             .during("begin a generation")?;
-        self.chain.begin(self.conn, run_id, generation, self.now)
+        self.begin_chain(run_id, generation, phase, status)
+    }
+
+    /// The steps that are for this run, as its row stands now.
+    pub(crate) fn begin_chain(
+        &self,
+        run_id: &RunId,
+        generation: i64,
+        phase: Phase,
+        status: Option<&str>,
+    ) -> Result<()> {
+        let run = chain::RunAtEnd {
+            run_id,
+            phase,
+            status,
+        };
+        let selection = self.chain.of_run(self.conn, self.mapping, run)?;
+        selection.tell(self.conn, run_id, generation, self.now)?;
+        selection.chain.begin(self.conn, run_id, generation, self.now)
     }
 
     /// The run is over, but its chain waits for a person.
@@ -596,8 +632,7 @@ impl Expander<'_> {
         )?;
         let cancelled = chain::cancel_live(self.conn, old, run.generation, "the run was renamed", self.now)?;
         if cancelled > 0 && run.phase.is_terminal() {
-            self.chain
-                .begin(self.conn, new, self.generation(new)?, self.now)?;
+            self.begin_chain(new, self.generation(new)?, run.phase, run.status.as_deref())?;
         }
         Ok(())
     }
@@ -614,13 +649,15 @@ impl Expander<'_> {
     }
 
     pub(crate) fn refuse(&self, row: &QueueRow, why: &str) -> Result<()> {
-        let data = json!({
-            "action": row.action, "answer": "refused", "message": why, "step_id": row.step_id,
-            "actor": row.actor, "reason": row.reason,
-        });
+        let data = row.audit("refused", Some(why));
         event::append(
             self.conn,
-            &NewEvent::of_database(EventType::Request, self.now, row.run_id.as_ref(), data),
+            &NewEvent::of_database(
+                EventType::Request,
+                self.now,
+                row.run_id.as_ref(),
+                Json::Object(data),
+            ),
         )
         .map(|_| ())
     }

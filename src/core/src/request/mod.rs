@@ -234,6 +234,10 @@ struct StepState {
 
 fn newest_steps(conn: &Connection, run_id: &RunId) -> Result<Vec<StepState>> {
     let generation = known_run(conn, run_id)?.map_or(0, |run| run.generation);
+    steps_of(conn, run_id, generation)
+}
+
+fn steps_of(conn: &Connection, run_id: &RunId, generation: i64) -> Result<Vec<StepState>> {
     let mut statement = conn
         .prepare_cached(
             "SELECT id, step, state FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 ORDER BY id",

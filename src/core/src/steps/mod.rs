@@ -22,16 +22,22 @@ mod executor;
 mod lease;
 mod recover;
 mod settle;
+mod terms;
 
 pub use change::{EVERY_KIND, cancel, chain_again, pause, ready_again, resume};
 pub use executor::Executor;
 pub use lease::{Capacity, Wanted, lease, lease_and_start, next_due, next_due_of, start, work_left};
 pub use recover::{give_back, recover};
 pub use settle::{Archival, Failure, Outcome, Settled, Success, settle};
+pub use terms::{Terms, terms_of};
 
 use crate::error::{During, Error, Result};
 use crate::{Millis, RunId, StepId};
 use rusqlite::{Connection, OptionalExtension, Row};
+
+/// Whether `other`, a step that is needed, holds nothing up any more.
+const THROUGH: &str =
+    "(other.state = 'done' OR (other.required = 0 AND other.state IN ('dead', 'cancelled')))";
 
 /// When a failed step runs again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

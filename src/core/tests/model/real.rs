@@ -345,6 +345,7 @@ fn spec(kind: &crate::kinds::Kind) -> StepSpec {
     spec.priority = kind.priority;
     spec.delay_ms = kind.delay_ms;
     spec.deadline_ms = kind.deadline_ms;
+    spec.required = kind.required;
     spec
 }
 

@@ -2,7 +2,7 @@
 
 use crate::kinds::CHAIN;
 use crate::op::{Ending, Limits};
-use crate::world::State::{Dead, Done, Leased, Ready, Running, Waiting};
+use crate::world::State::{Dead, Done, Leased, Ready, Running};
 use crate::world::{Failure, Hold, Step, World};
 use std::collections::BTreeMap;
 
@@ -150,29 +150,6 @@ impl World {
         }
     }
 
-    fn ready_those_that_waited(&mut self, index: usize) {
-        let (run, generation) = (self.steps[index].run.clone(), self.steps[index].generation);
-        let chain = |step: &Step| step.run == run && step.generation == generation;
-        let done: Vec<&str> = self
-            .steps
-            .iter()
-            .filter(|step| chain(step) && step.state == Done)
-            .map(|step| CHAIN[step.kind].name)
-            .collect();
-        let now = self.now;
-        for step in self
-            .steps
-            .iter_mut()
-            .filter(|step| chain(step) && step.state == Waiting)
-        {
-            let kind = &CHAIN[step.kind];
-            if kind.after.iter().all(|need| done.contains(need)) {
-                step.state = Ready;
-                step.ready_at = now + kind.delay_ms;
-            }
-        }
-    }
-
     fn fail(&mut self, index: usize, permanent: bool, error: &str, half_pauses: i64) -> Settling {
         let step = &mut self.steps[index];
         let Some(hold) = step.hold else {
@@ -187,6 +164,7 @@ impl World {
         });
         if permanent || step.attempts >= CHAIN[step.kind].max_attempts {
             self.end_step(index, Dead);
+            self.ready_those_that_waited(index);
             return Settling::Dead;
         }
         let doubled = BACKOFF_BASE_MS * 2_i64.pow(step.attempts as u32 - 1);

@@ -1,7 +1,7 @@
 //! `runchain held`: what storms left waiting, and what becomes of it.
 
 use super::open;
-use super::request::actor;
+use crate::actor::actor;
 use crate::cli::{HeldArgs, HeldCommand};
 use crate::config::Settings;
 use crate::door;
@@ -49,7 +49,7 @@ fn decide(
     output: &Output,
 ) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadWrite)?;
-    let found = door::patiently(|| held::ask(&conn, batch, decision, &actor(), reason))?;
+    let found = door::patiently(|| held::ask(&conn, batch, decision, &actor().to_string(), reason))?;
     if output.json {
         output.print_json(&json!({
             "batch": batch, "action": decision.action(), "runs": found.left(), "answer": "queued", "queued": true,

@@ -1,9 +1,12 @@
 //! What only the leader does: monitor active runs, project events to the logs, sweep.
 
 use super::look::Looker;
+use super::triggers::{News, Triggers};
 use crate::config::Settings;
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
+use crate::redact::Redactor;
+use crate::retention::Duty;
 use runchain_core::error::Result;
 use runchain_core::liveness::Leadership;
 use runchain_core::{ExecutorId, Mapping, Millis};
@@ -20,11 +23,13 @@ pub(super) struct Lead {
     projector: Projector,
     leadership: Leadership,
     monitor: Monitor,
+    triggers: Triggers,
     monitor_due: Option<Millis>,
     /// Events are left to project.
     behind: bool,
     rest_until: Option<Instant>,
     looker: Looker,
+    retention: Duty,
 }
 
 impl Lead {
@@ -37,14 +42,18 @@ impl Lead {
         let Some(leadership) = Leadership::try_acquire(&settings.state_db_path, &executor.0)? else {
             return Ok(None);
         };
+        let mut projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
+        projector.use_redactor(Redactor::checked(settings));
         Ok(Some(Self {
             leadership,
-            projector: Projector::open(&settings.logs_dir, rotation(settings), conn)?,
+            projector,
             monitor: Monitor::new(monitor_options(settings)),
+            triggers: Triggers::new(settings.auto_repair),
             monitor_due: None,
             behind: false,
             rest_until: None,
             looker: Looker::new(settings),
+            retention: Duty::new(settings, Millis::now()),
         }))
     }
 
@@ -57,13 +66,29 @@ impl Lead {
     pub(super) fn use_settings(&mut self, settings: &Settings) {
         self.monitor = Monitor::new(monitor_options(settings));
         self.looker.use_settings(settings);
+        self.triggers.use_auto_repair(settings.auto_repair);
         self.projector.use_rotation(rotation(settings));
+        self.projector.use_redactor(Redactor::checked(settings));
+    }
+
+    /// Whether writes are still captured. What was missed meanwhile is swept for at once.
+    pub(super) fn look_at_triggers(
+        &mut self,
+        conn: &mut Connection,
+        mapping: &Mapping,
+    ) -> Result<Option<News>> {
+        let news = self.triggers.look(conn, mapping, Millis::now())?;
+        if matches!(news, Some(News::Back(_))) {
+            self.looker.sweep_anew();
+        }
+        Ok(news)
     }
 
     /// One round. A stopping executor begins nothing new, but says what has happened; one that catches
     /// up monitors nothing yet.
     pub(super) fn duties(
         &mut self,
+        settings: &Settings,
         conn: &mut Connection,
         mapping: &Mapping,
         monitors: bool,
@@ -89,6 +114,9 @@ impl Lead {
         if !stopping {
             self.looker.look(conn, mapping)?;
         }
+        if !stopping && !self.behind {
+            self.retention.go_on(settings, conn, mapping)?;
+        }
         Ok(())
     }
 
@@ -107,21 +135,25 @@ impl Lead {
         self.rest_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Whether every row was compared once since the lead was taken.
+    /// Whether every row was compared once since the lead was taken, or since the triggers came back,
+    /// and no repair is due that would make it necessary again.
     pub(super) fn has_swept(&self) -> bool {
-        self.looker.has_looked()
+        self.looker.has_looked() && self.triggers.due().is_none()
     }
 
     /// When it wants to be called next.
     pub(super) fn next_duty(&self) -> Option<Millis> {
+        let repair = self.triggers.due();
         if let Some(until) = self.rest_until {
             let left = until.saturating_duration_since(Instant::now());
-            return Some(Millis::now().plus(i64::try_from(left.as_millis()).unwrap_or(0)));
+            let rested = Millis::now().plus(i64::try_from(left.as_millis()).unwrap_or(0));
+            return repair.into_iter().chain([rested]).min();
         }
         if self.behind {
             return Some(Millis::now());
         }
-        self.monitor_due.into_iter().chain(self.looker.next()).min()
+        let others = self.looker.next().into_iter().chain([self.retention.due()]);
+        self.monitor_due.into_iter().chain(repair).chain(others).min()
     }
 }
 
@@ -130,6 +162,8 @@ fn rotation(settings: &Settings) -> Rotation {
         bytes: u64::try_from(settings.logs_rotate_bytes).unwrap_or(0),
         after_ms: settings.logs_rotate_after_ms,
         keep_files: settings.logs_keep_files,
+        keep_days: settings.logs_keep_days,
+        keep_bytes: u64::try_from(settings.logs_keep_bytes).unwrap_or(0),
     }
 }
 

@@ -84,6 +84,15 @@ impl Looker {
         self.unread = true;
     }
 
+    /// Triggers were away: whatever was missed meanwhile is swept for at once.
+    pub(super) fn sweep_anew(&mut self) {
+        self.sweep = Sweep::default();
+        self.sweep_began = None;
+        self.sweep_took_ms = 0;
+        self.sweep_due = Millis::now();
+        self.has_swept = false;
+    }
+
     /// Whether every row was compared once since the lead was taken, and every flag was read.
     pub(super) fn has_looked(&self) -> bool {
         self.has_swept && !self.unread && !self.wants_a_glance()

@@ -13,10 +13,13 @@ mod database;
 mod effect;
 mod lead;
 mod look;
+mod pace;
 mod rest;
 mod stop;
 mod storm;
 mod trace;
+mod trail;
+mod triggers;
 mod turn;
 pub(crate) mod worker;
 
@@ -24,9 +27,11 @@ use crate::config::Settings;
 use crate::door;
 use crate::wake::{self, Wake, Watch};
 use catch_up::CatchUp;
-use database::{FileIdentity, Version, connect, identity};
+pub(crate) use database::connect;
+use database::{FileIdentity, OthersWrote, Version, identity};
 use lead::Lead;
-use runchain_core::chain::{Chain, StepSpec};
+use pace::Pace;
+use runchain_core::chain::Chain;
 use runchain_core::downtime::{self, Backlog};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
@@ -37,6 +42,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use stop::Stop;
+use triggers::News;
 use worker::{Finished, Workers, Workshop};
 
 /// When the loop ends by itself.
@@ -108,7 +114,11 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
     let executor = identity();
     door::write(&mut conn, |conn| {
-        executor.renew(conn, settings.lease_ms, Millis::now())
+        executor.renew(conn, settings.lease_ms, Millis::now())?;
+        if *goal == Goal::Forever {
+            trail::began(conn, &executor, settings)?;
+        }
+        Ok(())
     })?;
 
     let (sender, wakes) = channel();
@@ -130,8 +140,10 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         say,
         reload,
         version: Version::new(connect(&database)?)?,
+        others: OthersWrote::default(),
+        pace: Pace::new(Instant::now()),
         conn,
-        chain: chain_of(settings),
+        chain: settings.chain(),
         concurrency: concurrency_of(settings),
         mapping,
         executor,
@@ -153,6 +165,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         stopping: None,
         outdated: None,
         looks: LOOK_AGAIN_US.len(),
+        hinted: false,
         hold: None,
         complaints: Vec::new(),
         more: false,
@@ -162,21 +175,8 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         carry_out_at: None,
     };
     let ended = drain.until_over();
-    drain.leave();
+    drain.leave(&ended);
     ended
-}
-
-/// The chain that the configuration names.
-fn chain_of(settings: &Settings) -> Chain {
-    let spec = |step: &crate::config::Step| StepSpec {
-        name: step.name.clone(),
-        after: step.after.clone(),
-        max_attempts: step.max_attempts,
-        priority: step.rules.priority,
-        delay_ms: step.rules.delay_ms,
-        deadline_ms: step.rules.deadline_ms,
-    };
-    Chain(settings.steps.iter().map(spec).collect())
 }
 
 fn concurrency_of(settings: &Settings) -> BTreeMap<String, usize> {
@@ -194,6 +194,8 @@ struct Drain<'a> {
     reload: Reload<'a>,
     conn: Connection,
     version: Version,
+    others: OthersWrote,
+    pace: Pace,
     chain: Chain,
     concurrency: BTreeMap<String, usize>,
     mapping: Mapping,
@@ -221,6 +223,8 @@ struct Drain<'a> {
     outdated: Option<Error>,
     /// Index into [`LOOK_AGAIN_US`]; past its end the loop sleeps.
     looks: usize,
+    /// A hint was read and the next one isn't let through yet.
+    hinted: bool,
     /// After a failure: nothing is tried before this.
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
@@ -243,11 +247,19 @@ impl Drain<'_> {
             if let Some(ended) = self.past_grace() {
                 return Ok(ended);
             }
+            let rest = self.pace.rest(Instant::now());
+            if rest.is_zero()
+                && std::mem::take(&mut self.hinted)
+                && let Some(watch) = &self.watch
+            {
+                // Before the look: what is written from now on gives another hint.
+                watch.rearm();
+            }
             // Our own attempts change the database, too: they must not cut the pause short.
-            let held = self.hold.is_some_and(|until| Instant::now() < until);
+            let held = !rest.is_zero() || self.hold.is_some_and(|until| Instant::now() < until);
             if !held && (self.version.changed() || !self.finished.is_empty() || Instant::now() >= due) {
                 self.hold = None;
-                match self.pass() {
+                match self.paced_pass() {
                     Ok(()) => {
                         if self.expand_after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
                             self.complaints.clear();
@@ -281,7 +293,10 @@ impl Drain<'_> {
                 }
             }
             let mut pause = due.saturating_duration_since(Instant::now());
-            if let Some(look_us) = LOOK_AGAIN_US.get(self.looks) {
+            let rest = self.pace.rest(Instant::now());
+            if !rest.is_zero() {
+                pause = rest;
+            } else if let Some(look_us) = LOOK_AGAIN_US.get(self.looks) {
                 self.looks += 1;
                 pause = pause.min(Duration::from_micros(*look_us));
             }
@@ -309,6 +324,17 @@ impl Drain<'_> {
         error.is_busy() || (*self.goal == Goal::Forever && !fatal)
     }
 
+    /// A pass, charged where others write, too.
+    fn paced_pass(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let passed = self.pass();
+        if self.others.wrote(&self.conn) {
+            let now = Instant::now();
+            self.pace.charge(now - began, now);
+        }
+        passed
+    }
+
     /// One round of everything.
     fn pass(&mut self) -> Result<()> {
         if FileIdentity::of(&self.settings.state_db_path) != self.file {
@@ -333,6 +359,9 @@ impl Drain<'_> {
             }
             return Err(error);
         }
+        if let Err(error) = self.look_at_triggers() {
+            self.complain(format!("{error}; trying again"));
+        }
         self.read_flags()?;
         // Who writes all the time must not keep finished steps, signals and the lead waiting.
         let enough = Instant::now() + TURNS_AT_ONCE;
@@ -347,8 +376,14 @@ impl Drain<'_> {
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
-        let monitors = self.stopping.is_none() && self.catch_up.is_none();
-        match lead.duties(&mut self.conn, &self.mapping, monitors, self.stopping.is_some()) {
+        let (stopping, monitors) = (self.stopping.is_some(), self.catch_up.is_none());
+        match lead.duties(
+            &self.settings,
+            &mut self.conn,
+            &self.mapping,
+            monitors && !stopping,
+            stopping,
+        ) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
                 if let Some(lead) = &mut self.lead {
@@ -373,6 +408,23 @@ impl Drain<'_> {
             }
             done => done,
         }
+    }
+
+    /// A migration of the user's may have lost or renamed what we capture by.
+    fn look_at_triggers(&mut self) -> Result<()> {
+        let Some(lead) = self.lead.as_mut().filter(|_| self.stopping.is_none()) else {
+            return Ok(());
+        };
+        match lead.look_at_triggers(&mut self.conn, &self.mapping)? {
+            None => {}
+            Some(News::Lost(text)) => (self.say)(&format!("TRIGGERS_LOST: {text}")),
+            Some(News::Stuck(text)) => (self.say)(&format!("can't repair by itself: {text}")),
+            Some(News::Back(text)) => {
+                (self.say)(&text);
+                self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
+            }
+        }
+        Ok(())
     }
 
     fn try_to_lead(&mut self) -> Result<()> {

@@ -102,9 +102,7 @@ impl Drain<'_> {
             match one {
                 Wake::Changed => {
                     self.looks = 0;
-                    if let Some(watch) = &self.watch {
-                        watch.rearm();
-                    }
+                    self.hinted = true;
                 }
                 Wake::Finished(finished) => self.finished.push(*finished),
                 Wake::Reload => self.reload_settings(),
