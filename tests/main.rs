@@ -29,6 +29,8 @@ mod crash;
 mod disk;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.
 mod end_to_end;
+/// Why a run is where it is, in words, and every command that is suggested, typed.
+mod explain;
 /// Ends that stand in an event table or a log only.
 mod flags;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
@@ -48,6 +50,8 @@ mod redact;
 mod requests;
 /// What goes when it is old or too much.
 mod retention;
+/// What hostile schemas, arguments, ids, JSON and symlinks can do: nothing.
+mod security;
 /// The executor as a service: signals, leases, wakes, and databases that go away.
 mod service;
 /// Steps of the user's own, their configuration, the examples, runs that end again and again.

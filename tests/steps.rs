@@ -2,6 +2,7 @@
 //! when the configuration changes, and what is asked of the configuration beforehand.
 
 mod config_file;
+mod docs;
 mod examples;
 mod generations;
 
@@ -127,6 +128,8 @@ after = ["upload", "report"]
         chain(&project, "r"),
         ["archive done", "report done", "upload dead", "ticket done"]
     );
+    let shown = project.runchain(&["show", "r"]).exits(0).stdout;
+    assert!(shown.contains("dead, not required"), "{shown}");
     project.runchain(&["exec", "upload", "--run", "r"]).exits(14);
 }
 
@@ -217,6 +220,8 @@ fn a_command_is_told_the_run_and_what_the_steps_before_it_left() {
         .iter()
         .find(|step| step["step"] == "first");
     assert_eq!(first.unwrap()["result"]["url"], "s3://x");
+    let shown = project.runchain(&["show", "r"]).exits(0).stdout;
+    assert!(shown.contains("url s3://x, n 1"), "{shown}");
 }
 
 #[test]
@@ -405,6 +410,51 @@ after = ["gate"]
         refused.stderr.contains("a chain keeps the definition"),
         "{}",
         refused.stderr
+    );
+}
+
+#[test]
+fn a_restart_with_another_file_changes_nothing_of_a_chain_under_way() {
+    let project = project(
+        "[steps.upload]\ncommand = ['true']\nafter = ['archive']\n[steps.ticket]\ncommand = ['false']\nafter = ['upload']\nrequire = false\nmax_attempts = 2\n\
+         [steps.last]\ncommand = ['true']\nafter = ['ticket']\n",
+    );
+    end_as(&project, "r", "FAILED");
+    project.runchain(&["archive", "--run", "r"]).exits(0);
+    let began = || {
+        project.sql("SELECT step, needs, max_attempts, required, timeout_ms FROM runchain_steps ORDER BY id;")
+    };
+    let before = began();
+    project.configure(
+        "[steps.upload]\ncommand = ['true']\non = ['completed']\n[steps.ticket]\ncommand = ['false']\n[steps.last]\ncommand = ['true']\nafter = ['ticket', 'more']\ntimeout_ms = 5\n\
+         [steps.more]\ncommand = ['true']\n",
+    );
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    assert_eq!(began(), before);
+    assert_eq!(
+        chain(&project, "r"),
+        [
+            "archive done",
+            "report done",
+            "upload done",
+            "ticket dead",
+            "last done"
+        ]
+    );
+    assert_eq!(field(&project, "r", "ticket", "attempts"), "2");
+    end_as(&project, "r", "RUNNING");
+    end_as(&project, "r", "FAILED");
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    assert_eq!(
+        chain(&project, "r"),
+        [
+            "archive done",
+            "report done",
+            "more done",
+            "ticket dead",
+            "last waiting"
+        ],
+        "the next generation is the new file's"
     );
 }
 

@@ -1,41 +1,17 @@
 //! The two worked examples of `examples/`, run against local servers that take part in nothing else.
 
 use super::{chain, end_as, field};
-use crate::support::{Project, SHAPE_A, repository, run};
+use crate::support::{Project, SHAPE_A, repository, run, step_host};
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
-
-/// A line of what `scripts/step-hosts` prints. What can't be had fails the tests that need it.
-pub(super) fn host(key: &str) -> &'static str {
-    static HOSTS: OnceLock<Result<HashMap<String, String>, String>> = OnceLock::new();
-    let hosts = HOSTS.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let mut script = Command::new(repository().join("scripts/step-hosts"));
-        let found = run(script.env("CARGO_TARGET_DIR", target), "");
-        if !found.success {
-            return Err(format!(
-                "what the tests of steps need is missing:\n{}",
-                found.stderr
-            ));
-        }
-        let pairs = found.stdout.lines().filter_map(|line| line.split_once('='));
-        Ok(pairs
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect())
-    });
-    let hosts = hosts.as_ref().unwrap_or_else(|sentence| panic!("{sentence}"));
-    hosts.get(key).unwrap()
-}
 
 /// Python with the packages of `scripts/step-hosts`.
 pub(super) fn step_python() -> Command {
-    let mut command = Command::new(host("RUNCHAIN_TEST_STEP_PYTHON"));
-    command.env("PYTHONPATH", host("RUNCHAIN_TEST_STEP_PACKAGES"));
+    let mut command = Command::new(step_host("RUNCHAIN_TEST_STEP_PYTHON"));
+    command.env("PYTHONPATH", step_host("RUNCHAIN_TEST_STEP_PACKAGES"));
     command
 }
 
@@ -87,8 +63,8 @@ fn project() -> (Project, PathBuf) {
         &python,
         format!(
             "#!/bin/sh\nPYTHONPATH='{}' exec '{}' \"$@\"\n",
-            host("RUNCHAIN_TEST_STEP_PACKAGES"),
-            host("RUNCHAIN_TEST_STEP_PYTHON")
+            step_host("RUNCHAIN_TEST_STEP_PACKAGES"),
+            step_host("RUNCHAIN_TEST_STEP_PYTHON")
         ),
     )
     .unwrap();

@@ -99,6 +99,12 @@ pub(crate) fn matrix(key: &str) -> &'static str {
     line_of("scripts/matrix", &MATRIX, key)
 }
 
+/// A line of what `scripts/step-hosts` prints: what the tests of steps need.
+pub(crate) fn step_host(key: &str) -> &'static str {
+    static STEP_HOSTS: Lines = OnceLock::new();
+    line_of("scripts/step-hosts", &STEP_HOSTS, key)
+}
+
 type Lines = OnceLock<Result<HashMap<String, String>, String>>;
 
 /// What a machine lacks fails the tests that need it: a skipped test would prove nothing.

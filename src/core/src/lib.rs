@@ -16,12 +16,14 @@ compile_error!(
 
 pub mod alert;
 pub mod audit;
+mod caller;
 pub mod capture;
 pub mod chain;
 mod checks_table;
 pub mod downtime;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod flags;
 pub mod forget;
 pub mod functions;

@@ -114,6 +114,12 @@ pub(crate) enum Command {
     #[command(before_help = "Examples:
   runchain finish --run run-42       exits 14 when a step of the chain is dead")]
     Finish(RunArgs),
+    /// Why it isn't archived: the causes in words, what happens next, what you can do
+    #[command(before_help = "Examples:
+  runchain explain run-42            exits 15 when it needs somebody, 13 when there is no such run
+  runchain explain                   why nothing happens at all
+  runchain explain --verify run-42   also reads its whole bag")]
+    Explain(ExplainArgs),
     /// Who asked for or did what, when, why, and what it changed
     #[command(before_help = "Examples:
   runchain audit                     the newest 50 entries; times are UTC
@@ -279,6 +285,17 @@ pub(crate) struct RunArgs {
     pub(crate) why: Why,
 }
 
+/// `explain`
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The run's id [else the whole database]; after -- it may look like an option
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Read the whole bag, not only look whether it is there
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
 /// `audit`
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
@@ -308,7 +325,7 @@ pub(crate) struct ExecArgs {
     /// The step's name, as in [steps.NAME]
     #[arg(value_name = "STEP")]
     pub(crate) step: String,
-    /// Which run, and why.
+    /// Of which run, and why.
     #[command(flatten)]
     pub(crate) run: RunArgs,
     /// Print what would be done, and whether it would; secrets are masked, nothing is written

@@ -76,7 +76,7 @@ pub enum Settled {
 
 /// Settles a started step, in one transaction with everything that follows from it: the event, the
 /// row in `archival_log`, and the steps that waited for it. An outdated executor may still settle
-/// what it runs; its next [`lease`](super::lease()) is what refuses.
+/// what it runs; its next [`lease_and_start`](super::lease_and_start()) is what refuses.
 ///
 /// # Errors
 /// Whatever SQLite answers.

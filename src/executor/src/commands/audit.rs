@@ -84,12 +84,16 @@ fn came_of_it(entry: &Entry) -> String {
             _ => entry.answer.clone(),
         };
     }
-    let told: Vec<String> = changes.iter().map(told).collect();
+    let told: Vec<String> = match (&entry.before["paused"], &entry.after["paused"]) {
+        (Value::Null, Value::Object(_)) => vec!["paused".to_owned()],
+        (Value::Object(_), Value::Null) => vec!["resumed".to_owned()],
+        _ => changes.iter().map(told).collect(),
+    };
     format!("{}: {}", entry.answer, told.join(", "))
 }
 
 fn told(change: &Change) -> String {
-    let path = change.path.strip_prefix("steps.").unwrap_or(&change.path);
+    let path = short(&change.path).unwrap_or(&change.path);
     match (plain(&change.before), plain(&change.after)) {
         (None, Some(after)) => format!("{path} {after}"),
         (before, after) => format!(
@@ -98,6 +102,12 @@ fn told(change: &Change) -> String {
             after.as_deref().unwrap_or("none")
         ),
     }
+}
+
+/// `archive` of `steps.archive`, `table` of `table.table`; a configuration key is told whole.
+fn short(path: &str) -> Option<&str> {
+    let (head, rest) = path.split_once('.')?;
+    (matches!(head, "steps" | "table") && !rest.contains('.')).then_some(rest)
 }
 
 fn plain(value: &Value) -> Option<String> {

@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod drain;
 mod exec;
+mod explain;
 mod forget;
 mod held;
 mod ingest;
@@ -46,6 +47,7 @@ pub(crate) fn run(
         Command::Report(arguments) => run::step(arguments, "report", &settings, output),
         Command::Finish(arguments) => run::finish(arguments, &settings, output),
         Command::Exec(arguments) => exec::exec(arguments, &settings, output),
+        Command::Explain(arguments) => explain::explain(arguments, &settings, output),
         Command::Audit(arguments) => audit::audit(arguments, &settings, output),
         Command::Status => status::status(&settings, output),
         Command::Show(arguments) => show::show(&arguments.id, &settings, output),

@@ -31,7 +31,7 @@ pub(crate) fn outcome(claim: &Claim, finished: Finished, around: &Circumstances<
     let program = around.program;
     let mut failure = Failure::default();
     failure.error = match finished.ending {
-        Ending::Exited(status) if status.success() => return done(finished),
+        Ending::Exited(status) if status.success() => return done(&finished),
         Ending::Stopped if around.stopping => {
             return Outcome::Deferred {
                 note: claim.note.clone().unwrap_or_default(),
@@ -67,7 +67,7 @@ pub(crate) fn outcome(claim: &Claim, finished: Finished, around: &Circumstances<
     Outcome::Failed(failure)
 }
 
-fn done(finished: Finished) -> Outcome {
+fn done(finished: &Finished) -> Outcome {
     let (result, note) = match &finished.last_line {
         LastLine::None => (Value::Null, String::new()),
         LastLine::Kept(line) => (object(line), String::new()),
