@@ -141,11 +141,7 @@ fn of_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
     let text = |key: &str| data.get(key).and_then(Json::as_str).map(str::to_owned);
     let state = |key: &str| data.get(key).cloned().unwrap_or_default();
     let kind: String = row.get(2)?;
-    let named = match kind.as_str() {
-        "INSTALLED" => "install",
-        "RUN_FORGOTTEN" => "forget",
-        _ => "",
-    };
+    let named = if kind == "INSTALLED" { "install" } else { "" };
     let actor = text("actor");
     let parts = || {
         actor

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) fn forget(arguments: &ForgetArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
-    let mut conn = open_checked(settings)?;
+    let conn = open_checked(settings)?;
     let mapping = Mapping::require(&conn)?;
     let run_id = RunId(arguments.id.clone());
     let stands = mapping.status_of(&conn, &run_id)?.is_some();
@@ -69,7 +69,7 @@ pub(super) fn forget(arguments: &ForgetArgs, settings: &Settings, output: &Outpu
         conn.pragma_update(None, "secure_delete", true)
             .during("turn secure_delete on")?;
         let by = actor::by(arguments.reason.as_deref());
-        let event_id = door::write(&mut conn, |conn| {
+        let event_id = door::write(&conn, |conn| {
             schema::check_writer(conn)?;
             forget::erase(conn, &run_id, &by, Millis::now())
         })?;

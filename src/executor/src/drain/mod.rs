@@ -8,9 +8,11 @@
 //! Leadership is the flock on `<db>.runchain-lock`. The leader monitors active runs, projects events
 //! to the logs and sweeps; any executor leases steps.
 
+mod catch_up;
 mod database;
 mod effect;
 mod lead;
+mod look;
 mod pace;
 mod rest;
 mod stop;
@@ -25,14 +27,16 @@ use crate::config::Settings;
 use crate::disk::{self, Space};
 use crate::door;
 use crate::wake::{self, Wake, Watch};
+use catch_up::CatchUp;
 pub(crate) use database::connect;
 use database::{FileIdentity, OthersWrote, Version, identity};
 use lead::Lead;
 use pace::{Pace, Pass};
 use runchain_core::chain::Chain;
+use runchain_core::downtime::{self, Backlog};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
-use runchain_core::{Mapping, Millis, RunId, functions, install, schema};
+use runchain_core::{Mapping, Millis, RunId, StepId, functions, install, schema};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -99,18 +103,24 @@ pub(crate) type Reload<'a> = &'a dyn Fn() -> std::result::Result<Settings, Strin
 pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: Reload<'_>) -> Result<Ended> {
     let database = settings.state_db_path.clone();
     let file = FileIdentity::of(&database);
-    let mut conn = connect(&database)?;
+    let conn = connect(&database)?;
     // In WAL the same as FULL. In rollback mode the removal of the journal is the commit, and FULL
     // leaves it in memory: power loss would bring the journal back, and with it the older state.
     conn.execute_batch("PRAGMA synchronous = EXTRA")
         .during("ask for durable commits")?;
+    // Of a storm each run stands on another page: with the default 2 MB each would be read anew. It is
+    // filled only as far as it is used.
+    conn.execute_batch("PRAGMA cache_size = -16384")
+        .during("size the page cache")?;
     // A turn uses some thirty statements.
     conn.set_prepared_statement_cache_capacity(128);
     functions::register(&conn, functions::Surface::Full)?;
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
+    door::only_way(&conn)?;
     let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
+    let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
     let executor = identity();
-    door::write(&mut conn, |conn| {
+    door::write(&conn, |conn| {
         executor.renew(conn, settings.lease_ms, Millis::now())?;
         if *goal == Goal::Forever {
             trail::began(conn, &executor, settings)?;
@@ -164,6 +174,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         lead: None,
         next_lead: Instant::now(),
         running: 0,
+        held: BTreeMap::new(),
         suspect: false,
         finished: Vec::new(),
         renewed: Instant::now(),
@@ -177,6 +188,9 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         hold: None,
         complaints: Vec::new(),
         more: false,
+        backlog,
+        catch_up: None,
+        announced: 0,
         carry_out_at: None,
     };
     let ended = drain.until_over();
@@ -216,6 +230,8 @@ struct Drain<'a> {
     lead: Option<Lead>,
     next_lead: Instant,
     running: usize,
+    /// The fences of what runs, by step.
+    held: BTreeMap<StepId, i64>,
     /// A suspect runs: nothing else may.
     suspect: bool,
     finished: Vec<Finished>,
@@ -238,6 +254,11 @@ struct Drain<'a> {
     complaints: Vec<String>,
     /// Turns were left: the next pass goes on at once.
     more: bool,
+    /// What waited when we started, until the lead is taken or somebody else has it.
+    backlog: Option<Backlog>,
+    catch_up: Option<CatchUp>,
+    /// The newest alert that was announced.
+    announced: i64,
     /// The next part of a decided batch of held runs is due.
     carry_out_at: Option<Millis>,
 }
@@ -285,6 +306,8 @@ impl Drain<'_> {
                     Err(error) if self.may_pass(&error) => {
                         self.make_room_after(&error);
                         self.complain(format!("{error}; trying again"));
+                        // What was answered by an error may have been committed all the same.
+                        self.recovered = None;
                         if self.stopping.is_some() && self.running == 0 {
                             return Ok(Ended::Stopped);
                         }
@@ -390,6 +413,7 @@ impl Drain<'_> {
         if let Err(error) = self.look_at_triggers() {
             self.complain(format!("{error}; trying again"));
         }
+        self.read_flags()?;
         // Who writes all the time must not keep finished steps, signals and the lead waiting.
         let enough = Instant::now() + TURNS_AT_ONCE;
         self.more = self.turn()?;
@@ -399,6 +423,7 @@ impl Drain<'_> {
         self.look_at_space()?;
         if self.lead.is_some() {
             self.carry_out()?;
+            self.go_on_catching_up()?;
         }
         let Some(lead) = &mut self.lead else {
             return Ok(());
@@ -408,11 +433,13 @@ impl Drain<'_> {
             lead.rest(AFTER_FAILURE);
             return Ok(());
         }
+        let (stopping, monitors) = (self.stopping.is_some(), self.catch_up.is_none());
         match lead.duties(
             &self.settings,
             &mut self.conn,
             &self.mapping,
-            self.stopping.is_some(),
+            monitors && !stopping,
+            stopping,
         ) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
@@ -421,6 +448,20 @@ impl Drain<'_> {
                     lead.rest(AFTER_FAILURE);
                 }
                 self.complain(format!("{error}; trying again"));
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// What is wrong with a table of flags is said; everything else goes on.
+    fn read_flags(&mut self) -> Result<()> {
+        let Some(lead) = self.lead.as_mut().filter(|_| self.stopping.is_none()) else {
+            return Ok(());
+        };
+        match lead.read_flags(&mut self.conn) {
+            Err(error) if self.may_pass(&error) && !error.is_busy() => {
+                self.complain(format!("{error}; everything else goes on"));
                 Ok(())
             }
             done => done,
@@ -452,6 +493,11 @@ impl Drain<'_> {
         if self.lead.is_none() && Instant::now() >= self.next_lead {
             self.next_lead = Instant::now() + LEAD_EVERY;
             self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id)?;
+            if self.lead.is_some() {
+                self.begin_to_catch_up()?;
+            }
+            // Who finds another one leading has no downtime to tell of.
+            self.backlog = None;
         }
         Ok(())
     }
