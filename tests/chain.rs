@@ -180,7 +180,7 @@ after = ["archive"]
     let uuid = project.sql("SELECT value FROM runchain_meta WHERE key = 'database_uuid';");
     assert!(
         env.contains(&format!(
-            "RUNCHAIN_IDEMPOTENCY_KEY={}-r 1-1-archive\n",
+            "RUNCHAIN_IDEMPOTENCY_KEY={}-1-r 1-1-archive\n",
             uuid.trim()
         )),
         "{env}"

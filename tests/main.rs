@@ -29,6 +29,8 @@ mod disk;
 mod end_to_end;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
+/// Databases that are copied, restored, moved, replaced or deleted.
+mod identity;
 /// Installing, what happens to history, and leaving no trace.
 mod install;
 /// The logs as somebody else reads them.

@@ -102,8 +102,12 @@ event_types! {
     StepRetried = "STEP_RETRIED" in Archival,
     /// Somebody asked for something through the queue; `answer` says what came of it.
     Request = "REQUEST" in Monitor,
-    /// The log was ahead of the database (restored or lost tail): sequence numbers begin anew.
+    /// A copied or restored database begins anew: what follows has numbers of its own.
     EpochStarted = "EPOCH_STARTED" in Monitor,
+    /// An operator said what a copied, restored or moved database is; `as` says which.
+    Adopted = "ADOPTED" in Monitor,
+    /// What the logs of an earlier epoch say of a step was taken over; nothing was executed.
+    StepAdopted = "STEP_ADOPTED" in Archival,
 }
 
 /// An event that is about to be appended.
@@ -149,6 +153,19 @@ impl<'a> NewEvent<'a> {
             data,
         }
     }
+}
+
+/// The newest id that the database has given out, pruned events included.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn newest_id(conn: &Connection) -> Result<i64> {
+    conn.prepare_cached(
+        "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'runchain_events'), 0),
+                    coalesce((SELECT max(id) FROM runchain_events), 0))",
+    )
+    .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+    .during("look for the newest event")
 }
 
 /// Appends one event inside the caller's transaction and returns its id.

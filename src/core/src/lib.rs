@@ -14,12 +14,15 @@ compile_error!(
     "features `extension` and `host` exclude each other: rusqlite would take the loadable path and panic; build the extension in its own workspace"
 );
 
+pub mod adopt;
 pub mod chain;
 mod checks_table;
 pub mod error;
 pub mod event;
+pub mod file_system;
 pub mod functions;
 pub mod id;
+pub mod identity;
 pub mod ingest;
 pub mod install;
 pub mod liveness;

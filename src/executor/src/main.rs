@@ -13,6 +13,7 @@ mod drain;
 mod exit;
 mod failure;
 mod fault;
+mod identity;
 mod monitor;
 mod open;
 mod output;

@@ -28,6 +28,7 @@ pub use executor::Executor;
 pub use lease::{Capacity, Wanted, lease, lease_and_start, next_due, next_due_of, start, work_left};
 pub use recover::{give_back, recover};
 pub use settle::{Archival, Failure, Outcome, Settled, Success, settle};
+pub(crate) use settle::{log_archival, ready_what_waited};
 
 use crate::error::{During, Error, Result};
 use crate::{Millis, RunId, StepId};

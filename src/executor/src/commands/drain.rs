@@ -6,6 +6,7 @@ use crate::config::{ConfigError, Settings};
 use crate::drain::{self, Ended, Goal, Reload};
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::identity;
 use crate::output::Output;
 use runchain_core::Millis;
 use signal_hook::consts::SIGINT;
@@ -41,7 +42,9 @@ pub(super) fn until(
     if *goal == Goal::Forever {
         say(&format!("draining {}", settings.state_db_path.display()));
     }
-    Ok(match drain::run(settings, goal, &say, reload)? {
+    let ended = drain::run(settings, goal, &say, reload)
+        .inspect_err(|error| identity::log(settings, error, Millis::now()))?;
+    Ok(match ended {
         Ended::Reached | Ended::Stopped => Exit::Ok,
         Ended::Forced(SIGINT) => Exit::Interrupted,
         Ended::Forced(_) => Exit::Terminated,

@@ -1,5 +1,6 @@
 //! One file for each command (or family of commands): opens the database, asks the core, prints.
 
+mod adopt;
 mod drain;
 mod ingest;
 mod install;
@@ -14,6 +15,7 @@ use crate::cli::{Command, ConfigCommand};
 use crate::config::{self, ConfigError, Settings, Source};
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::identity;
 use crate::open::{self, OpenError, OpenMode};
 use crate::output::Output;
 use runchain_core::request::StepVerb;
@@ -35,6 +37,7 @@ pub(crate) fn run(
         Command::Uninstall(arguments) => install::uninstall(arguments, &settings, output),
         Command::Validate => validate::validate(&settings, output),
         Command::Ingest(arguments) => ingest::ingest(arguments, &settings, output),
+        Command::Adopt(arguments) => adopt::adopt(arguments, &settings, output),
         Command::Archive(arguments) => run::step(&arguments.run_id, "archive", &settings, output),
         Command::Report(arguments) => run::step(&arguments.run_id, "report", &settings, output),
         Command::Finish(arguments) => run::finish(&arguments.run_id, &settings, output),
@@ -65,6 +68,7 @@ fn open(settings: &Settings, mode: OpenMode) -> Outcome<Connection> {
 fn open_checked(settings: &Settings) -> Outcome<Connection> {
     let conn = open(settings, OpenMode::ReadWrite)?;
     open::required_tables(&conn, &required(&conn, settings)?).map_err(|error| logged(settings, error))?;
+    identity::require(&conn, settings).inspect_err(|error| identity::log(settings, error, Millis::now()))?;
     Ok(conn)
 }
 

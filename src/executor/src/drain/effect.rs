@@ -12,7 +12,7 @@ use crate::fault;
 use crate::report::{self, ReportOptions, ReportedBag};
 use runchain_core::error::{During, Result};
 use runchain_core::steps::{self, Archival, Claim, Failure, Outcome, Success};
-use runchain_core::{Mapping, Millis, queue};
+use runchain_core::{Mapping, Millis, adopt, queue};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -30,6 +30,8 @@ pub(super) fn execute(workshop: &Workshop, conn: &mut Option<Connection>, claim:
         Some(conn) => conn,
         None => conn.insert(super::connect(&settings.state_db_path)?),
     };
+    // Also after opening: what was opened may be another file of the same name.
+    workshop.file.check()?;
     let permanent = |error: String| {
         Ok(Outcome::Failed(Failure {
             error,
@@ -106,7 +108,7 @@ fn archive_run(
         excluded: vec![settings.reports_dir.clone(), settings.logs_dir.clone()],
         min_free_bytes: u64::try_from(settings.archive_min_free_bytes).unwrap_or(0),
     };
-    let still_ours = || steps::still_held(conn, claim).unwrap_or(false);
+    let still_ours = || steps::still_held(conn, claim).unwrap_or(false) && workshop.file.is_current();
     let archived = archive::archive(
         conn,
         &Mapping::require(conn)?,
@@ -194,7 +196,8 @@ fn run_command(
         Ok(argv) => argv,
         Err(error) => return permanent(error),
     };
-    let env = match environment(workshop, claim, ended, step, &values) {
+    let epoch = adopt::epoch_of_event(conn, &workshop.database_uuid, ended.ended_event_id)?;
+    let env = match environment(workshop, epoch, claim, ended, step, &values) {
         Ok(env) => env,
         Err(error) => return permanent(error),
     };
@@ -207,7 +210,8 @@ fn run_command(
         output_bytes: step.output_bytes,
     };
     let stopping = || workshop.stop.load(Ordering::Acquire);
-    let go_on = || !stopping() && steps::still_held(conn, claim).unwrap_or(true);
+    let go_on =
+        || !stopping() && steps::still_held(conn, claim).unwrap_or(true) && workshop.file.is_current();
     let input = json!({
         "run_id": claim.run_id, "generation": claim.generation, "status": ended.status, "phase": ended.phase,
         "archive": earlier_result(conn, claim, "archive")?,
@@ -283,6 +287,7 @@ const PASSED: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
 
 fn environment(
     workshop: &Workshop,
+    epoch: i64,
     claim: &Claim,
     ended: &Ended<'_>,
     step: &CommandStep,
@@ -295,7 +300,7 @@ fn environment(
         .filter_map(|name| std::env::var(name).ok().map(|value| (name.to_owned(), value)))
         .collect();
     let key = format!(
-        "{}-{}-{}-{}",
+        "{}-{epoch}-{}-{}-{}",
         workshop.database_uuid, claim.run_id, claim.generation, claim.step
     );
     let ours = [

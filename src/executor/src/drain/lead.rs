@@ -2,9 +2,11 @@
 
 use crate::config::Settings;
 use crate::door;
+use crate::identity::witness::{self, Witness};
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
 use runchain_core::error::Result;
+use runchain_core::identity::Place;
 use runchain_core::liveness::Leadership;
 use runchain_core::sweep::{self, Sweep};
 use runchain_core::{ExecutorId, Mapping, Millis};
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 const PROJECT_EVENTS: usize = 1_000;
 /// Projections before the main loop goes on.
 const PROJECTIONS_AT_ONCE: usize = 10;
+/// How far the witness may be behind the logs, which speak for themselves while they are there.
+const TESTIFY_EVERY: Duration = Duration::from_secs(60);
 /// Rows compared in one statement of the sweep: some ten milliseconds of reading in a table of a
 /// million (examples/sweep_cost.rs), for which a rollback journal keeps writers waiting.
 const SWEEP_ROWS: u32 = 1_000;
@@ -27,6 +31,8 @@ pub(super) struct Lead {
     // Dropped in this order: who takes the lead over must find the logs let go of.
     projector: Projector,
     leadership: Leadership,
+    witness: Witness,
+    testified: Instant,
     monitor: Monitor,
     monitor_due: Option<Millis>,
     /// Events are left to project.
@@ -47,13 +53,27 @@ impl Lead {
         settings: &Settings,
         conn: &Connection,
         executor: &ExecutorId,
+        place: &Place,
     ) -> Result<Option<Self>> {
         let Some(leadership) = Leadership::try_acquire(&settings.state_db_path, &executor.0)? else {
             return Ok(None);
         };
-        Ok(Some(Self {
+        let projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
+        let mut lead = Self {
             leadership,
-            projector: Projector::open(&settings.logs_dir, rotation(settings), conn)?,
+            witness: Witness {
+                database_uuid: projector.database_uuid().to_owned(),
+                epoch: projector.epoch(),
+                // Nothing is known to be durable yet, but what an earlier witness said.
+                seq: Witness::read(&settings.logs_dir)
+                    .filter(|earlier| earlier.database_uuid == projector.database_uuid())
+                    .filter(|earlier| earlier.epoch == projector.epoch())
+                    .map_or(0, |earlier| earlier.seq),
+                place: place.clone(),
+                folder_inode: 0,
+            },
+            testified: Instant::now(),
+            projector,
             monitor: Monitor::new(monitor_options(settings)),
             monitor_due: None,
             behind: false,
@@ -63,7 +83,18 @@ impl Lead {
             sweep_due: Millis::now(),
             sweep_ms: settings.sweep_ms,
             has_swept: false,
-        }))
+        };
+        lead.testify()?;
+        Ok(Some(lead))
+    }
+
+    /// Writes the witness anew.
+    pub(super) fn testify(&mut self) -> Result<()> {
+        self.testified = Instant::now();
+        let folder = self.projector.folder();
+        self.witness.seq = self.witness.seq.max(self.projector.covered());
+        self.witness.folder_inode = witness::folder_inode(folder).unwrap_or(0);
+        self.witness.write(folder)
     }
 
     /// Whether the lock file is still the one that we hold.
@@ -96,6 +127,9 @@ impl Lead {
                 self.behind = false;
                 break;
             }
+        }
+        if self.witness.seq < self.projector.covered() && self.testified.elapsed() >= TESTIFY_EVERY {
+            self.testify()?;
         }
         if !stopping && Millis::now() >= self.sweep_due {
             self.sweep_on(conn, mapping)?;

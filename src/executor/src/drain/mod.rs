@@ -19,13 +19,15 @@ pub(crate) mod worker;
 
 use crate::config::Settings;
 use crate::door;
+use crate::identity::{self as file_identity, Finding, Guard};
 use crate::wake::{self, Wake, Watch};
-use database::{FileIdentity, Version, connect, identity};
+use database::{Version, connect, identity};
 use lead::Lead;
 use runchain_core::chain::{Chain, StepSpec};
 use runchain_core::error::{During, Error, Result};
+use runchain_core::identity::Place;
 use runchain_core::steps::{self, Backoff, Executor, Settled};
-use runchain_core::{Mapping, Millis, RunId, functions, install, schema};
+use runchain_core::{Mapping, Millis, RunId, adopt, functions, install, schema};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -89,8 +91,8 @@ pub(crate) type Reload<'a> = &'a dyn Fn() -> std::result::Result<Settings, Strin
 /// another database; whatever SQLite answers, but for "busy".
 pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: Reload<'_>) -> Result<Ended> {
     let database = settings.state_db_path.clone();
-    let file = FileIdentity::of(&database);
-    let mut conn = connect(&database)?;
+    let (mut conn, file) = file_identity::open_pinned(&database)?;
+    let found = file_identity::require(&conn, settings)?;
     // In WAL the same as FULL. In rollback mode the removal of the journal is the commit, and FULL
     // leaves it in memory: power loss would bring the journal back, and with it the older state.
     conn.execute_batch("PRAGMA synchronous = EXTRA")
@@ -99,9 +101,16 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     conn.set_prepared_statement_cache_capacity(128);
     functions::register(&conn, functions::Surface::Full)?;
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
-    let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
+    let guard = Guard::of(&conn, file)?;
+    let place = Place::of(&database)?;
+    if let Finding::Moved { from } = &found {
+        say(&format!("the database was moved here from {from}"));
+    }
     let executor = identity();
     door::write(&mut conn, |conn| {
+        if Place::recorded(conn)?.as_ref() != Some(&place) {
+            adopt::record_place(conn, &place)?;
+        }
         executor.renew(conn, settings.lease_ms, Millis::now())
     })?;
 
@@ -115,7 +124,11 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
             settings.poll_ms
         ));
     }
-    let workshop = Arc::new(Workshop::new(settings, database_uuid));
+    let workshop = Arc::new(Workshop::new(
+        settings,
+        guard.identity().uuid.clone(),
+        guard.file.clone(),
+    ));
     let workers = Workers::start(&workshop, settings.workers, &sender)
         .map_err(|error| Error::io("start the threads of", "the executor", error))?;
     let mut drain = Drain {
@@ -134,7 +147,8 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         sender,
         wakes,
         watch: watch.ok(),
-        file,
+        guard,
+        place,
         lead: None,
         next_lead: Instant::now(),
         running: 0,
@@ -157,7 +171,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
 }
 
 /// The chain that the configuration names.
-fn chain_of(settings: &Settings) -> Chain {
+pub(crate) fn chain_of(settings: &Settings) -> Chain {
     let spec = |step: &crate::config::Step| StepSpec {
         name: step.name.clone(),
         after: step.after.clone(),
@@ -193,7 +207,8 @@ struct Drain<'a> {
     sender: Sender<Wake>,
     wakes: Receiver<Wake>,
     watch: Option<Watch>,
-    file: FileIdentity,
+    guard: Guard,
+    place: Place,
     lead: Option<Lead>,
     next_lead: Instant,
     running: usize,
@@ -230,7 +245,7 @@ impl Drain<'_> {
             let held = self.hold.is_some_and(|until| Instant::now() < until);
             if !held && (self.version.changed() || !self.finished.is_empty() || Instant::now() >= due) {
                 self.hold = None;
-                match self.pass() {
+                match self.guarded_pass() {
                     Ok(()) => {
                         if self.expand_after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
                             self.complaints.clear();
@@ -292,17 +307,18 @@ impl Drain<'_> {
         error.is_busy() || (*self.goal == Goal::Forever && !fatal)
     }
 
+    /// A file that has lost its name makes all kinds of failures; what counts is that.
+    fn guarded_pass(&mut self) -> Result<()> {
+        let done = self.pass();
+        if done.is_err() {
+            self.guard.file.check()?;
+        }
+        done
+    }
+
     /// One round of everything.
     fn pass(&mut self) -> Result<()> {
-        if FileIdentity::of(&self.settings.state_db_path) != self.file {
-            return Err(Error::other_identity(
-                format!(
-                    "{} was replaced or deleted while runchain had it open",
-                    self.settings.state_db_path.display()
-                ),
-                "look where it went, then start runchain again",
-            ));
-        }
+        door::patiently(|| self.guard.verify(&self.conn))?;
         if self.outdated.is_some() {
             return self.turn().map(|_| ());
         }
@@ -325,6 +341,7 @@ impl Drain<'_> {
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
+        self.guard.verify(&self.conn)?;
         match lead.duties(&mut self.conn, &self.mapping, self.stopping.is_some()) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
@@ -345,7 +362,7 @@ impl Drain<'_> {
         }
         if self.lead.is_none() && Instant::now() >= self.next_lead {
             self.next_lead = Instant::now() + LEAD_EVERY;
-            self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id)?;
+            self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id, &self.place)?;
         }
         Ok(())
     }

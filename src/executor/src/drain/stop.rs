@@ -1,6 +1,5 @@
 //! What signals ask for: to stop in order, to stop at once, to read the configuration again.
 
-use super::database::FileIdentity;
 use super::{Drain, Ended, chain_of, concurrency_of, millis};
 use crate::door;
 use std::sync::Arc;
@@ -94,8 +93,13 @@ impl Drain<'_> {
 
     /// Takes the executor off the list, so that nobody waits for its lease.
     pub(super) fn leave(&mut self) {
-        if self.running > 0 || FileIdentity::of(&self.settings.state_db_path) != self.file {
+        if self.running > 0 || self.guard.verify(&self.conn).is_err() {
             return;
+        }
+        if let Some(lead) = &mut self.lead
+            && let Err(error) = lead.testify()
+        {
+            (self.say)(&format!("{error}; the logs themselves say how far they are"));
         }
         let executor = &self.executor;
         if let Err(error) = door::write(&mut self.conn, |conn| executor.leave(conn)) {

@@ -11,7 +11,7 @@ mod nearby;
 mod tables;
 
 pub(crate) use error::{OpenError, Problem};
-pub(crate) use failure_log::log_failure;
+pub(crate) use failure_log::{log_failure, log_line};
 pub(crate) use tables::required_tables;
 
 use rusqlite::config::DbConfig;

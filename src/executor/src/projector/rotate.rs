@@ -87,12 +87,7 @@ fn prefix(log: Log) -> String {
 
 /// Removes the oldest renamed files beyond `keep_files`.
 pub(super) fn retain(log: Log, folder: &Path, keep_files: usize) -> Result<()> {
-    let entries = fs::read_dir(folder).map_err(|source| Error::io("list the logs in", folder, source))?;
-    let mut renamed: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| is_renamed(log, path))
-        .collect();
-    renamed.sort();
+    let renamed = renamed_files(log, folder)?;
     let surplus = renamed.len().saturating_sub(keep_files);
     for path in &renamed[..surplus] {
         fs::remove_file(path).map_err(|source| Error::io("remove the old log", path, source))?;
@@ -103,6 +98,27 @@ pub(super) fn retain(log: Log, folder: &Path, keep_files: usize) -> Result<()> {
             .map_err(|source| Error::io("sync the log folder", folder, source))?;
     }
     Ok(())
+}
+
+/// The files of a log that are there, the oldest first, the current one last.
+pub(crate) fn files_of(folder: &Path, log: Log) -> Result<Vec<PathBuf>> {
+    let mut files = match renamed_files(log, folder) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        files => files?,
+    };
+    files.push(folder.join(log.file_name()));
+    files.retain(|path| path.is_file());
+    Ok(files)
+}
+
+fn renamed_files(log: Log, folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(|source| Error::io("list the logs in", folder, source))?;
+    let mut renamed: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| is_renamed(log, path))
+        .collect();
+    renamed.sort();
+    Ok(renamed)
 }
 
 fn is_renamed(log: Log, path: &Path) -> bool {
