@@ -27,6 +27,9 @@ mod crash;
 mod disk;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.
 mod end_to_end;
+/// File systems that others share, through FUSE and overlays.
+#[cfg(target_os = "linux")]
+mod file_systems;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
 /// Databases that are copied, restored, moved, replaced or deleted.

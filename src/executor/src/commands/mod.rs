@@ -59,7 +59,13 @@ pub(crate) fn run(
 
 /// Opens the state database; what is wrong with it also stands in `logs/monitor.jsonl` then.
 fn open(settings: &Settings, mode: OpenMode) -> Outcome<Connection> {
-    let conn = open::open_state(&settings.state_db_path, mode).map_err(|error| logged(settings, error))?;
+    let ground = |conn| match mode {
+        OpenMode::ReadWrite => open::ground::refuse_unsafe_wal(settings, conn),
+        OpenMode::ReadOnly => Ok(()),
+    };
+    let opened = ground(None).and_then(|()| open::open_state(&settings.state_db_path, mode));
+    let conn = opened.map_err(|error| logged(settings, error))?;
+    ground(Some(&conn)).map_err(|error| logged(settings, error))?;
     functions::register(&conn, functions::Surface::Full)?;
     Ok(conn)
 }

@@ -294,6 +294,22 @@ impl Setting for Vec<String> {
     }
 }
 
+impl Setting for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_bool()
+    }
+
+    fn from_text(text: &OsStr) -> Option<Self> {
+        text.to_str()?.trim().parse().ok()
+    }
+
+    fn json(&self) -> Value {
+        (*self).into()
+    }
+}
+
 macro_rules! numbers {
     ($($type:ty),*) => {$(
         impl Setting for $type {

@@ -25,11 +25,13 @@ use database::{Version, connect, identity};
 use lead::Lead;
 use runchain_core::chain::{Chain, StepSpec};
 use runchain_core::error::{During, Error, Result};
+use runchain_core::file_system::{FileSystem, Under};
 use runchain_core::identity::Place;
 use runchain_core::steps::{self, Backoff, Executor, Settled};
 use runchain_core::{Mapping, Millis, RunId, adopt, functions, install, schema};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -121,9 +123,10 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     if let Err(error) = &watch {
         say(&format!(
             "can't watch the database's folder ({error}); looking every {} ms instead",
-            settings.poll_ms
+            settings.poll_ms.min(settings.poll_unwatched_ms)
         ));
     }
+    let is_reported = ground(&database, settings, say);
     let workshop = Arc::new(Workshop::new(
         settings,
         guard.identity().uuid.clone(),
@@ -147,6 +150,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         sender,
         wakes,
         watch: watch.ok(),
+        is_reported,
         guard,
         place,
         lead: None,
@@ -168,6 +172,20 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     let ended = drain.until_over();
     drain.leave();
     ended
+}
+
+/// Whether the file system tells of every change; says so where it doesn't.
+fn ground(database: &Path, settings: &Settings, say: Say<'_>) -> bool {
+    let Under::Known(FileSystem { name, trust }) = crate::open::ground::under(database) else {
+        return true;
+    };
+    if !trust.reports_changes() {
+        say(&format!(
+            "the database lies on {name}, which may not report what others write: looking every {} ms",
+            settings.poll_ms.min(settings.poll_unwatched_ms)
+        ));
+    }
+    trust.reports_changes()
 }
 
 /// The chain that the configuration names.
@@ -207,6 +225,8 @@ struct Drain<'a> {
     sender: Sender<Wake>,
     wakes: Receiver<Wake>,
     watch: Option<Watch>,
+    /// The file system tells of every change.
+    is_reported: bool,
     guard: Guard,
     place: Place,
     lead: Option<Lead>,

@@ -58,6 +58,11 @@ pub(crate) enum Problem {
         /// Group id of the file.
         group: u32,
     },
+    /// WAL on a file system without memory that all processes share.
+    WalOnShared {
+        /// The kind of file system.
+        name: String,
+    },
     /// Somebody else holds the lock for longer than we wait.
     Locked,
     /// Required tables are not there.
@@ -92,7 +97,8 @@ impl OpenError {
             Problem::NotAFile { .. }
             | Problem::Unreadable { .. }
             | Problem::NotWritable { .. }
-            | Problem::LocksOwnerOut { .. } => Exit::DatabaseUnreadable,
+            | Problem::LocksOwnerOut { .. }
+            | Problem::WalOnShared { .. } => Exit::DatabaseUnreadable,
             Problem::Locked => Exit::DatabaseLocked,
             Problem::MissingTables { .. } => Exit::SchemaInvalid,
         }
@@ -126,6 +132,9 @@ impl OpenError {
             ),
             Problem::LocksOwnerOut { owner, .. } => format!(
                 "opening {path} as another user would lock its owner (user id {owner}) out: files that SQLite creates beside it would be ours"
+            ),
+            Problem::WalOnShared { name } => format!(
+                "the state database {path} is in WAL mode on {name}, where processes of other machines don't see its shared memory: it would be damaged"
             ),
             Problem::Locked => format!("the state database {path} stayed locked by another process"),
             Problem::MissingTables { missing, found } => format!(
@@ -171,6 +180,9 @@ impl OpenError {
                     "run as user id {owner}, or share the group {group}: chgrp {group} {folder} && chmod g+rwxs {folder} && chmod g+rw {path}"
                 )
             }
+            Problem::WalOnShared { .. } => format!(
+                "move it to a local disk; or, while nobody uses it, sqlite3 {path} 'PRAGMA journal_mode=DELETE'; or, if no other machine ever opens it, allow_shared_wal = true in runchain.toml"
+            ),
             Problem::Locked => {
                 format!("see which process holds it with fuser {path}, let that end its transaction, and try again")
             }

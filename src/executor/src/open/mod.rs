@@ -7,6 +7,7 @@
 mod access;
 mod error;
 mod failure_log;
+pub(crate) mod ground;
 mod nearby;
 mod tables;
 
