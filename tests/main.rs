@@ -38,6 +38,9 @@ mod identity;
 mod install;
 /// The logs as somebody else reads them.
 mod logs;
+/// Orchestrator and executor as two users.
+#[cfg(target_os = "linux")]
+mod permissions;
 /// What is left on the disk when the power fails, and what runchain makes of it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod power_loss;

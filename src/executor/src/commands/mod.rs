@@ -63,7 +63,12 @@ fn open(settings: &Settings, mode: OpenMode) -> Outcome<Connection> {
         OpenMode::ReadWrite => open::ground::refuse_unsafe_wal(settings, conn),
         OpenMode::ReadOnly => Ok(()),
     };
-    let opened = ground(None).and_then(|()| open::open_state(&settings.state_db_path, mode));
+    let path = &settings.state_db_path;
+    let proved = ground(None).and_then(|()| match mode {
+        OpenMode::ReadWrite => open::prove_shared(path),
+        OpenMode::ReadOnly => Ok(()),
+    });
+    let opened = proved.and_then(|()| open::open_state(path, mode));
     let conn = opened.map_err(|error| logged(settings, error))?;
     ground(Some(&conn)).map_err(|error| logged(settings, error))?;
     functions::register(&conn, functions::Surface::Full)?;

@@ -30,6 +30,7 @@ use runchain_core::identity::Place;
 use runchain_core::steps::{self, Backoff, Executor, Settled};
 use runchain_core::{Mapping, Millis, RunId, adopt, functions, install, schema};
 use rusqlite::Connection;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -80,6 +81,10 @@ const LOOK_AGAIN_US: [u64; 16] = [
 ];
 /// After a failure that may pass (a table that is being rebuilt, a full disk), in a service.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// How long a database may look damaged or without our tables before that is believed; less than
+/// [`AFTER_FAILURE`], so that it is looked at once more.
+const DOUBT: Duration = Duration::from_secs(1);
 
 /// Tells a person what happens; the caller decides where that goes.
 pub(crate) type Say<'a> = &'a dyn Fn(&str);
@@ -167,6 +172,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         looks: LOOK_AGAIN_US.len(),
         hold: None,
         complaints: Vec::new(),
+        doubt: Cell::default(),
         more: false,
     };
     let ended = drain.until_over();
@@ -250,6 +256,8 @@ struct Drain<'a> {
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
     complaints: Vec<String>,
+    /// Since when the database looks damaged or without our tables.
+    doubt: Cell<Option<Instant>>,
     /// Turns were left: the next pass goes on at once.
     more: bool,
 }
@@ -267,6 +275,7 @@ impl Drain<'_> {
                 self.hold = None;
                 match self.guarded_pass() {
                     Ok(()) => {
+                        self.doubt.set(None);
                         if self.expand_after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
                             self.complaints.clear();
                         }
@@ -319,11 +328,14 @@ impl Drain<'_> {
 
     /// A service goes on after what somebody else can mend; everything else ends it.
     fn may_pass(&self, error: &Error) -> bool {
-        let fatal = error.is_corrupt()
-            || matches!(
-                error,
-                Error::OtherIdentity { .. } | Error::NotInstalled | Error::Outdated { .. }
-            );
+        // While somebody copies a file over it, it is empty or damaged for a moment.
+        let doubtful = error.is_corrupt() || matches!(error, Error::NotInstalled);
+        let since = self.doubt.get().unwrap_or_else(Instant::now);
+        if doubtful {
+            self.doubt.set(Some(since));
+        }
+        let fatal = (doubtful && since.elapsed() >= DOUBT)
+            || matches!(error, Error::OtherIdentity { .. } | Error::Outdated { .. });
         error.is_busy() || (*self.goal == Goal::Forever && !fatal)
     }
 

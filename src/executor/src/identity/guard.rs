@@ -146,3 +146,76 @@ impl Guard {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runchain_core::install::{InstallOptions, install};
+    use runchain_core::{Millis, event};
+
+    fn guarded(folder: &Path) -> (PathBuf, Connection, Guard) {
+        let path = folder.join("state.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(
+            "PRAGMA journal_mode = WAL; CREATE TABLE runs(run_id TEXT PRIMARY KEY, status TEXT)",
+        )
+        .unwrap();
+        install(&conn, &InstallOptions::default(), Millis(1)).unwrap();
+        drop(conn);
+        let (conn, file) = open_pinned(&path).unwrap();
+        let guard = Guard::of(&conn, file).unwrap();
+        (path, conn, guard)
+    }
+
+    #[test]
+    fn a_file_that_loses_its_name_in_the_middle_of_a_transaction_is_not_committed_into() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, conn, guard) = guarded(folder.path());
+        conn.execute_batch("BEGIN IMMEDIATE; INSERT INTO runs VALUES ('r', 'RUNNING')")
+            .unwrap();
+        guard.verify(&conn).unwrap();
+        std::fs::rename(&path, folder.path().join("elsewhere.db")).unwrap();
+        assert!(conn.execute_batch("COMMIT").is_err());
+        let runs: i64 = conn
+            .query_row("SELECT count(*) FROM runs", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(runs, 0);
+        assert!(matches!(guard.verify(&conn), Err(Error::OtherIdentity { .. })));
+        // Back under its name, it is itself again.
+        std::fs::rename(folder.path().join("elsewhere.db"), &path).unwrap();
+        guard.verify(&conn).unwrap();
+        conn.execute("INSERT INTO runs VALUES ('r', 'RUNNING')", [])
+            .unwrap();
+    }
+
+    #[test]
+    fn an_older_state_and_another_identity_are_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, conn, guard) = guarded(folder.path());
+        let newest = event::newest_id(&conn).unwrap();
+        conn.execute(
+            "UPDATE sqlite_sequence SET seq = seq + 5 WHERE name = 'runchain_events'",
+            [],
+        )
+        .unwrap();
+        guard.verify(&conn).unwrap();
+        conn.execute(
+            "UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'runchain_events'",
+            [newest],
+        )
+        .unwrap();
+        let error = guard.verify(&conn).unwrap_err();
+        assert!(
+            error.to_string().contains("an older state was written"),
+            "{error}"
+        );
+        conn.execute(
+            "UPDATE sqlite_sequence SET seq = seq + 5 WHERE name = 'runchain_events'",
+            [],
+        )
+        .unwrap();
+        conn.execute("UPDATE runchain_meta SET value = '2' WHERE key = 'epoch'", [])
+            .unwrap();
+        assert!(guard.verify(&conn).is_err());
+    }
+}
