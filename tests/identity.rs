@@ -101,11 +101,7 @@ fn backup_100_runs_restore_100_runs_and_no_line_is_lost_and_no_effect_repeated_u
     project.sql(&format!(".restore {}", backup.display()));
     end_runs(&project, (0..50).map(|n| format!("after-{n}")));
     let database = fs::read(project.database()).unwrap();
-    for arguments in [
-        &["drain"][..],
-        &["drain", "--once"],
-        &["finish", "--run", "before-0"],
-    ] {
+    for arguments in [&["drain", "--once"][..], &["finish", "--run", "before-0"]] {
         let ran = project.runchain(arguments).exits(12);
         assert!(
             ran.stderr.contains("runchain adopt --as restored"),
@@ -376,7 +372,7 @@ fn a_copy_is_not_drained_until_it_is_adopted_and_leaves_the_original_its_work() 
     let (project, copy) = copied(elsewhere.path());
     let database = fs::read(copy.join(".state/orchestration.db")).unwrap();
     for arguments in [
-        &["drain"][..],
+        &["drain", "--once"][..],
         &["drain", "--until-idle"],
         &["finish", "--run", "r0"],
     ] {
