@@ -3,6 +3,10 @@
 -- archival_log, uet_executions and uet_tasks are left alone here: they may be the user's own.
 -- `runchain uninstall --purge` knows which of them runchain made, and drops those too.
 BEGIN IMMEDIATE;
+DROP TABLE IF EXISTS runchain_pace;
+DROP TABLE IF EXISTS runchain_held;
+DROP TABLE IF EXISTS runchain_held_batches;
+DROP TABLE IF EXISTS runchain_forgotten;
 DROP TABLE IF EXISTS runchain_alerts;
 DROP TABLE IF EXISTS runchain_derived;
 DROP TABLE IF EXISTS runchain_ingest_rejects;

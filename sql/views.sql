@@ -26,7 +26,9 @@ SELECT 'stalled run', run_id, status, 'nothing of it changed since '
        || strftime('%Y-%m-%dT%H:%M:%SZ', stalled_since_ms / 1000, 'unixepoch'), 'look at the orchestrator'
 FROM runchain_runs WHERE monitor = 'on' AND stalled_since_ms IS NOT NULL
 UNION ALL
-SELECT 'alert', run_id, subject, message, CASE count WHEN 1 THEN 'seen once' ELSE 'seen ' || count || ' times' END
+SELECT 'alert', run_id, subject, message,
+       CASE WHEN rule = 'triggers_lost' THEN 'runchain install --repair, or SELECT runchain_install(''{"repair":true}'');'
+            WHEN count = 1 THEN 'seen once' ELSE 'seen ' || count || ' times' END
 FROM runchain_alerts WHERE state = 'firing';
 
 -- bytes read = stored + rejected, bytes of the file = read + pending; unaccounted_bytes is always 0.

@@ -170,7 +170,7 @@ fn backup_100_runs_restore_100_runs_and_no_line_is_lost_and_no_effect_repeated_u
         assert!(
             keys.first()
                 .unwrap()
-                .contains(&format!("-{epoch}-{run}-1-upload")),
+                .contains(&format!(".{epoch}.1.upload.{run}")),
             "{keys:?}"
         );
     }
@@ -193,7 +193,7 @@ fn backup_100_runs_restore_100_runs_and_no_line_is_lost_and_no_effect_repeated_u
         assert_eq!(keys.len(), 2, "{keys:?}");
         assert!(
             keys.iter()
-                .any(|key| key.ends_with(&format!("-2-{run}-2-upload"))),
+                .any(|key| key.ends_with(&format!(".2.2.upload.{run}"))),
             "{keys:?}"
         );
     }
@@ -434,7 +434,7 @@ fn a_copy_is_not_drained_until_it_is_adopted_and_leaves_the_original_its_work() 
     assert_eq!(own[0]["event"], "EPOCH_STARTED");
     assert!(
         own.iter()
-            .any(|line| line["event"] == "ADOPTED" && line["data"]["as"] == "copy")
+            .any(|line| line["event"] == "OPERATOR_ACTION" && line["data"]["after"]["as"] == "copy")
     );
 }
 

@@ -12,6 +12,8 @@
 /// Builds what is tested, finds the host programs, runs SQL in them.
 mod support;
 
+/// Who did what, when and why.
+mod audit;
 /// A run's chain: its commands, ids, repetitions and late arrivals.
 mod chain;
 /// Commands of steps when something is killed: nothing runs on.
@@ -27,6 +29,8 @@ mod crash;
 mod disk;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.
 mod end_to_end;
+/// Why a run is where it is, in words, and every command that is suggested, typed.
+mod explain;
 /// File systems that others share, through FUSE and overlays.
 #[cfg(target_os = "linux")]
 mod file_systems;
@@ -46,9 +50,19 @@ mod permissions;
 mod power_loss;
 /// Rules of the queue through the binary: priorities, delays, deadlines, limits, pauses, poison.
 mod queue_features;
+/// What must not leave the database.
+mod redact;
 /// What somebody asks for by function, by command line or by plain INSERT.
 mod requests;
+/// What goes when it is old or too much.
+mod retention;
+/// What hostile schemas, arguments, ids, JSON and symlinks can do: nothing.
+mod security;
 /// The executor as a service: signals, leases, wakes, and databases that go away.
 mod service;
+/// Steps of the user's own, their configuration, the examples, runs that end again and again.
+mod steps;
+/// Many runs that end in a rush: held, released, discarded.
+mod storms;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.
 mod writers;

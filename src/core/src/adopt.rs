@@ -16,6 +16,7 @@ mod outside;
 
 pub use outside::{LogEvent, Outside, OutsideEnd, OutsideRun, OutsideStep, StepFate};
 
+use crate::audit::{self, Action, By};
 use crate::chain::{self, Chain};
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
@@ -64,10 +65,8 @@ pub struct Adoption<'a> {
     pub chain: &'a Chain,
     /// Where the database is now.
     pub place: &'a Place,
-    /// For the audit event.
-    pub actor: &'a str,
-    /// For the audit event.
-    pub reason: Option<&'a str>,
+    /// For the audit trail.
+    pub by: &'a By,
 }
 
 /// What an adoption did.
@@ -94,6 +93,7 @@ struct Was {
     uuid: String,
     epoch: i64,
     newest: i64,
+    place: Option<Place>,
 }
 
 /// Makes a copy a database of its own.
@@ -117,7 +117,7 @@ pub fn copy(conn: &Connection, adoption: &Adoption<'_>, now: Millis) -> Result<A
         let why = format!("the original ({}) has this chain; here it was copied", was.uuid);
         adopted.cancelled_steps += chain::cancel_live(conn, &run_id, generation, &why, now)?;
     }
-    finish(conn, As::Copy, adoption, &adopted, now)?;
+    finish(conn, As::Copy, &was, adoption, &adopted, now)?;
     Ok(adopted)
 }
 
@@ -157,7 +157,7 @@ pub fn restored(
             |row| row.get(0),
         )
         .during("count what is open")?;
-    finish(conn, As::Restored, adoption, &adopted, now)?;
+    finish(conn, As::Restored, &was, adoption, &adopted, now)?;
     Ok(adopted)
 }
 
@@ -166,9 +166,10 @@ pub fn restored(
 /// # Errors
 /// Whatever SQLite answers; the caller rolls back.
 pub fn moved(conn: &Connection, adoption: &Adoption<'_>, now: Millis) -> Result<Adopted> {
+    let was = was(conn)?;
     record_place(conn, adoption.place)?;
     let adopted = identity(conn)?;
-    finish(conn, As::Moved, adoption, &adopted, now)?;
+    finish(conn, As::Moved, &was, adoption, &adopted, now)?;
     Ok(adopted)
 }
 
@@ -199,6 +200,7 @@ fn was(conn: &Connection) -> Result<Was> {
         uuid: now.database_uuid,
         epoch: now.epoch,
         newest: event::newest_id(conn)?,
+        place: Place::recorded(conn)?,
     })
 }
 
@@ -249,7 +251,7 @@ fn begin_epoch(
     conn.execute(
         "INSERT INTO runchain_epochs(database_uuid, epoch, began_event_id, began_ms, adopted_as, actor, reason)
          SELECT value, ?1, ?2, ?3, ?4, ?5, ?6 FROM runchain_meta WHERE key = 'database_uuid'",
-        (epoch, began, now, kind.as_str(), adoption.actor, adoption.reason),
+        (epoch, began, now, kind.as_str(), &adoption.by.actor, &adoption.by.reason),
     )
     .map(|_| ())
     .during("begin an epoch")
@@ -388,15 +390,22 @@ fn reserve_generation(
 fn finish(
     conn: &Connection,
     kind: As,
+    was: &Was,
     adoption: &Adoption<'_>,
     adopted: &Adopted,
     now: Millis,
 ) -> Result<()> {
-    let data = json!({
-        "as": kind.as_str(), "actor": adoption.actor, "reason": adoption.reason, "place": adoption.place,
-        "result": adopted,
-    });
-    event::append(conn, &NewEvent::of_database(EventType::Adopted, now, None, data)).map(|_| ())
+    let action = Action {
+        name: "adopt",
+        by: adoption.by,
+        run_id: None,
+        before: json!({"as": null, "database_uuid": was.uuid, "epoch": was.epoch, "place": was.place, "result": null}),
+        after: json!({
+            "as": kind.as_str(), "database_uuid": adopted.database_uuid, "epoch": adopted.epoch,
+            "place": adoption.place, "result": adopted,
+        }),
+    };
+    audit::record(conn, &action, now).map(|_| ())
 }
 
 #[cfg(test)]

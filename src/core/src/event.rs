@@ -66,6 +66,10 @@ macro_rules! event_types {
 event_types! {
     /// runchain was installed on a table.
     Installed = "INSTALLED" in Monitor,
+    /// The capture triggers are gone or changed: writes are missed until they are back.
+    TriggersLost = "TRIGGERS_LOST" in Monitor,
+    /// The capture triggers are back; what was missed is being looked for.
+    TriggersRestored = "TRIGGERS_RESTORED" in Monitor,
     /// A run was seen for the first time.
     RunCreated = "RUN_CREATED" in Monitor,
     /// Heartbeats of the run begin.
@@ -88,6 +92,8 @@ event_types! {
     RunDeleted = "RUN_DELETED" in Monitor,
     /// Steps that had not ended were cancelled.
     ChainCancelled = "CHAIN_CANCELLED" in Monitor,
+    /// A step is not in this chain, because what its `where` asks for can't be looked at.
+    StepSkipped = "STEP_SKIPPED" in Archival,
     /// The bag is in its place.
     RunArchived = "RUN_ARCHIVED" in Archival,
     /// The reports are in their place.
@@ -104,10 +110,22 @@ event_types! {
     Request = "REQUEST" in Monitor,
     /// A copied or restored database begins anew: what follows has numbers of its own.
     EpochStarted = "EPOCH_STARTED" in Monitor,
-    /// An operator said what a copied, restored or moved database is; `as` says which.
-    Adopted = "ADOPTED" in Monitor,
     /// What the logs of an earlier epoch say of a step was taken over; nothing was executed.
     StepAdopted = "STEP_ADOPTED" in Archival,
+    /// Many runs ended in a rush: their chains are held until somebody decides.
+    StormHeld = "STORM_HELD" in Monitor,
+    /// Nothing of a held batch is left: `outcome` says what became of it.
+    StormEnded = "STORM_ENDED" in Monitor,
+    /// An operator did something that is no request (`action` says what): see `audit`.
+    OperatorAction = "OPERATOR_ACTION" in Monitor,
+    /// Retention removed rows or files: how many of each kind.
+    Retention = "RETENTION" in Monitor,
+    /// Space ran out on the database's disk; the ballast was released.
+    DiskLow = "DISK_LOW" in Monitor,
+    /// There is room again; the ballast was made anew.
+    DiskRecovered = "DISK_RECOVERED" in Monitor,
+    /// Everything of a run was erased but a tombstone; `run` is the SHA-256 of its id.
+    RunForgotten = "RUN_FORGOTTEN" in Monitor,
 }
 
 /// An event that is about to be appended.

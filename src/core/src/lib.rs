@@ -15,12 +15,17 @@ compile_error!(
 );
 
 pub mod adopt;
+pub mod audit;
+mod caller;
 pub mod chain;
 mod checks_table;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod file_system;
+pub mod forget;
 pub mod functions;
+pub mod held;
 pub mod id;
 pub mod identity;
 pub mod ingest;
@@ -29,11 +34,15 @@ pub mod liveness;
 pub mod mapping;
 pub mod queue;
 pub mod request;
+pub mod retention;
+pub mod run_row;
 pub mod schema;
 pub mod steps;
+pub mod storm;
 pub mod sweep;
 pub mod time;
 pub mod transaction;
+pub mod triggers;
 pub mod validate;
 pub mod vocabulary;
 

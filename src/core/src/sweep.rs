@@ -7,6 +7,7 @@
 //! reads stale rows does no harm.
 
 use crate::error::{During, Result};
+use crate::forget;
 use crate::mapping::{self, quote};
 use crate::{Mapping, RunId};
 use rusqlite::types::Value;
@@ -47,12 +48,19 @@ impl Sweep {
 /// # Errors
 /// Whatever SQLite answers, for example when the user's table is gone.
 pub fn chunk(conn: &Connection, mapping: &Mapping, sweep: &mut Sweep, limit: u32) -> Result<Vec<RunId>> {
-    let found = match &sweep.stage {
+    let mut found = match &sweep.stage {
         Stage::Begin => user_rows(conn, mapping, None, limit)?,
         Stage::Rows(after) => user_rows(conn, mapping, Some(after.clone()), limit)?,
         Stage::Known(after) => known_rows(conn, mapping, after, limit)?,
         Stage::Over => return Ok(Vec::new()),
     };
+    let mut differ = Vec::new();
+    for run_id in found.differ {
+        if !forget::is_forgotten(conn, &run_id)? {
+            differ.push(run_id);
+        }
+    }
+    found.differ = differ;
     sweep.compared += found.compared;
     sweep.found += found.differ.len() as u64;
     sweep.stage = match (&sweep.stage, found.last) {

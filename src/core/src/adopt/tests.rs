@@ -52,8 +52,7 @@ fn restore(conn: &Connection, mapping: &Mapping, lines: Vec<LogEvent>) -> Adopte
         mapping,
         chain: &Chain::builtin(3),
         place: &place(),
-        actor: "test",
-        reason: None,
+        by: &By::default(),
     };
     restored(conn, &adoption, &outside, Millis(900)).unwrap()
 }

@@ -82,7 +82,8 @@ pub fn judge_chain(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> Resu
     if !phase.is_some_and(Phase::is_terminal) {
         return Ok(ChainAnswer::RunActive);
     }
-    let Some(run) = known.filter(|run| run.generation > 0 && run.phase.is_terminal()) else {
+    let Some(run) = known.filter(|run| run.generation > 0 && run.phase.is_terminal() && !run.is_left_alone())
+    else {
         return Ok(ChainAnswer::Queued);
     };
     let (live, dead): (Option<bool>, Option<bool>) = conn
@@ -230,6 +231,10 @@ struct StepState {
 
 fn newest_steps(conn: &Connection, run_id: &RunId) -> Result<Vec<StepState>> {
     let generation = known_run(conn, run_id)?.map_or(0, |run| run.generation);
+    steps_of(conn, run_id, generation)
+}
+
+fn steps_of(conn: &Connection, run_id: &RunId, generation: i64) -> Result<Vec<StepState>> {
     let mut statement = conn
         .prepare_cached(
             "SELECT id, step, state FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 ORDER BY id",

@@ -1,4 +1,4 @@
-//! Recover: what brings steps back from an executor that stops or is gone.
+//! Recover: what brings steps back from an executor that is gone.
 
 use super::settle::settle_failed;
 use super::{Backoff, Claim, Failure};
@@ -6,20 +6,8 @@ use crate::error::{During, Result};
 use crate::{ExecutorId, Millis};
 use rusqlite::Connection;
 
-/// Gives leased steps back unstarted, uncounted: at a graceful stop.
-///
-/// # Errors
-/// Whatever SQLite answers.
-pub fn give_back(conn: &Connection, executor: &ExecutorId) -> Result<usize> {
-    conn.prepare_cached(
-        "UPDATE runchain_steps SET state = 'ready', executor_id = NULL, token = token + 1 WHERE finished_ms IS NULL AND state = 'leased' AND executor_id = ?1",
-    )
-    .and_then(|mut statement| statement.execute([executor]))
-    .during("give leased steps back")
-}
-
-/// Takes steps from executors whose lease has ended: leased ones return uncounted, running ones as
-/// a failed attempt. Returns how many that were.
+/// Takes steps from executors whose lease has ended: running ones as a failed attempt, those
+/// that another version leased without starting them uncounted. Returns how many that were.
 ///
 /// # Errors
 /// Whatever SQLite answers.

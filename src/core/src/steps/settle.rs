@@ -1,6 +1,6 @@
 //! Settle: what an execution led to, in one transaction with everything that follows from it.
 
-use super::{Backoff, Claim};
+use super::{Backoff, Claim, THROUGH};
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::transaction::atomically;
@@ -76,7 +76,7 @@ pub enum Settled {
 
 /// Settles a started step, in one transaction with everything that follows from it: the event, the
 /// row in `archival_log`, and the steps that waited for it. An outdated executor may still settle
-/// what it runs; its next [`lease`](super::lease()) is what refuses.
+/// what it runs; its next [`lease_and_start`](super::lease_and_start()) is what refuses.
 ///
 /// # Errors
 /// Whatever SQLite answers.
@@ -172,7 +172,7 @@ fn settle_done(conn: &Connection, claim: &Claim, success: &Success, now: Millis)
     Ok(Settled::Done)
 }
 
-/// Readies the steps whose last need this was. Most steps have none behind them, and to ask is a
+/// Readies the steps that wait for nothing any more. Most steps have none behind them, and to ask is a
 /// third of the cost of an UPDATE that finds nothing.
 pub(crate) fn ready_what_waited(
     conn: &Connection,
@@ -189,13 +189,13 @@ pub(crate) fn ready_what_waited(
     if !waits {
         return Ok(());
     }
-    conn.prepare_cached(
+    conn.prepare_cached(&format!(
         "UPDATE runchain_steps SET state = 'ready', ready_at_ms = ?3 + delay_ms
          WHERE run_id = ?1 AND generation = ?2 AND state = 'waiting' AND NOT EXISTS (
            SELECT 1 FROM json_each(needs) AS need WHERE NOT EXISTS (
              SELECT 1 FROM runchain_steps AS other
-             WHERE other.run_id = ?1 AND other.generation = ?2 AND other.step = need.value AND other.state = 'done'))",
-    )
+             WHERE other.run_id = ?1 AND other.generation = ?2 AND other.step = need.value AND {THROUGH}))"
+    ))
     .and_then(|mut statement| statement.execute((run_id, generation, now)))
     .map(|_| ())
     .during("ready the steps that waited")
@@ -247,6 +247,10 @@ pub(super) fn settle_failed(
         EventType::StepFailed
     };
     append(conn, kind, claim, data, now)?;
+    if dead {
+        // Where it isn't required.
+        ready_what_waited(conn, &claim.run_id, claim.generation, now)?;
+    }
     Ok(if dead {
         Settled::Dead
     } else {

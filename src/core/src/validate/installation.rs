@@ -4,8 +4,8 @@ use super::database::schema_remedy;
 use super::{Context, Verdict};
 use crate::error::{During, Error, Result};
 use crate::mapping::{self, Mapping, MappingRequest, TRIGGERS};
-use crate::schema;
-use rusqlite::{Connection, OptionalExtension};
+use crate::{install, schema, triggers};
+use rusqlite::Connection;
 
 pub(super) fn required_tables(context: &Context<'_>) -> Result<Verdict> {
     let required = match schema::meta(context.conn, "required_tables")? {
@@ -196,20 +196,10 @@ pub(super) fn mapping(context: &Context<'_>) -> Result<Verdict> {
         Err(Error::WrongMapping { what, .. }) => what,
         Err(other) => return Err(other),
     };
-    // ALTER TABLE RENAME takes the triggers along: where they stand now is the table meant.
-    let table = triggers_stand_on(context.conn)?.unwrap_or_else(|| wanted.table.clone());
-    let guess = MappingRequest {
-        table: Some(table.clone()),
-        ..MappingRequest::default()
-    };
-    let remedy = match Mapping::resolve(context.conn, &guess) {
-        Ok(better) => install_sql(context.conn, &better),
-        Err(_) => format!(
-            "SELECT runchain_install({}); -- with the names that it has now",
-            mapping::literal(
-                &serde_json::json!({"table": table, "id": "NAME", "status": "NAME"}).to_string()
-            )
-        ),
+    let remedy = match install::mapping_now(context.conn, wanted) {
+        Ok(_) => REPAIR_SQL.to_owned(),
+        Err(Error::WrongMapping { remedy, .. }) => remedy,
+        Err(other) => return Err(other),
     };
     Ok(Verdict::error(
         what,
@@ -218,56 +208,11 @@ pub(super) fn mapping(context: &Context<'_>) -> Result<Verdict> {
     .remedy(remedy))
 }
 
-fn triggers_stand_on(conn: &Connection) -> Result<Option<String>> {
-    conn.query_row(
-        "SELECT tbl_name FROM main.sqlite_master WHERE type = 'trigger' AND name = ?1 COLLATE NOCASE",
-        [TRIGGERS[0]],
-        |row| row.get(0),
-    )
-    .optional()
-    .during("look for the capture triggers")
-}
-
-/// The SQL that installs on exactly this mapping.
-fn install_sql(conn: &Connection, mapping: &Mapping) -> String {
-    match Mapping::resolve(conn, &MappingRequest::default()) {
-        Ok(detected) if detected == *mapping => "SELECT runchain_install();".to_owned(),
-        _ => format!(
-            "SELECT runchain_install({});",
-            mapping::literal(
-                &serde_json::json!({
-                    "table": mapping.table, "id": mapping.id_column, "status": mapping.status_column,
-                })
-                .to_string()
-            )
-        ),
-    }
-}
+const REPAIR_SQL: &str = "SELECT runchain_install('{\"repair\":true}'); -- or runchain install --repair";
 
 pub(super) fn triggers(context: &Context<'_>) -> Result<Verdict> {
     let mapping = context.mapping()?;
-    let mut statement = context
-        .conn
-        .prepare_cached(
-            "SELECT tbl_name, sql FROM main.sqlite_master
-             WHERE type = 'trigger' AND name = ?1 COLLATE NOCASE",
-        )
-        .during("read the capture triggers")?;
-    let mut faults = Vec::new();
-    for (name, wanted) in mapping.triggers() {
-        let stored: Option<(String, String)> = statement
-            .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()
-            .during("read the capture triggers")?;
-        match stored {
-            None => faults.push(format!("{name} is missing")),
-            Some((table, _)) if !table.eq_ignore_ascii_case(&mapping.table) => {
-                faults.push(format!("{name} stands on {table}, not on {}", mapping.table));
-            }
-            Some((_, text)) if text != wanted => faults.push(format!("{name} was altered")),
-            Some(_) => {}
-        }
-    }
+    let faults = triggers::faults(context.conn, mapping)?;
     Ok(if faults.is_empty() {
         Verdict::ok(format!(
             "{} capture triggers on {}",
@@ -276,10 +221,10 @@ pub(super) fn triggers(context: &Context<'_>) -> Result<Verdict> {
         ))
     } else {
         Verdict::error(
-            faults.join("; "),
+            triggers::sentence(&faults),
             "a table rebuild (Alembic, Django) or a rename does this; until it is mended, writes are missed or fail",
         )
-        .remedy(install_sql(context.conn, mapping))
+        .remedy(REPAIR_SQL)
     })
 }
 

@@ -4,7 +4,7 @@ use super::backlog::{self, Backlog, COUNT_LIMIT};
 use super::database_path;
 use crate::error::Result;
 use crate::liveness::{Liveness, executor_alive};
-use crate::{Mapping, Millis, schema};
+use crate::{Mapping, Millis, schema, triggers};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -42,8 +42,23 @@ pub fn status(conn: &Connection, now: Millis) -> Result<Value> {
             "stalled": count(Backlog::StalledRuns)?,
         },
         "alerts_firing": count(Backlog::FiringAlerts)?,
+        "triggers": triggers(conn)?,
         "count_limit": COUNT_LIMIT,
     }))
+}
+
+/// Whether every write is captured; also told where no executor has raised an alert. Null where no
+/// table is captured.
+fn triggers(conn: &Connection) -> Result<Value> {
+    let Some(mapping) = Mapping::installed(conn)? else {
+        return Ok(Value::Null);
+    };
+    let faults = triggers::faults(conn, &mapping)?;
+    Ok(if faults.is_empty() {
+        json!({"in_place": true})
+    } else {
+        json!({"in_place": false, "found": triggers::sentence(&faults), "remedy": triggers::REMEDY})
+    })
 }
 
 /// Who paused what, since when, and why.

@@ -3,11 +3,11 @@
 //! Invariant: no executor works meanwhile, and nobody else writes the logs. The database changes in one
 //! transaction; the files beside the logs follow it, and a call that was killed in between is repeated.
 
-use super::{open, request::actor};
+use super::open;
+use crate::actor;
 use crate::cli::{AdoptArgs, AdoptAs};
 use crate::config::Settings;
 use crate::door;
-use crate::drain::chain_of;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::identity::witness::{self, Witness};
@@ -95,13 +95,12 @@ fn change(
     settings: &Settings,
 ) -> Result<Adopted> {
     let place = Place::of(&settings.state_db_path)?;
-    let (chain, actor) = (chain_of(settings), actor());
+    let (chain, by) = (settings.chain(), actor::by(arguments.why.reason.as_deref()));
     let adoption = Adoption {
         mapping,
         chain: &chain,
         place: &place,
-        actor: &actor,
-        reason: arguments.reason.as_deref(),
+        by: &by,
     };
     door::write(conn, |conn| {
         let now = Millis::now();

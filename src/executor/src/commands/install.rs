@@ -1,6 +1,7 @@
 //! `runchain install` and `runchain uninstall`.
 
 use super::open;
+use crate::actor;
 use crate::cli::{Backfill as BackfillArg, InstallArgs, UninstallArgs};
 use crate::config::Settings;
 use crate::door;
@@ -9,7 +10,7 @@ use crate::failure::Outcome;
 use crate::open::OpenMode;
 use crate::output::{self, Output};
 use runchain_core::error::{During, Error};
-use runchain_core::install::{self, Backfill, InstallOptions, Installed};
+use runchain_core::install::{self, Backfill, InstallOptions, Installed, Repair};
 use runchain_core::mapping::MappingRequest;
 use runchain_core::{Millis, Result};
 use rusqlite::Connection;
@@ -30,6 +31,9 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
             BackfillArg::All => Backfill::All,
         },
         dry_run: arguments.dry_run,
+        repair: arguments.repair,
+        actor: Some(actor::actor().to_string()),
+        reason: arguments.why.reason.clone(),
     };
     if options.dry_run {
         return rehearse(&options, settings, output);
@@ -38,6 +42,10 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
     let installed = door::patiently(|| install::install(&conn, &options, Millis::now()))?;
     if output.json {
         output.print_json(&installed)?;
+        return Ok(Exit::Ok);
+    }
+    if let Some(repair) = &installed.repair {
+        say_repair(&installed, repair, output)?;
         return Ok(Exit::Ok);
     }
     let mapping = &installed.mapping;
@@ -56,6 +64,35 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
     say_history(&installed, output)?;
     output.line("next: runchain drain (as a service), or runchain drain --until-idle")?;
     Ok(Exit::Ok)
+}
+
+/// What was wrong, where the triggers stand now, and what was missed.
+fn say_repair(installed: &Installed, repair: &Repair, output: &Output) -> Outcome<()> {
+    let mapping = &installed.mapping;
+    for fault in &repair.faults {
+        output.line(&format!("found: {fault}"))?;
+    }
+    if repair.before != *mapping {
+        output.line(&format!(
+            "renamed: {} (id {}, status {}) is {} (id {}, status {}) now",
+            repair.before.table,
+            repair.before.id_column,
+            repair.before.status_column,
+            mapping.table,
+            mapping.id_column,
+            mapping.status_column
+        ))?;
+    }
+    let state = if repair.faults.is_empty() && repair.before == *mapping {
+        "were in place"
+    } else {
+        "are back"
+    };
+    output.line(&format!(
+        "the capture triggers {state} on table {}; {} of its runs were compared, {} changed meanwhile and are queued",
+        mapping.table, installed.history.rows, installed.history.queued
+    ))?;
+    Ok(())
 }
 
 fn say_history(installed: &Installed, output: &Output) -> Outcome<()> {
@@ -139,7 +176,8 @@ fn copy(conn: &Connection, path: &std::path::Path) -> Result<Connection> {
 
 pub(super) fn uninstall(arguments: &UninstallArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadWrite)?;
-    let uninstalled = door::patiently(|| install::uninstall(&conn, arguments.purge))?;
+    let by = actor::by(arguments.why.reason.as_deref());
+    let uninstalled = door::patiently(|| install::uninstall(&conn, arguments.purge, &by, Millis::now()))?;
     if output.json {
         output.print_json(&uninstalled)?;
         return Ok(Exit::Ok);

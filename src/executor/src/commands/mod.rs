@@ -1,10 +1,18 @@
 //! One file for each command (or family of commands): opens the database, asks the core, prints.
 
 mod adopt;
+mod audit;
+mod check;
 mod drain;
+mod exec;
+mod explain;
+mod forget;
+mod held;
 mod ingest;
 mod install;
+mod membership;
 mod pause;
+mod prune;
 mod request;
 mod run;
 mod show;
@@ -38,22 +46,28 @@ pub(crate) fn run(
         Command::Validate => validate::validate(&settings, output),
         Command::Ingest(arguments) => ingest::ingest(arguments, &settings, output),
         Command::Adopt(arguments) => adopt::adopt(arguments, &settings, output),
-        Command::Archive(arguments) => run::step(&arguments.run_id, "archive", &settings, output),
-        Command::Report(arguments) => run::step(&arguments.run_id, "report", &settings, output),
-        Command::Finish(arguments) => run::finish(&arguments.run_id, &settings, output),
+        Command::Archive(arguments) => run::step(arguments, "archive", &settings, output),
+        Command::Report(arguments) => run::step(arguments, "report", &settings, output),
+        Command::Finish(arguments) => run::finish(arguments, &settings, output),
+        Command::Exec(arguments) => exec::exec(arguments, &settings, output),
+        Command::Explain(arguments) => explain::explain(arguments, &settings, output),
+        Command::Audit(arguments) => audit::audit(arguments, &settings, output),
         Command::Status => status::status(&settings, output),
         Command::Show(arguments) => show::show(&arguments.id, &settings, output),
         Command::Retry(arguments) => request::request(StepVerb::Retry, arguments, &settings, output),
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
-        Command::Config(arguments) => {
-            match arguments.command {
-                ConfigCommand::Show => config::show(&settings, output)?,
-                ConfigCommand::Check => config::say_ok(&settings, output)?,
+        Command::Held(arguments) => held::held(arguments, &settings, output),
+        Command::Forget(arguments) => forget::forget(arguments, &settings, output),
+        Command::Prune(arguments) => prune::prune(arguments, &settings, output),
+        Command::Config(arguments) => match arguments.command {
+            ConfigCommand::Show => {
+                config::show(&settings, output)?;
+                Ok(Exit::Ok)
             }
-            Ok(Exit::Ok)
-        }
+            ConfigCommand::Check => check::check(&settings, output),
+        },
     }
 }
 

@@ -82,6 +82,11 @@ fn summary(counts: &Value) -> Vec<String> {
         ),
         format!("alerts    {} firing", number("/alerts_firing")),
     ];
+    if let Some(found) = counts.pointer("/triggers/found").and_then(Value::as_str) {
+        lines.push(format!(
+            "triggers  LOST: {found}; put them back: runchain install --repair"
+        ));
+    }
     let paused = counts.get("paused").and_then(Value::as_array);
     lines.extend(paused.into_iter().flatten().map(pause_line));
     lines

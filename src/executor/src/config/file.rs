@@ -1,7 +1,7 @@
 //! `runchain.toml`: reads it, refuses what it does not know, and keeps the place of every value.
 
-use super::NAMES;
 use super::error::{ConfigError, Problem, suggest};
+use super::{NAMES, trust};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,12 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Reads the file.
+    /// Reads the file, if nobody else could have written it.
     pub(super) fn read(path: PathBuf) -> Result<Self, ConfigError> {
+        let problems = trust::problems(&path);
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Self { path, text }),
             Err(error) => Err(Problem::new(

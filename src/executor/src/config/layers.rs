@@ -272,6 +272,22 @@ impl Setting for PathBuf {
     }
 }
 
+impl Setting for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_bool()
+    }
+
+    fn from_text(text: &OsStr) -> Option<Self> {
+        text.to_str()?.trim().parse().ok()
+    }
+
+    fn json(&self) -> Value {
+        (*self).into()
+    }
+}
+
 impl Setting for Vec<String> {
     const EXPECTED: &'static str = "a list of strings";
 
@@ -291,22 +307,6 @@ impl Setting for Vec<String> {
 
     fn json(&self) -> Value {
         self.as_slice().into()
-    }
-}
-
-impl Setting for bool {
-    const EXPECTED: &'static str = "true or false";
-
-    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
-        value.as_bool()
-    }
-
-    fn from_text(text: &OsStr) -> Option<Self> {
-        text.to_str()?.trim().parse().ok()
-    }
-
-    fn json(&self) -> Value {
-        (*self).into()
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// A connection for work.
-pub(super) fn connect(database: &Path) -> Result<Connection> {
+pub(crate) fn connect(database: &Path) -> Result<Connection> {
     open::open_state(database, OpenMode::ReadWrite)
         .map_err(|error| Error::refused(error.what(), error.remedy()))
 }
@@ -21,6 +21,27 @@ pub(super) fn identity() -> Executor {
     let pid = std::process::id();
     let id = ExecutorId(format!("{host}-{pid}-{:08x}", fastrand::u32(..)));
     Executor { id, host, pid }
+}
+
+/// Whether others write. `PRAGMA data_version` ignores the commits of the connection that is asked:
+/// asked on the one that we write by, it tells of all others.
+#[derive(Debug, Default)]
+pub(super) struct OthersWrote {
+    seen: Option<i64>,
+}
+
+impl OthersWrote {
+    /// Since the last call; the first one answers no.
+    pub(super) fn wrote(&mut self, conn: &Connection) -> bool {
+        // Busy: somebody is at it.
+        let now = data_version(conn).unwrap_or(i64::MIN);
+        self.seen.replace(now).is_some_and(|seen| seen != now)
+    }
+}
+
+fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("PRAGMA data_version")?
+        .query_row([], |row| row.get(0))
 }
 
 /// `PRAGMA data_version` on a connection that never writes: it ignores the connection's own commits.
@@ -43,11 +64,7 @@ impl Version {
 
     /// Whether anybody has committed since the last call. A busy database counts as changed.
     pub(super) fn changed(&mut self) -> bool {
-        let now = self
-            .conn
-            .prepare_cached("PRAGMA data_version")
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .ok();
+        let now = data_version(&self.conn).ok();
         let changed = now.is_none() || now != self.seen;
         self.seen = now;
         changed

@@ -1,10 +1,13 @@
 //! What only the leader does: monitor active runs, project events to the logs, sweep.
 
+use super::triggers::{News, Triggers};
 use crate::config::Settings;
 use crate::door;
 use crate::identity::witness::{self, Witness};
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
+use crate::redact::Redactor;
+use crate::retention::Duty;
 use runchain_core::error::Result;
 use runchain_core::identity::Place;
 use runchain_core::liveness::Leadership;
@@ -34,6 +37,7 @@ pub(super) struct Lead {
     witness: Witness,
     testified: Instant,
     monitor: Monitor,
+    triggers: Triggers,
     monitor_due: Option<Millis>,
     /// Events are left to project.
     behind: bool,
@@ -45,6 +49,7 @@ pub(super) struct Lead {
     sweep_ms: i64,
     /// The first sweep is through.
     has_swept: bool,
+    retention: Duty,
 }
 
 impl Lead {
@@ -58,7 +63,8 @@ impl Lead {
         let Some(leadership) = Leadership::try_acquire(&settings.state_db_path, &executor.0)? else {
             return Ok(None);
         };
-        let projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
+        let mut projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
+        projector.use_redactor(Redactor::checked(settings));
         let mut lead = Self {
             leadership,
             witness: Witness {
@@ -75,6 +81,7 @@ impl Lead {
             testified: Instant::now(),
             projector,
             monitor: Monitor::new(monitor_options(settings)),
+            triggers: Triggers::new(settings.auto_repair),
             monitor_due: None,
             behind: false,
             rest_until: None,
@@ -83,6 +90,7 @@ impl Lead {
             sweep_due: Millis::now(),
             sweep_ms: settings.sweep_ms,
             has_swept: false,
+            retention: Duty::new(settings, Millis::now()),
         };
         lead.testify()?;
         Ok(Some(lead))
@@ -105,12 +113,36 @@ impl Lead {
     /// Takes a new configuration over; stall clocks start anew.
     pub(super) fn use_settings(&mut self, settings: &Settings) {
         self.monitor = Monitor::new(monitor_options(settings));
+        self.triggers.use_auto_repair(settings.auto_repair);
         self.sweep_ms = settings.sweep_ms;
         self.projector.use_rotation(rotation(settings));
+        self.projector.use_redactor(Redactor::checked(settings));
+    }
+
+    /// Whether writes are still captured. What was missed meanwhile is swept for at once.
+    pub(super) fn look_at_triggers(
+        &mut self,
+        conn: &mut Connection,
+        mapping: &Mapping,
+    ) -> Result<Option<News>> {
+        let news = self.triggers.look(conn, mapping, Millis::now())?;
+        if matches!(news, Some(News::Back(_))) {
+            self.sweep = Sweep::default();
+            self.sweep_took_ms = 0;
+            self.sweep_due = Millis::now();
+            self.has_swept = false;
+        }
+        Ok(news)
     }
 
     /// One round. A stopping executor begins nothing new, but says what has happened.
-    pub(super) fn duties(&mut self, conn: &mut Connection, mapping: &Mapping, stopping: bool) -> Result<()> {
+    pub(super) fn duties(
+        &mut self,
+        settings: &Settings,
+        conn: &mut Connection,
+        mapping: &Mapping,
+        stopping: bool,
+    ) -> Result<()> {
         if self.rests() {
             return Ok(());
         }
@@ -133,6 +165,9 @@ impl Lead {
         }
         if !stopping && Millis::now() >= self.sweep_due {
             self.sweep_on(conn, mapping)?;
+        }
+        if !stopping && !self.behind {
+            self.retention.go_on(settings, conn, mapping)?;
         }
         Ok(())
     }
@@ -166,21 +201,25 @@ impl Lead {
         self.rest_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Whether every row was compared once since the lead was taken.
+    /// Whether every row was compared once since the lead was taken, or since the triggers came back,
+    /// and no repair is due that would make it necessary again.
     pub(super) fn has_swept(&self) -> bool {
-        self.has_swept
+        self.has_swept && self.triggers.due().is_none()
     }
 
     /// When it wants to be called next.
     pub(super) fn next_duty(&self) -> Option<Millis> {
+        let repair = self.triggers.due();
         if let Some(until) = self.rest_until {
             let left = until.saturating_duration_since(Instant::now());
-            return Some(Millis::now().plus(i64::try_from(left.as_millis()).unwrap_or(0)));
+            let rested = Millis::now().plus(i64::try_from(left.as_millis()).unwrap_or(0));
+            return repair.into_iter().chain([rested]).min();
         }
         if self.behind {
             return Some(Millis::now());
         }
-        self.monitor_due.into_iter().chain([self.sweep_due]).min()
+        let others = [self.sweep_due, self.retention.due()];
+        self.monitor_due.into_iter().chain(repair).chain(others).min()
     }
 }
 
@@ -189,6 +228,8 @@ fn rotation(settings: &Settings) -> Rotation {
         bytes: u64::try_from(settings.logs_rotate_bytes).unwrap_or(0),
         after_ms: settings.logs_rotate_after_ms,
         keep_files: settings.logs_keep_files,
+        keep_days: settings.logs_keep_days,
+        keep_bytes: u64::try_from(settings.logs_keep_bytes).unwrap_or(0),
     }
 }
 

@@ -11,9 +11,13 @@
 mod database;
 mod effect;
 mod lead;
+mod pace;
 mod rest;
 mod stop;
+mod storm;
 mod trace;
+mod trail;
+mod triggers;
 mod turn;
 pub(crate) mod worker;
 
@@ -21,9 +25,11 @@ use crate::config::Settings;
 use crate::door;
 use crate::identity::{self as file_identity, Finding, Guard};
 use crate::wake::{self, Wake, Watch};
-use database::{Version, connect, identity};
+pub(crate) use database::connect;
+use database::{OthersWrote, Version, identity};
 use lead::Lead;
-use runchain_core::chain::{Chain, StepSpec};
+use pace::{Pace, Pass};
+use runchain_core::chain::Chain;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::file_system::{FileSystem, Under};
 use runchain_core::identity::Place;
@@ -37,6 +43,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use stop::Stop;
+use triggers::News;
 use worker::{Finished, Workers, Workshop};
 
 /// When the loop ends by itself.
@@ -118,7 +125,11 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         if Place::recorded(conn)?.as_ref() != Some(&place) {
             adopt::record_place(conn, &place)?;
         }
-        executor.renew(conn, settings.lease_ms, Millis::now())
+        executor.renew(conn, settings.lease_ms, Millis::now())?;
+        if *goal == Goal::Forever {
+            trail::began(conn, &executor, settings)?;
+        }
+        Ok(())
     })?;
 
     let (sender, wakes) = channel();
@@ -145,8 +156,10 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         say,
         reload,
         version: Version::new(connect(&database)?)?,
+        others: OthersWrote::default(),
+        pace: Pace::new(Instant::now()),
         conn,
-        chain: chain_of(settings),
+        chain: settings.chain(),
         concurrency: concurrency_of(settings),
         mapping,
         executor,
@@ -170,13 +183,15 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         stopping: None,
         outdated: None,
         looks: LOOK_AGAIN_US.len(),
+        hinted: false,
         hold: None,
         complaints: Vec::new(),
         doubt: Cell::default(),
         more: false,
+        carry_out_at: None,
     };
     let ended = drain.until_over();
-    drain.leave();
+    drain.leave(&ended);
     ended
 }
 
@@ -194,19 +209,6 @@ fn ground(database: &Path, settings: &Settings, say: Say<'_>) -> bool {
     trust.reports_changes()
 }
 
-/// The chain that the configuration names.
-pub(crate) fn chain_of(settings: &Settings) -> Chain {
-    let spec = |step: &crate::config::Step| StepSpec {
-        name: step.name.clone(),
-        after: step.after.clone(),
-        max_attempts: step.max_attempts,
-        priority: step.rules.priority,
-        delay_ms: step.rules.delay_ms,
-        deadline_ms: step.rules.deadline_ms,
-    };
-    Chain(settings.steps.iter().map(spec).collect())
-}
-
 fn concurrency_of(settings: &Settings) -> BTreeMap<String, usize> {
     settings
         .steps
@@ -222,6 +224,8 @@ struct Drain<'a> {
     reload: Reload<'a>,
     conn: Connection,
     version: Version,
+    others: OthersWrote,
+    pace: Pace,
     chain: Chain,
     concurrency: BTreeMap<String, usize>,
     mapping: Mapping,
@@ -252,6 +256,8 @@ struct Drain<'a> {
     outdated: Option<Error>,
     /// Index into [`LOOK_AGAIN_US`]; past its end the loop sleeps.
     looks: usize,
+    /// A hint was read and the next one isn't let through yet.
+    hinted: bool,
     /// After a failure: nothing is tried before this.
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
@@ -260,6 +266,8 @@ struct Drain<'a> {
     doubt: Cell<Option<Instant>>,
     /// Turns were left: the next pass goes on at once.
     more: bool,
+    /// The next part of a decided batch of held runs is due.
+    carry_out_at: Option<Millis>,
 }
 
 impl Drain<'_> {
@@ -269,11 +277,19 @@ impl Drain<'_> {
             if let Some(ended) = self.past_grace() {
                 return Ok(ended);
             }
+            let rest = self.pace.rest(Instant::now());
+            if rest.is_zero()
+                && std::mem::take(&mut self.hinted)
+                && let Some(watch) = &self.watch
+            {
+                // Before the look: what is written from now on gives another hint.
+                watch.rearm();
+            }
             // Our own attempts change the database, too: they must not cut the pause short.
-            let held = self.hold.is_some_and(|until| Instant::now() < until);
+            let held = !rest.is_zero() || self.hold.is_some_and(|until| Instant::now() < until);
             if !held && (self.version.changed() || !self.finished.is_empty() || Instant::now() >= due) {
                 self.hold = None;
-                match self.guarded_pass() {
+                match self.paced_pass() {
                     Ok(()) => {
                         self.doubt.set(None);
                         if self.expand_after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
@@ -308,7 +324,10 @@ impl Drain<'_> {
                 }
             }
             let mut pause = due.saturating_duration_since(Instant::now());
-            if let Some(look_us) = LOOK_AGAIN_US.get(self.looks) {
+            let rest = self.pace.rest(Instant::now());
+            if !rest.is_zero() {
+                pause = rest;
+            } else if let Some(look_us) = LOOK_AGAIN_US.get(self.looks) {
                 self.looks += 1;
                 pause = pause.min(Duration::from_micros(*look_us));
             }
@@ -348,6 +367,21 @@ impl Drain<'_> {
         done
     }
 
+    /// A pass, charged where it is one of many in a stream of others' commits.
+    fn paced_pass(&mut self) -> Result<()> {
+        let others_before = self.others.wrote(&self.conn);
+        let began = Instant::now();
+        let passed = self.guarded_pass();
+        let others_during = self.others.wrote(&self.conn);
+        self.pace.charge(Pass {
+            began,
+            ended: Instant::now(),
+            others_before,
+            others_during,
+        });
+        passed
+    }
+
     /// One round of everything.
     fn pass(&mut self) -> Result<()> {
         door::patiently(|| self.guard.verify(&self.conn))?;
@@ -364,17 +398,28 @@ impl Drain<'_> {
             }
             return Err(error);
         }
+        if let Err(error) = self.look_at_triggers() {
+            self.complain(format!("{error}; trying again"));
+        }
         // Who writes all the time must not keep finished steps, signals and the lead waiting.
         let enough = Instant::now() + TURNS_AT_ONCE;
         self.more = self.turn()?;
         while self.more && Instant::now() < enough {
             self.more = self.turn()?;
         }
+        if self.lead.is_some() {
+            self.carry_out()?;
+        }
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
         self.guard.verify(&self.conn)?;
-        match lead.duties(&mut self.conn, &self.mapping, self.stopping.is_some()) {
+        match lead.duties(
+            &self.settings,
+            &mut self.conn,
+            &self.mapping,
+            self.stopping.is_some(),
+        ) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
                 if let Some(lead) = &mut self.lead {
@@ -385,6 +430,23 @@ impl Drain<'_> {
             }
             done => done,
         }
+    }
+
+    /// A migration of the user's may have lost or renamed what we capture by.
+    fn look_at_triggers(&mut self) -> Result<()> {
+        let Some(lead) = self.lead.as_mut().filter(|_| self.stopping.is_none()) else {
+            return Ok(());
+        };
+        match lead.look_at_triggers(&mut self.conn, &self.mapping)? {
+            None => {}
+            Some(News::Lost(text)) => (self.say)(&format!("TRIGGERS_LOST: {text}")),
+            Some(News::Stuck(text)) => (self.say)(&format!("can't repair by itself: {text}")),
+            Some(News::Back(text)) => {
+                (self.say)(&text);
+                self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
+            }
+        }
+        Ok(())
     }
 
     fn try_to_lead(&mut self) -> Result<()> {

@@ -29,7 +29,9 @@ impl Drain<'_> {
             Goal::Forever => false,
             Goal::Once => self.lease_after.is_some() || !self.is_due()?,
             // What no trigger saw is work, too: whoever leads has looked at every row once.
-            Goal::UntilIdle => self.lead.as_ref().is_none_or(Lead::has_swept) && !left(None, None)?,
+            Goal::UntilIdle => {
+                self.lead.as_ref().is_none_or(Lead::has_swept) && !left(None, None)? && !self.carries_out()?
+            }
             Goal::Run { run_id, step } => !left(Some(run_id), step.as_deref())?,
         };
         Ok(reached.then_some(Ended::Reached))
@@ -79,6 +81,9 @@ impl Drain<'_> {
         if self.running > 0 || self.others_hold()? {
             timeout = timeout.min(self.lease_part());
         }
+        if let Some(at) = self.carry_out_at {
+            timeout = timeout.min(until(at));
+        }
         if let Some(at) = self.expand_after {
             timeout = timeout.min(at.saturating_duration_since(Instant::now()));
         }
@@ -105,9 +110,7 @@ impl Drain<'_> {
             match one {
                 Wake::Changed => {
                     self.looks = 0;
-                    if let Some(watch) = &self.watch {
-                        watch.rearm();
-                    }
+                    self.hinted = true;
                 }
                 Wake::Finished(finished) => self.finished.push(*finished),
                 Wake::Reload => self.reload_settings(),

@@ -149,6 +149,7 @@ impl Drain<'_> {
         let (finished, executor, chain, mapping) =
             (&self.finished, &self.executor, &self.chain, &self.mapping);
         let guard = &self.guard;
+        let storm = super::storm::limit(&self.settings);
         let (lease_ms, forever) = (self.settings.lease_ms, *self.goal == Goal::Forever);
         door::write(&mut self.conn, |conn| {
             guard.verify(conn)?;
@@ -171,7 +172,7 @@ impl Drain<'_> {
             };
             let expanded = if to_do.expand {
                 atomically(conn, true, || {
-                    queue::expand(conn, mapping, chain, EXPAND_ROWS, now)
+                    queue::expand_within(conn, mapping, chain, EXPAND_ROWS, storm, now)
                 })
             } else {
                 Ok(Expanded::default())

@@ -17,6 +17,7 @@
 //! What does not belong here: deciding what happens, reading files of others.
 
 mod backwards;
+pub(crate) mod erase;
 mod line;
 mod logfile;
 mod newest;
@@ -24,7 +25,9 @@ mod rotate;
 #[cfg(test)]
 mod tests;
 
+use crate::archive::place;
 use crate::fault;
+use crate::redact::Redactor;
 use line::Origin;
 pub(crate) use line::{HEAD_BYTES, LineHead};
 use logfile::LogFile;
@@ -45,6 +48,7 @@ use std::time::Duration;
 pub(crate) struct Projector {
     folder: PathBuf,
     rotation: Rotation,
+    redactor: Redactor,
     lock: FileLock,
     origin: Origin,
     monitor: Track,
@@ -80,6 +84,7 @@ impl Projector {
         let mut projector = Self {
             folder: logs_dir.to_owned(),
             rotation,
+            redactor: Redactor::default(),
             lock,
             origin,
             monitor: Track::new(Log::Monitor, logs_dir, conn)?,
@@ -112,7 +117,7 @@ impl Projector {
                 let lines: String = events
                     .iter()
                     .filter(|event| event.log() == track.log && event.id > track.position)
-                    .map(|event| event.line(&self.origin))
+                    .map(|event| event.line(&self.origin, &self.redactor))
                     .collect();
                 track.append(&lines, true)?;
                 track.position = track.position.max(last.id);
@@ -128,6 +133,11 @@ impl Projector {
         }
         self.rotate_what_is_due(Millis::now())?;
         Ok(events.len())
+    }
+
+    /// Redacts by these rules from now on.
+    pub(crate) fn use_redactor(&mut self, redactor: Redactor) {
+        self.redactor = redactor;
     }
 
     /// Rotates by other rules from now on.
@@ -153,7 +163,7 @@ impl Projector {
                     track.position,
                     now,
                 )?);
-                rotate::retain(track.log, &self.folder, self.rotation.keep_files)?;
+                rotate::retain(track.log, &self.folder, self.rotation, now)?;
             }
         }
         Ok(())
@@ -313,7 +323,7 @@ impl Track {
 
 /// Locks the folder and makes sure that it belongs to this database.
 pub(crate) fn claim(folder: &Path, uuid: &str) -> Result<FileLock> {
-    std::fs::create_dir_all(folder).map_err(|source| Error::io("create the log folder", folder, source))?;
+    place::ensure_folder(folder)?;
     let path = folder.join(".runchain.lock");
     let Some(mut lock) = acquire(&path)? else {
         return Err(Error::refused(

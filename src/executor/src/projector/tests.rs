@@ -70,6 +70,8 @@ const NEVER: Rotation = Rotation {
     bytes: 0,
     after_ms: 0,
     keep_files: 9,
+    keep_days: 0,
+    keep_bytes: 0,
 };
 
 /// Ids 1, 2 and 5 go to the monitor log, 3 and 4 to the archival log.

@@ -68,17 +68,22 @@ fn a_renamed_table_or_column_is_an_error_with_the_mapping_that_mends_it() {
         (
             "ALTER TABLE runs RENAME COLUMN status TO state",
             "no status column status",
-            "runchain_install();",
+            r#"{"repair":true}"#,
         ),
         (
             "ALTER TABLE runs RENAME COLUMN status TO word",
             "no status column status",
-            r#""status":"NAME""#,
+            r#"{"repair":true}"#,
         ),
         (
             "ALTER TABLE runs RENAME TO jobs",
             "no table runs",
-            r#"{"table":"jobs","id":"run_id","status":"status"}"#,
+            r#"{"repair":true}"#,
+        ),
+        (
+            "ALTER TABLE runs RENAME TO jobs; DROP TABLE jobs",
+            "no table runs",
+            r#""table":"NAME","id":"run_id","status":"status""#,
         ),
     ] {
         let project = Project::installed(SHAPE_A);

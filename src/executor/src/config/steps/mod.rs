@@ -3,12 +3,14 @@
 //! Invariant: a run id can become an argument or a variable of a step, never the program, never
 //! shell text. What does not belong here: running anything.
 
+mod choice;
 mod order;
 mod table;
 
+use super::error::suggest;
 use super::layers::{Gathered, Layers};
-use super::{Row, Source};
-use runchain_core::chain::StepSpec;
+use super::{Row, Settings, Source};
+use runchain_core::chain::{Chain, Condition, StepSpec};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,8 +18,8 @@ use std::path::PathBuf;
 /// Names that `{name}` may stand for in a step's arguments and environment.
 pub(crate) const PLACEHOLDERS: [&str; 3] = ["run_id", "generation", "step"];
 
-/// One step of every chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One step that a chain can have.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Step {
     /// Its name in the database.
     pub(crate) name: String,
@@ -25,10 +27,62 @@ pub(crate) struct Step {
     pub(crate) after: Vec<String>,
     /// Attempts before it is dead.
     pub(crate) max_attempts: u32,
+    /// Which runs it is for.
+    pub(crate) choice: Choice,
+    /// Whether the steps after it wait until it is done.
+    pub(crate) required: bool,
     /// When it goes.
     pub(crate) rules: Rules,
     /// What it does.
     pub(crate) action: Action,
+}
+
+impl Step {
+    /// What the core has to know of it.
+    fn spec(&self) -> StepSpec {
+        StepSpec {
+            name: self.name.clone(),
+            after: self.after.clone(),
+            max_attempts: self.max_attempts,
+            priority: self.rules.priority,
+            delay_ms: self.rules.delay_ms,
+            deadline_ms: self.rules.deadline_ms,
+            timeout_ms: match &self.action {
+                Action::Archive | Action::Report => None,
+                Action::Command(command) => Some(command.timeout_ms),
+            },
+            required: self.required,
+            on: self.choice.on.clone(),
+            conditions: self.choice.conditions.clone(),
+        }
+    }
+}
+
+impl Settings {
+    /// The chain that the configuration names.
+    pub(crate) fn chain(&self) -> Chain {
+        Chain(self.steps.iter().map(Step::spec).collect())
+    }
+
+    /// The configured step of a name.
+    pub(crate) fn step(&self, name: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+}
+
+/// The remedy for a name that no step has.
+pub(crate) fn suggest_step(settings: &Settings, name: &str) -> String {
+    let names: Vec<&str> = settings.steps.iter().map(|step| step.name.as_str()).collect();
+    suggest(name, &names).replace("known keys", "known steps")
+}
+
+/// Which runs a step is for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Choice {
+    /// Phases and status words; none: every run that is over.
+    pub(crate) on: Vec<String>,
+    /// What the run's row must say: all of it.
+    pub(crate) conditions: Vec<Condition>,
 }
 
 /// When a step goes, among others that could.
@@ -89,6 +143,8 @@ pub(super) fn resolve(layers: &Layers<'_>, max_attempts: u32, gathered: &mut Gat
         name: name.to_owned(),
         after: after.iter().map(|&step| step.to_owned()).collect(),
         max_attempts,
+        choice: Choice::default(),
+        required: true,
         rules: Rules::default(),
         action,
     };
@@ -148,6 +204,9 @@ fn rows(step: &Step, source: &Source) -> Vec<Row> {
     };
     let mut rows = vec![
         row("after", json!(step.after)),
+        row("on", json!(step.choice.on)),
+        row("where", choice::shown(&step.choice.conditions)),
+        row("require", json!(step.required)),
         row("max_attempts", json!(step.max_attempts)),
         row("priority", json!(step.rules.priority)),
         row("delay_ms", json!(step.rules.delay_ms)),
@@ -221,6 +280,41 @@ mod tests {
     }
 
     #[test]
+    fn built_in_steps_and_commands_say_which_runs_they_are_for() {
+        let settings = load(
+            "[steps.archive]\non = ['failed', 'ARCHIVABLE']\n\
+             [steps.a]\ncommand = ['x']\nrequire = false\nwhere = { id = 7, p = ['x', 'y'], big = true, r = 0.5 }\n",
+        )
+        .unwrap();
+        let [archive, _, a] = settings.steps.as_slice() else {
+            panic!("{:?}", names(&settings))
+        };
+        assert_eq!(archive.choice.on, ["failed", "ARCHIVABLE"]);
+        assert!(archive.required && !a.required);
+        let text = |text: &str| rusqlite::types::Value::Text(text.to_owned());
+        let wanted = [
+            ("big", vec![1.into()]),
+            ("id", vec![7.into()]),
+            ("p", vec![text("x"), text("y")]),
+            ("r", vec![0.5.into()]),
+        ];
+        let wanted = wanted.map(|(column, values)| Condition {
+            column: column.to_owned(),
+            values,
+        });
+        assert_eq!(a.choice.conditions, wanted);
+        let shown = settings
+            .rows
+            .iter()
+            .find(|row| row.key == "steps.a.where")
+            .unwrap();
+        assert_eq!(
+            shown.value,
+            json!({ "big": 1, "id": 7, "p": ["x", "y"], "r": 0.5 })
+        );
+    }
+
+    #[test]
     fn a_chain_that_can_t_run_is_refused_by_name() {
         let cases = [
             (
@@ -263,6 +357,26 @@ mod tests {
             (
                 "[steps.a]\ncommand=['/bin/sh','-ec','rm {run_id}']",
                 "the run id would become shell text",
+            ),
+            (
+                "[steps.a]\ncommand=['x']\non=[]",
+                "steps.a.on is empty, so that the step would never run; leave it out",
+            ),
+            (
+                "[steps.archive]\non=['Active']",
+                "steps.archive.on: no run is over as \"Active\"; use completed, failed",
+            ),
+            (
+                "[steps.a]\ncommand=['x']\nwhere={x=[]}",
+                "steps.a.where.x is an empty list",
+            ),
+            (
+                "[steps.a]\ncommand=['x']\nwhere={x={y=1}}",
+                "a value of `where` must be a string, a number, a bool or a list of those",
+            ),
+            (
+                "[steps.a]\ncommand=['x']\nrequires=false",
+                "unknown key steps.a.requires; did you mean require?",
             ),
             (
                 "[steps.a]\ncommand=['x']\nenv={'A=B'='c'}",
