@@ -33,6 +33,8 @@ mod end_to_end;
 mod explain;
 /// Ends that stand in an event table or a log only.
 mod flags;
+/// Runs that are erased.
+mod forget;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
 /// Installing, what happens to history, and leaving no trace.

@@ -130,8 +130,6 @@ event_types! {
     DiskLow = "DISK_LOW" in Monitor,
     /// There is room again; the ballast was made anew.
     DiskRecovered = "DISK_RECOVERED" in Monitor,
-    /// Everything of a run was erased but a tombstone; `run` is the SHA-256 of its id.
-    RunForgotten = "RUN_FORGOTTEN" in Monitor,
 }
 
 /// An event that is about to be appended.

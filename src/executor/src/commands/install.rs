@@ -41,6 +41,9 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
         return rehearse(&options, settings, output);
     }
     let conn = open(settings, OpenMode::ReadWrite)?;
+    if let Some(text) = crate::disk::preflight(settings) {
+        output.note(&text)?;
+    }
     let installed = door::patiently(|| install::install(&conn, &options, Millis::now()))?;
     if output.json {
         output.print_json(&installed)?;
@@ -183,6 +186,7 @@ pub(super) fn uninstall(arguments: &UninstallArgs, settings: &Settings, output: 
     let conn = open(settings, OpenMode::ReadWrite)?;
     let by = actor::by(arguments.why.reason.as_deref());
     let uninstalled = door::patiently(|| install::uninstall(&conn, arguments.purge, &by, Millis::now()))?;
+    crate::disk::remove_ballast(settings);
     if output.json {
         output.print_json(&uninstalled)?;
         return Ok(Exit::Ok);

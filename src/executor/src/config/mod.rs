@@ -117,6 +117,8 @@ keys! {
     stop_grace_ms: i64 = "stop_grace_ms", 20_000, in 0..=LONGEST_MS;
     /// How long an executor's steps stay its own without renewal.
     lease_ms: i64 = "lease_ms", 30_000, in 1_000..=LONGEST_MS;
+    /// Size of the file beside the database that is removed when the disk is full; 0: none.
+    ballast_bytes: i64 = "ballast_bytes", 16_777_216, in 0..=1 << 40;
     /// Time between two heartbeat lines of an active run.
     monitor_heartbeat_ms: i64 = "monitor.heartbeat_ms", 10_000, in 100..=LONGEST_MS;
     /// Quiet time after which an active run is reported as stalled.

@@ -22,16 +22,14 @@ pub(super) struct CatchUp {
 impl Drain<'_> {
     /// The lead was just taken: what waits is looked at, and said where it waited for long.
     pub(super) fn begin_to_catch_up(&mut self) -> Result<()> {
-        door::write(&mut self.conn, |conn| alert::announce(conn, false, Millis::now()))?;
+        door::write(&self.conn, |conn| alert::announce(conn, false, Millis::now()))?;
         self.announced = door::patiently(|| alert::newest(&self.conn))?;
         let Some(backlog) = self.backlog.take() else {
             return Ok(());
         };
         let was_down = backlog.seen.since(backlog.since) >= self.settings.down_after_ms;
         if was_down {
-            door::write(&mut self.conn, |conn| {
-                downtime::say(conn, &backlog, Millis::now())
-            })?;
+            door::write(&self.conn, |conn| downtime::say(conn, &backlog, Millis::now()))?;
             (self.say)(&format!(
                 "nobody drained since {}; {} writes wait",
                 backlog.since.iso(),
@@ -57,9 +55,7 @@ impl Drain<'_> {
     fn announce(&mut self, digest: bool) -> Result<()> {
         let newest = door::patiently(|| alert::newest(&self.conn))?;
         if newest != self.announced {
-            door::write(&mut self.conn, |conn| {
-                alert::announce(conn, digest, Millis::now())
-            })?;
+            door::write(&self.conn, |conn| alert::announce(conn, digest, Millis::now()))?;
             self.announced = newest;
         }
         Ok(())

@@ -24,6 +24,7 @@ mod turn;
 pub(crate) mod worker;
 
 use crate::config::Settings;
+use crate::disk::{self, Space};
 use crate::door;
 use crate::wake::{self, Wake, Watch};
 use catch_up::CatchUp;
@@ -35,10 +36,11 @@ use runchain_core::chain::Chain;
 use runchain_core::downtime::{self, Backlog};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
-use runchain_core::{Mapping, Millis, RunId, functions, install, schema};
+use runchain_core::{Mapping, Millis, RunId, StepId, functions, install, schema};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use stop::Stop;
@@ -101,7 +103,7 @@ pub(crate) type Reload<'a> = &'a dyn Fn() -> std::result::Result<Settings, Strin
 pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: Reload<'_>) -> Result<Ended> {
     let database = settings.state_db_path.clone();
     let file = FileIdentity::of(&database);
-    let mut conn = connect(&database)?;
+    let conn = connect(&database)?;
     // In WAL the same as FULL. In rollback mode the removal of the journal is the commit, and FULL
     // leaves it in memory: power loss would bring the journal back, and with it the older state.
     conn.execute_batch("PRAGMA synchronous = EXTRA")
@@ -114,10 +116,11 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     conn.set_prepared_statement_cache_capacity(128);
     functions::register(&conn, functions::Surface::Full)?;
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
+    door::only_way(&conn)?;
     let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
     let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
     let executor = identity();
-    door::write(&mut conn, |conn| {
+    door::write(&conn, |conn| {
         executor.renew(conn, settings.lease_ms, Millis::now())?;
         if *goal == Goal::Forever {
             trail::began(conn, &executor, settings)?;
@@ -125,6 +128,16 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         Ok(())
     })?;
 
+    if *goal == Goal::Forever
+        && let Some(text) = disk::preflight(settings)
+    {
+        say(&text);
+    }
+    let space = match goal {
+        // Whoever is there for a moment leaves nothing behind.
+        Goal::Forever => Some(Space::begin(settings, &conn)?),
+        _ => None,
+    };
     let (sender, wakes) = channel();
     wake::signals(sender.clone())
         .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
@@ -157,9 +170,11 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         wakes,
         watch: watch.ok(),
         file,
+        space,
         lead: None,
         next_lead: Instant::now(),
         running: 0,
+        held: BTreeMap::new(),
         suspect: false,
         finished: Vec::new(),
         renewed: Instant::now(),
@@ -210,9 +225,13 @@ struct Drain<'a> {
     wakes: Receiver<Wake>,
     watch: Option<Watch>,
     file: FileIdentity,
+    /// A service's disk.
+    space: Option<Space>,
     lead: Option<Lead>,
     next_lead: Instant,
     running: usize,
+    /// The fences of what runs, by step.
+    held: BTreeMap<StepId, i64>,
     /// A suspect runs: nothing else may.
     suspect: bool,
     finished: Vec<Finished>,
@@ -285,7 +304,10 @@ impl Drain<'_> {
                         due = Instant::now();
                     }
                     Err(error) if self.may_pass(&error) => {
+                        self.make_room_after(&error);
                         self.complain(format!("{error}; trying again"));
+                        // What was answered by an error may have been committed all the same.
+                        self.recovered = None;
                         if self.stopping.is_some() && self.running == 0 {
                             return Ok(Ended::Stopped);
                         }
@@ -316,6 +338,27 @@ impl Drain<'_> {
             (self.say)(&text);
             self.complaints.push(text);
         }
+    }
+
+    /// Where the disk is full, the ballast goes.
+    fn make_room_after(&mut self, error: &Error) {
+        if let Some(text) = self.space.as_mut().and_then(|space| space.failed(error)) {
+            (self.say)(&text);
+            self.workshop.disk_is_low.store(true, Ordering::Release);
+        }
+    }
+
+    /// Tells what became of the disk, and looks whether there is room again.
+    fn look_at_space(&mut self) -> Result<()> {
+        let Some(space) = &mut self.space else {
+            return Ok(());
+        };
+        let said = space.look(&mut self.conn, Millis::now());
+        self.workshop.disk_is_low.store(space.is_low(), Ordering::Release);
+        if let Some(text) = said? {
+            (self.say)(&text);
+        }
+        Ok(())
     }
 
     /// A service goes on after what somebody else can mend; everything else ends it.
@@ -377,6 +420,7 @@ impl Drain<'_> {
         while self.more && Instant::now() < enough {
             self.more = self.turn()?;
         }
+        self.look_at_space()?;
         if self.lead.is_some() {
             self.carry_out()?;
             self.go_on_catching_up()?;
@@ -384,6 +428,11 @@ impl Drain<'_> {
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
+        if self.space.as_ref().is_some_and(Space::is_low) {
+            // Log lines can wait; the events stand in the database.
+            lead.rest(AFTER_FAILURE);
+            return Ok(());
+        }
         let (stopping, monitors) = (self.stopping.is_some(), self.catch_up.is_none());
         match lead.duties(
             &self.settings,
@@ -394,6 +443,7 @@ impl Drain<'_> {
         ) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
+                self.make_room_after(&error);
                 if let Some(lead) = &mut self.lead {
                     lead.rest(AFTER_FAILURE);
                 }

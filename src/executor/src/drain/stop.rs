@@ -106,7 +106,7 @@ impl Drain<'_> {
         }
         let signal = self.stopping.as_ref().map(|stop| stop.signal);
         let (executor, forever) = (&self.executor, *self.goal == Goal::Forever);
-        let left = door::write(&mut self.conn, |conn| {
+        let left = door::write(&self.conn, |conn| {
             executor.leave(conn)?;
             if forever {
                 trail::over(conn, executor, &trail::why(ended, signal))?;

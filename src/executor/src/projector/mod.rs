@@ -24,15 +24,14 @@ mod rotate;
 mod tests;
 
 use crate::archive::place;
-use crate::fault;
 use crate::redact::Redactor;
+use crate::{door, fault};
 use line::{LineHead, Origin};
 use logfile::LogFile;
 pub(crate) use rotate::Rotation;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::event::{self, EventType, Log, NewEvent};
 use runchain_core::liveness::FileLock;
-use runchain_core::transaction::atomically;
 use runchain_core::{Millis, schema};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
@@ -225,7 +224,7 @@ impl Projector {
             return Ok(());
         }
         let epoch = last.origin.epoch.max(self.origin.epoch) + 1;
-        let newest = atomically(conn, true, || {
+        let newest = door::write(conn, |conn| {
             schema::check_writer(conn)?;
             let newest = newest_event_id(conn)?;
             conn.execute(
@@ -256,7 +255,7 @@ impl Projector {
     /// Whoever commits durably brings what was committed before to the disk as well.
     fn make_durable(&self, conn: &Connection) -> Result<()> {
         let Track { log, stored, .. } = self.monitor;
-        atomically(conn, true, || {
+        door::write(conn, |conn| {
             schema::check_writer(conn)?;
             // There and back: SQLite neither writes nor syncs where nothing changes.
             store_cursor(conn, log, stored + 1)?;
@@ -269,7 +268,7 @@ impl Projector {
         if tracks.iter().all(|track| track.position == track.stored) {
             return Ok(());
         }
-        atomically(conn, true, || {
+        door::write(conn, |conn| {
             schema::check_writer(conn)?;
             tracks
                 .iter()
