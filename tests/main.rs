@@ -34,6 +34,10 @@ mod explain;
 /// File systems that others share, through FUSE and overlays.
 #[cfg(target_os = "linux")]
 mod file_systems;
+/// Ends that stand in an event table or a log only.
+mod flags;
+/// Runs that are erased.
+mod forget;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
 /// Databases that are copied, restored, moved, replaced or deleted.
@@ -64,5 +68,9 @@ mod service;
 mod steps;
 /// Many runs that end in a rush: held, released, discarded.
 mod storms;
+/// Installed without triggers: found by comparing.
+mod sweep_capture;
+/// Nobody drained for a weekend.
+mod weekend;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.
 mod writers;

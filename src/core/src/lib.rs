@@ -15,16 +15,21 @@ compile_error!(
 );
 
 pub mod adopt;
+pub mod alert;
 pub mod audit;
 mod caller;
+pub mod capture;
 pub mod chain;
 mod checks_table;
+pub mod downtime;
 pub mod error;
 pub mod event;
 pub mod explain;
 pub mod file_system;
+pub mod flags;
 pub mod forget;
 pub mod functions;
+pub mod glance;
 pub mod held;
 pub mod id;
 pub mod identity;

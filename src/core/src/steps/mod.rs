@@ -31,7 +31,7 @@ mod terms;
 pub use change::{EVERY_KIND, cancel, chain_again, pause, ready_again, resume};
 pub use executor::Executor;
 pub use lease::{Capacity, Wanted, lease_and_start, next_due, next_due_of, work_left};
-pub use recover::recover;
+pub use recover::{has_strays, recover, take_strays};
 pub use settle::{Archival, Failure, Outcome, Settled, Success, settle};
 pub(crate) use settle::{log_archival, ready_what_waited};
 pub use terms::{Terms, terms_of};

@@ -105,7 +105,7 @@ impl Drain<'_> {
         }
         let signal = self.stopping.as_ref().map(|stop| stop.signal);
         let (executor, forever) = (&self.executor, *self.goal == Goal::Forever);
-        let left = door::write(&mut self.conn, |conn| {
+        let left = door::write(&self.conn, |conn| {
             executor.leave(conn)?;
             if forever {
                 trail::over(conn, executor, &trail::why(ended, signal))?;
@@ -118,7 +118,7 @@ impl Drain<'_> {
         }
         // Nobody else may come for a long time.
         if let Some(lead) = self.lead.as_mut().filter(|_| forever)
-            && let Err(error) = lead.duties(&self.settings, &mut self.conn, &self.mapping, true)
+            && let Err(error) = lead.duties(&self.settings, &mut self.conn, &self.mapping, false, true)
         {
             (self.say)(&format!("{error}; the next executor writes the rest of the log"));
         }

@@ -24,7 +24,7 @@ impl Drain<'_> {
             return Ok(());
         }
         let (mapping, chain, ahead) = (&self.mapping, &self.chain, self.settings.storm_release_ahead);
-        let done = door::write(&mut self.conn, |conn| {
+        let done = door::write(&self.conn, |conn| {
             held::advance(conn, mapping, chain, ahead, Millis::now())
         })?;
         self.carry_out_at = done.next;

@@ -24,6 +24,8 @@ pub(crate) struct Workshop {
     pub(super) file: WatchedFile,
     /// Set when running commands must end now.
     pub(super) stop: AtomicBool,
+    /// Set while copies into bags have to wait for room.
+    pub(super) disk_is_low: AtomicBool,
 }
 
 impl Workshop {
@@ -33,6 +35,7 @@ impl Workshop {
             database_uuid,
             file,
             stop: AtomicBool::new(false),
+            disk_is_low: AtomicBool::new(false),
         }
     }
 

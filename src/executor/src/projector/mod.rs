@@ -26,8 +26,8 @@ mod rotate;
 mod tests;
 
 use crate::archive::place;
-use crate::fault;
 use crate::redact::Redactor;
+use crate::{door, fault};
 use line::Origin;
 pub(crate) use line::{HEAD_BYTES, LineHead};
 use logfile::LogFile;
@@ -36,7 +36,6 @@ pub(crate) use rotate::{Rotation, files_of};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::event::{self, Log};
 use runchain_core::liveness::FileLock;
-use runchain_core::transaction::atomically;
 use runchain_core::{Millis, schema};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
@@ -258,7 +257,7 @@ impl Projector {
     /// Whoever commits durably brings what was committed before to the disk as well.
     fn make_durable(&self, conn: &Connection) -> Result<()> {
         let Track { log, stored, .. } = self.monitor;
-        atomically(conn, true, || {
+        door::write(conn, |conn| {
             schema::check_writer(conn)?;
             // There and back: SQLite neither writes nor syncs where nothing changes.
             store_cursor(conn, log, stored + 1)?;
@@ -271,7 +270,7 @@ impl Projector {
         if tracks.iter().all(|track| track.position == track.stored) {
             return Ok(());
         }
-        atomically(conn, true, || {
+        door::write(conn, |conn| {
             schema::check_writer(conn)?;
             tracks
                 .iter()
