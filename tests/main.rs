@@ -56,5 +56,8 @@ mod service;
 mod steps;
 /// Many runs that end in a rush: held, released, discarded.
 mod storms;
+/// The previous release and this one on one database: migrations, kills in them, and back again.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod upgrade;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.
 mod writers;
