@@ -37,6 +37,9 @@ mod hosts;
 mod install;
 /// The logs as somebody else reads them.
 mod logs;
+/// What the main loop promises whatever happens around it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod main_loop;
 /// What is left on the disk when the power fails, and what runchain makes of it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod power_loss;

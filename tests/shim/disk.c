@@ -9,6 +9,7 @@
  *                            the FIRST time on (from 1), COUNT times in each process, and says so
  *                            on standard error. OP kill: the process is killed before the FIRST
  *                            write or sync there.
+ *   DISK_SHIM_SLOW_MS=N      Every sync takes N ms longer.
  *   DISK_SHIM_FULL=FILE      While FILE exists, nothing grows and nothing is created: ENOSPC.
  *
  * A -shm file is nobody's business: its content doesn't outlive the power, SQLite makes it anew.
@@ -246,6 +247,8 @@ static int synchronise(int fd, int (*really)(int)) {
     char path[PATH_MAX];
     struct stat found;
     if (!path_of(fd, path) || fstat(fd, &found)) return really(fd);
+    const char *slow_ms = setting("DISK_SHIM_SLOW_MS");
+    if (slow_ms) usleep(atol(slow_ms) * 1000);
     enter();
     int done = 0;
     if (must_fail("sync", path)) {
