@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS runchain_meta (
 -- It stands on the path of somebody else's write: no constraint that can fail, no index but the
 -- rowid, no type that converts.
 --   action      insert, update, delete: from the triggers
+--               flag: what a row of a [[flags]] table says (new_status the phase, step its word)
 --               enqueue_chain, retry, cancel, redo, pause, resume, release_held, discard_held:
 --               requests, by a function, the CLI or a plain INSERT
 --               look: compare the run's row with what was last acted on (the sweep)
@@ -308,6 +309,22 @@ CREATE TABLE IF NOT EXISTS runchain_pace (
   slot_ms INTEGER PRIMARY KEY,
   ends INTEGER NOT NULL
 );
+
+-- Flags: how far each table that the configuration names under [[flags]] was read, by rowid.
+CREATE TABLE IF NOT EXISTS runchain_flag_cursors (
+  source TEXT PRIMARY KEY NOT NULL,
+  after_rowid INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Runs whose phase a flag decided while their row said something else (or there was none): as long as
+-- the row says the same, it is no news.
+CREATE TABLE IF NOT EXISTS runchain_flagged (
+  run_id TEXT PRIMARY KEY NOT NULL,
+  has_row INTEGER NOT NULL,
+  row_status TEXT,
+  source TEXT NOT NULL,
+  at_ms INTEGER NOT NULL
+) WITHOUT ROWID;
 
 -- Forgotten runs: who they were only who knows the id can tell.
 --   digests  of the bags that were erased, a JSON array

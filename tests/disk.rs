@@ -4,6 +4,7 @@
 use crate::support::{Outside, Project, SHAPE_A, Service, Sqlite, disk_shim, eventually};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -188,6 +189,88 @@ fn a_bag_that_does_not_fit_is_no_bag_and_is_made_when_there_is_room() {
         assert_eq!(names(&project.path(".archive")), ["r"]);
         ends_well(&project, service);
     });
+}
+
+/// The ballast goes when the disk is full, and in its room the executor says so and goes on with what
+/// matters; what can wait waits.
+#[test]
+fn the_ballast_is_released_on_a_full_disk_told_and_made_again_when_there_is_room() {
+    each_full_disk(|disk, journal_mode| {
+        let project = disk.project("ballast_bytes = 1048576\npoll_ms = 200\n");
+        project.sql(&format!(
+            "PRAGMA journal_mode = {journal_mode}; INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING');"
+        ));
+        project.runchain(&["install"]).exits(0);
+        let mut service = disk.service(&project);
+        until_projected(&project);
+        let ballast = project.path(".state/.runchain-ballast");
+        let found = fs::metadata(&ballast).unwrap();
+        assert_eq!(found.len(), 1 << 20);
+        assert!(found.blocks() * 512 >= 1 << 20, "real blocks, not a hole");
+        disk.fill(0);
+        // This writer may meet the full disk itself; then it is the executor's log that does.
+        let end = "UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'r';";
+        eventually("the ballast to be released", || {
+            Sqlite::Stock.run(&project.database(), &format!(".timeout 10000\n{end}"));
+            if ballast.exists() {
+                Err(service.told())
+            } else {
+                Ok(())
+            }
+        });
+        until_told(&service, "were released by removing");
+        service.assert_alive();
+        if let SmallDisk::Tmpfs { .. } = disk {
+            let alert = "SELECT state || ' ' || severity FROM runchain_alerts WHERE rule = 'disk_low'";
+            project.until(alert, "firing critical");
+            // The writer has its room, and what it wrote is captured and expanded.
+            project.sql(end);
+            project.until("SELECT count(*) FROM runchain_steps WHERE run_id = 'r'", "2");
+            project.until(
+                "SELECT note IS NOT NULL FROM runchain_steps WHERE step = 'archive'",
+                "1",
+            );
+            assert!(!project.path(".archive/r").exists(), "copies wait");
+            assert_eq!(project.sql("SELECT count(*) FROM runchain_failures;").trim(), "0");
+            fs::write(project.path("events.jsonl"), "").unwrap();
+            let refused = project.runchain(&["ingest", "events.jsonl"]).exits(1).stderr;
+            assert!(refused.contains("can wait"), "{refused}");
+        }
+        disk.make_room();
+        until_told(&service, "there is room on the disk again");
+        assert_eq!(fs::metadata(&ballast).unwrap().len(), 1 << 20);
+        project.sql(end);
+        is_done(&project, "r");
+        project.until(
+            "SELECT count(*) FROM runchain_alerts WHERE state <> 'resolved'",
+            "0",
+        );
+        until_projected(&project);
+        if let SmallDisk::Tmpfs { .. } = disk {
+            let log = fs::read_to_string(project.path("logs/monitor.jsonl")).unwrap();
+            assert!(
+                log.contains("\"DISK_LOW\"") && log.contains("\"DISK_RECOVERED\""),
+                "{log}"
+            );
+        }
+        ends_well(&project, service);
+    });
+}
+
+#[test]
+fn no_ballast_is_made_where_it_would_not_fit_and_little_room_is_said_before_anything_begins() {
+    let project = Project::new(SHAPE_A, "ballast_bytes = 1099511627776\n");
+    project.sql("INSERT INTO runs(run_id, status) VALUES ('r', 'COMPLETED');");
+    let told = project
+        .runchain(&["install", "--backfill", "all"])
+        .exits(0)
+        .stderr;
+    assert!(told.contains("are free on the disk"), "{told}");
+    let service = project.service();
+    until_told(&service, "are free on the disk");
+    is_done(&project, "r");
+    assert!(!project.path(".state/.runchain-ballast").exists());
+    assert!(service.terminate().success());
 }
 
 /// Each kind of disk and journal, one after the other.

@@ -287,7 +287,7 @@ fn lost_triggers_are_named_and_install_mends_them() {
     assert!(cause(&answer, "unseen").starts_with("its row says COMPLETED, but that write was not captured"));
     let install = commands(&answer)
         .into_iter()
-        .find(|line| line == "runchain install")
+        .find(|line| line == "runchain install --repair")
         .unwrap();
     assert_eq!(typed(&project, &install), Some(0));
     let answer = explained(&project, &["r"], NEEDS_SOMEBODY);

@@ -31,6 +31,10 @@ mod disk;
 mod end_to_end;
 /// Why a run is where it is, in words, and every command that is suggested, typed.
 mod explain;
+/// Ends that stand in an event table or a log only.
+mod flags;
+/// Runs that are erased.
+mod forget;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
 /// Installing, what happens to history, and leaving no trace.
@@ -59,8 +63,12 @@ mod service;
 mod steps;
 /// Many runs that end in a rush: held, released, discarded.
 mod storms;
+/// Installed without triggers: found by comparing.
+mod sweep_capture;
 /// The previous release and this one on one database: migrations, kills in them, and back again.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod upgrade;
+/// Nobody drained for a weekend.
+mod weekend;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.
 mod writers;

@@ -9,8 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Nothing is due by itself for an hour: what happens was woken by a write.
-const NO_POLL: &str =
-    "poll_ms = 3600000\nmonitor.heartbeat_ms = 3600000\nmonitor.stall_after_ms = 3600000\nsweep_ms = 3600000\n";
+const NO_POLL: &str = "poll_ms = 3600000\nmonitor.heartbeat_ms = 3600000\nmonitor.stall_after_ms = 3600000\nsweep_ms = 3600000\n";
 
 /// An archive step that waits for the file `go`.
 const WAITS: &str = r#"
@@ -99,7 +98,9 @@ fn a_lease_is_kept_and_renewed_while_the_logs_can_t_be_written() {
     let until: i64 = project.sql(&format!("{lease};")).trim().parse().unwrap();
     project.until(&format!("SELECT ({lease}) > {}", until + 3 * 1_500), "1");
     assert_eq!(
-        project.sql("SELECT state, attempts, lost FROM runchain_steps WHERE run_id = 'second' AND step = 'archive';"),
+        project.sql(
+            "SELECT state, attempts, lost FROM runchain_steps WHERE run_id = 'second' AND step = 'archive';"
+        ),
         "running|1|0\n"
     );
     fs::remove_file(project.path("logs")).unwrap();

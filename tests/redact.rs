@@ -2,7 +2,8 @@
 
 use crate::support::{Project, SHAPE_A};
 
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 7] = [
+    "hunter2-result",
     "hunter2-col",
     "hunter2-path",
     "hunter2-key",
@@ -17,8 +18,12 @@ columns = ["errors.message", "step_attempts.error_log"]
 json_paths = ["$.auth.token", "$.status_note"]
 keys = ["*password*", "*_secret"]
 
-[steps.tell]
+[steps.first]
 after = ["archive"]
+command = ["echo", '{"upload_secret": "hunter2-result"}']
+
+[steps.tell]
+after = ["first"]
 command = ["sh", "-c", "cat > told.json"]
 "#;
 
@@ -32,11 +37,11 @@ fn no_byte_of_a_secret_is_in_bags_reports_logs_or_the_input_of_commands() {
            '{{\"auth\": {{\"token\": \"{path}\", \"user\": \"visible-user\"}}, \"db\": {{\"DB_PASSWORD\": \"{key}\"}}}}');
          INSERT INTO errors(run_id, message, error_code) VALUES ('r', 'can not log in with {err}', 'E-visible');
          INSERT INTO credentials(run_id, client_secret, raw) VALUES ('r', '{col}', CAST('{{\"password\":\"{blob}\"}}' AS BLOB));",
-        path = SECRETS[1],
-        key = SECRETS[2],
-        err = SECRETS[3],
-        col = SECRETS[0],
-        blob = SECRETS[5],
+        path = SECRETS[2],
+        key = SECRETS[3],
+        err = SECRETS[4],
+        col = SECRETS[1],
+        blob = SECRETS[6],
     ));
     project.runchain(&["install"]).exits(0);
     let events = project.path("events.jsonl");
@@ -45,7 +50,7 @@ fn no_byte_of_a_secret_is_in_bags_reports_logs_or_the_input_of_commands() {
         format!(
             "{{\"event_id\":\"e1\",\"event_type\":\"pattern.execution.started\",\"timestamp\":\"2026-01-01T00:00:00Z\",\
              \"job_id\":\"r\",\"pattern_run_id\":\"p\",\"details\":{{\"nested\":[{{\"api_secret\":\"{}\"}}]}}}}\n",
-            SECRETS[4]
+            SECRETS[5]
         ),
     )
     .unwrap();
@@ -54,7 +59,7 @@ fn no_byte_of_a_secret_is_in_bags_reports_logs_or_the_input_of_commands() {
     project.sql(&format!(
         "UPDATE runs SET status = 'FAILED' WHERE run_id = 'r';
          INSERT INTO runchain_events(at_ms, type, run_id, data) VALUES (0, 'REQUEST', 'r', '{{\"password\":\"{}\"}}');",
-        SECRETS[2]
+        SECRETS[3]
     ));
     project.runchain(&["drain", "--until-idle"]).exits(0);
     // What is left is projected.
@@ -62,6 +67,11 @@ fn no_byte_of_a_secret_is_in_bags_reports_logs_or_the_input_of_commands() {
 
     let mut looked_at = 0;
     let told = project.path("told.json");
+    let text = std::fs::read_to_string(&told).unwrap();
+    assert!(
+        text.contains("visible-user") && text.contains("upload_secret"),
+        "{text}"
+    );
     let told = vec![("told.json".to_owned(), std::fs::read(told).unwrap())];
     for (name, bytes) in [
         project.tree(".archive"),

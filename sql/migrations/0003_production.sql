@@ -50,6 +50,22 @@ CREATE TABLE IF NOT EXISTS runchain_pace (
   ends INTEGER NOT NULL
 );
 
+-- Flags: how far each table that the configuration names under [[flags]] was read, by rowid.
+CREATE TABLE IF NOT EXISTS runchain_flag_cursors (
+  source TEXT PRIMARY KEY NOT NULL,
+  after_rowid INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Runs whose phase a flag decided while their row said something else (or there was none): as long as
+-- the row says the same, it is no news.
+CREATE TABLE IF NOT EXISTS runchain_flagged (
+  run_id TEXT PRIMARY KEY NOT NULL,
+  has_row INTEGER NOT NULL,
+  row_status TEXT,
+  source TEXT NOT NULL,
+  at_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
 -- Audit: what people asked for and did, found among all other events.
 CREATE INDEX IF NOT EXISTS runchain_events_audit ON runchain_events(at_ms)
   WHERE type = 'REQUEST' OR type = 'OPERATOR_ACTION' OR type = 'INSTALLED';

@@ -108,6 +108,14 @@ event_types! {
     StepRetried = "STEP_RETRIED" in Archival,
     /// Somebody asked for something through the queue; `answer` says what came of it.
     Request = "REQUEST" in Monitor,
+    /// Nobody drained for long, and something waited: it is being caught up with.
+    ExecutorWasDown = "EXECUTOR_WAS_DOWN" in Monitor,
+    /// A new alert.
+    AlertFiring = "ALERT_FIRING" in Monitor,
+    /// Many new alerts of one rule, or those that arose while the executor caught up.
+    AlertDigest = "ALERT_DIGEST" in Monitor,
+    /// A flag in an event table or log decided what the run's own row doesn't say.
+    RunFlagged = "RUN_FLAGGED" in Monitor,
     /// Many runs ended in a rush: their chains are held until somebody decides.
     StormHeld = "STORM_HELD" in Monitor,
     /// Nothing of a held batch is left: `outcome` says what became of it.
@@ -122,8 +130,6 @@ event_types! {
     DiskLow = "DISK_LOW" in Monitor,
     /// There is room again; the ballast was made anew.
     DiskRecovered = "DISK_RECOVERED" in Monitor,
-    /// Everything of a run was erased but a tombstone; `run` is the SHA-256 of its id.
-    RunForgotten = "RUN_FORGOTTEN" in Monitor,
 }
 
 /// An event that is about to be appended.

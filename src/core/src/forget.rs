@@ -6,22 +6,13 @@
 //!
 //! What does not belong here: bags, reports, logs, and the user's own rows, which are the user's.
 
+use crate::audit::{self, Action, By};
 use crate::error::{During, Error, Result};
-use crate::event::{self, EventType, NewEvent};
 use crate::{Millis, RunId, schema};
 use rusqlite::Connection;
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
-
-/// Who wants a run forgotten, and why; both stay in the tombstone and in the audit event.
-#[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
-    /// Login, uid, host.
-    pub actor: &'a str,
-    /// In words.
-    pub reason: Option<&'a str>,
-}
 
 /// What stands about a run, or stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +49,7 @@ struct Place {
 }
 
 /// Children before what they refer to. An id is also a number in a column without a type: `CAST`.
-const PLACES: [Place; 12] = [
+const PLACES: [Place; 13] = [
     Place {
         table: "runchain_queue",
         of_run: "?1 IN (CAST(run_id AS TEXT), CAST(old_run_id AS TEXT))
@@ -88,6 +79,10 @@ const PLACES: [Place; 12] = [
         // The start of a line that could not be kept: whatever quotes the id.
         table: "runchain_ingest_rejects",
         of_run: "instr(start, json_quote(?1)) > 0",
+    },
+    Place {
+        table: "runchain_held",
+        of_run: "run_id = ?1",
     },
     Place {
         table: "runchain_alerts",
@@ -181,7 +176,7 @@ pub fn traces(conn: &Connection, run_id: &RunId) -> Result<Traces> {
 ///
 /// # Errors
 /// A refusal while a step of it is being executed; whatever SQLite answers.
-pub fn erase(conn: &Connection, run_id: &RunId, wish: Wish<'_>, now: Millis) -> Result<i64> {
+pub fn erase(conn: &Connection, run_id: &RunId, by: &By, now: Millis) -> Result<i64> {
     refuse_while_running(conn, run_id)?;
     let traces = traces(conn, run_id)?;
     for place in PLACES {
@@ -192,21 +187,30 @@ pub fn erase(conn: &Connection, run_id: &RunId, wish: Wish<'_>, now: Millis) -> 
         }
     }
     let hash = hash(run_id);
+    for end in ["first_run_id", "last_run_id"] {
+        // A batch says where it begins and ends; it is about many runs, and stays.
+        conn.execute(
+            &format!("UPDATE runchain_held_batches SET {end} = ?2 WHERE {end} = ?1"),
+            (run_id, &hash),
+        )
+        .during("take a run's id out of a batch")?;
+    }
     let digests = json!(traces.digests);
     conn.execute(
         "INSERT INTO runchain_forgotten(run_sha256, at_ms, actor, reason, digests) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT(run_sha256) DO UPDATE SET at_ms = excluded.at_ms, actor = excluded.actor, reason = excluded.reason,
            digests = CASE excluded.digests WHEN '[]' THEN digests ELSE excluded.digests END",
-        (&hash, now, wish.actor, wish.reason, digests.to_string()),
+        (&hash, now, &by.actor, &by.reason, digests.to_string()),
     )
     .during("leave a tombstone")?;
-    let data = json!({
-        "run": hash, "actor": wish.actor, "reason": wish.reason, "bags": digests, "rows": traces.as_json(),
-    });
-    event::append(
-        conn,
-        &NewEvent::of_database(EventType::RunForgotten, now, None, data),
-    )
+    let action = Action {
+        name: "forget",
+        run_id: None,
+        by,
+        before: Json::Null,
+        after: json!({ "run": hash, "bags": digests, "rows": traces.as_json() }),
+    };
+    audit::record(conn, &action, now)
 }
 
 fn refuse_while_running(conn: &Connection, run_id: &RunId) -> Result<()> {

@@ -14,15 +14,20 @@ compile_error!(
     "features `extension` and `host` exclude each other: rusqlite would take the loadable path and panic; build the extension in its own workspace"
 );
 
+pub mod alert;
 pub mod audit;
 mod caller;
+pub mod capture;
 pub mod chain;
 mod checks_table;
+pub mod downtime;
 pub mod error;
 pub mod event;
 pub mod explain;
+pub mod flags;
 pub mod forget;
 pub mod functions;
+pub mod glance;
 pub mod held;
 pub mod id;
 pub mod ingest;

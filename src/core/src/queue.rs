@@ -10,6 +10,7 @@ use crate::audit;
 use crate::chain::{self, Chain};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
+use crate::flags;
 use crate::forget;
 use crate::held::{self, Keeper, Left};
 use crate::mapping;
@@ -223,6 +224,8 @@ pub(crate) struct Expander<'a> {
     /// Whether the row at hand is part of a storm.
     pub(crate) holds: Cell<bool>,
     keeper: RefCell<Keeper<'a>>,
+    /// A flag decided about some run.
+    any_flagged: Cell<bool>,
 }
 
 impl<'a> Expander<'a> {
@@ -243,6 +246,7 @@ impl<'a> Expander<'a> {
             last_captured: Cell::default(),
             holds: Cell::default(),
             keeper: RefCell::new(Keeper::new(conn, storm, now)?),
+            any_flagged: Cell::new(flags::any(conn)?),
         })
     }
 }
@@ -256,7 +260,16 @@ impl Expander<'_> {
                 return Ok(());
             }
         }
+        if let ("insert" | "update" | "delete", Some(run_id)) = (row.action.as_str(), &row.run_id)
+            && self.any_flagged.get()
+        {
+            flags::forget(self.conn, run_id)?;
+        }
         match (row.action.as_str(), &row.run_id) {
+            ("flag", Some(run_id)) => {
+                self.any_flagged.set(true);
+                flags::take(self, row, run_id, at)
+            }
             ("insert", Some(run_id)) => self.observe(run_id, None, row.new_status.as_deref(), at),
             ("update", new_id) => self.take_update(row, new_id.as_ref(), at),
             ("delete", Some(run_id)) => self.look_whether_gone(run_id, at),
@@ -457,10 +470,11 @@ impl Expander<'_> {
         at: Millis,
     ) -> Result<()> {
         self.keeper.borrow_mut().hold(run_id, was, status, at)?;
+        if was.is_none_or(|run| run.ended_event_id.is_none()) {
+            return Ok(());
+        }
         self.conn
-            .prepare_cached(
-                "UPDATE runchain_runs SET ended_event_id = NULL WHERE run_id = ?1 AND ended_event_id IS NOT NULL",
-            )
+            .prepare_cached("UPDATE runchain_runs SET ended_event_id = NULL WHERE run_id = ?1")
             .and_then(|mut statement| statement.execute([run_id]))
             .map(|_| ())
             .during("hold the end of a run")
@@ -513,7 +527,20 @@ impl Expander<'_> {
     /// The sweep found that the row and what was last acted on differ. What counts is the row as it
     /// stands now, in this transaction.
     fn look(&self, run_id: &RunId, at: Millis) -> Result<()> {
-        match self.mapping.status_of(self.conn, run_id)? {
+        self.observe_row(run_id, at)
+    }
+
+    /// Judges the row as it stands now, unless a flag decided about the run and the row still says what
+    /// it said then.
+    fn observe_row(&self, run_id: &RunId, at: Millis) -> Result<()> {
+        let row = self.mapping.status_of(self.conn, run_id)?;
+        if let Some(flagged) = flags::of_run(self.conn, run_id)? {
+            if flagged.stands(row.as_ref().map(|status| status.as_deref())) {
+                return Ok(());
+            }
+            flags::forget(self.conn, run_id)?;
+        }
+        match row {
             Some(status) => self.observe(run_id, None, status.as_deref(), at),
             None => self.look_whether_gone(run_id, at),
         }
@@ -556,10 +583,7 @@ impl Expander<'_> {
         doubtful.sort_unstable();
         doubtful.dedup();
         for run_id in doubtful {
-            match self.mapping.status_of(self.conn, &run_id)? {
-                None => self.look_whether_gone(&run_id, self.now)?,
-                Some(status) => self.observe(&run_id, None, status.as_deref(), self.now)?,
-            }
+            self.observe_row(&run_id, self.now)?;
         }
         Ok(())
     }

@@ -12,13 +12,13 @@
 use crate::error::{During, Result};
 use crate::queue::{QueueRow, known_run};
 use crate::vocabulary::{Phase, Vocabulary};
-use crate::{Mapping, Millis, RunId, held};
+use crate::{Mapping, Millis, RunId, flags, held};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap};
 
 /// Ends that are no further apart belong to one rush: the statements of one transaction, or the commits
 /// of a loop, follow each other more closely.
-pub const GAP_MS: i64 = 10;
+pub const GAP_MS: i64 = 50;
 
 /// How many chains may begin in which time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,8 @@ impl EndFinder<'_> {
             return Ok(None);
         };
         let status = match row.action.as_str() {
-            "insert" | "update" | "flag" => row.new_status.clone(),
+            "insert" | "update" => row.new_status.clone(),
+            "flag" => return self.flag_at(row, run_id),
             "look" => self.mapping.status_of(self.conn, run_id)?.flatten(),
             "enqueue_chain" => return self.chain_at(row, run_id),
             _ => return Ok(None),
@@ -184,6 +185,17 @@ impl EndFinder<'_> {
             }
         }
         Ok(self.vocabulary.phase(row.old_status.as_deref()))
+    }
+
+    /// A flag ends only what isn't over.
+    fn flag_at(&mut self, row: &QueueRow, run_id: &RunId) -> Result<Option<Millis>> {
+        let Some(next) = flags::phase_of(row).filter(|phase| phase.is_terminal()) else {
+            return Ok(None);
+        };
+        let before = self.before(row, run_id, next)?;
+        self.phases.insert(run_id.clone(), Some(next));
+        let ends = !before.is_some_and(Phase::is_terminal);
+        Ok(ends.then(|| row.at.unwrap_or(self.now)))
     }
 
     /// A request begins a new chain only where the run's end has none.
@@ -258,8 +270,8 @@ mod tests {
         let length = |times: &[i64]| rush_length(times.iter().map(|at| Millis(*at)));
         assert_eq!(length(&[]), 0);
         assert_eq!(length(&[5]), 1);
-        assert_eq!(length(&[0, 10, 20, 31, 32]), 3);
+        assert_eq!(length(&[0, 50, 100, 151, 152]), 3);
         // A clock that was set back by little changes nothing.
-        assert_eq!(length(&[20, 15, 20, 2]), 3);
+        assert_eq!(length(&[120, 115, 120, 2]), 3);
     }
 }

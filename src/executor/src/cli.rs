@@ -220,6 +220,10 @@ pub(crate) struct InstallArgs {
     /// Its column with the status word [else status or state]
     #[arg(long, value_name = "NAME")]
     pub(crate) status_column: Option<String>,
+    /// How writes become known: triggers, or sweep where none may stand on the table [else the key
+    /// capture, else as it is installed]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) capture: Option<OsString>,
     /// Which runs that are already there to follow
     #[arg(long, value_name = "WHICH", default_value = "active")]
     pub(crate) backfill: Backfill,
@@ -472,7 +476,16 @@ impl Cli {
             key: "workers",
             text: text.clone(),
         });
-        db.into_iter().chain(workers).collect()
+        let capture = match &self.command {
+            Command::Install(arguments) => arguments.capture.as_ref(),
+            _ => None,
+        };
+        let capture = capture.map(|text| Flag {
+            name: "--capture",
+            key: "capture",
+            text: text.clone(),
+        });
+        db.into_iter().chain(workers).chain(capture).collect()
     }
 }
 

@@ -9,6 +9,7 @@ mod cli;
 mod command;
 mod commands;
 mod config;
+mod disk;
 mod door;
 mod drain;
 mod exit;

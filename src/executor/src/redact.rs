@@ -97,7 +97,6 @@ impl Redactor {
     }
 
     /// Redacts a row that was made an object, column by column; answers how many values went.
-    #[expect(dead_code, reason = "for the standard input of commands")]
     pub(crate) fn row(&self, table: &str, row: &mut Map<String, Value>) -> usize {
         let mut count = 0;
         for (name, value) in row {
@@ -111,7 +110,13 @@ impl Redactor {
                         count += found;
                     }
                 }
-                other => count += self.json(other),
+                other => match blob_text(other).and_then(|text| rule.json_text(&text)) {
+                    Some((redacted, found)) => {
+                        *other = Value::from(redacted);
+                        count += found;
+                    }
+                    None => count += self.json(other),
+                },
             }
         }
         count
@@ -180,6 +185,15 @@ impl ColumnRule<'_> {
         }
         self.json_text(&text).map_or(text, |(redacted, _)| redacted)
     }
+}
+
+/// The text of a BLOB as rows have it: `{"blob_hex": "7b7d"}`.
+fn blob_text(value: &Value) -> Option<String> {
+    let members = value.as_object().filter(|members| members.len() == 1)?;
+    let hex = members.get("blob_hex")?.as_str()?.as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = hex.chunks(2).map(byte).collect();
+    String::from_utf8(bytes?).ok()
 }
 
 /// One value goes; NULL tells nothing, and what was redacted before counts once.

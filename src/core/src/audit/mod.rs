@@ -1,10 +1,11 @@
 //! The audit trail: who did what to this database, when, why, and what it changed.
 //!
 //! Invariant: whatever a person or a program asks for is one event, written in the transaction that
-//! does it, with actor, reason, and the state before and after. Requests through the queue are events
-//! REQUEST (see `request`); everything else that an operator does is an event OPERATOR_ACTION by
-//! [`record`]; an install is INSTALLED. They are found by an index of their own, whatever the number
-//! of other events. What does not belong here: what an action does.
+//! does it (an ingest commits in batches, and is recorded after the last), with actor, reason, and the
+//! state before and after. Requests through the queue are events REQUEST (see `request`); everything
+//! else that an operator does is an event OPERATOR_ACTION by [`record`] (an install is INSTALLED). They
+//! are found by an index of their own, whatever the number of other events. What does not belong here:
+//! what an action does.
 
 mod actor;
 mod read;

@@ -141,16 +141,22 @@ fn of_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
     let text = |key: &str| data.get(key).and_then(Json::as_str).map(str::to_owned);
     let state = |key: &str| data.get(key).cloned().unwrap_or_default();
     let kind: String = row.get(2)?;
-    let installed = (kind == "INSTALLED").then(|| "install".to_owned());
+    let named = if kind == "INSTALLED" { "install" } else { "" };
+    let actor = text("actor");
+    let parts = || {
+        actor
+            .as_deref()
+            .map_or(Json::Null, |text| Actor::parse(text).parts())
+    };
     Ok(Entry {
         id: row.get(0)?,
         at: row.get(1)?,
         kind,
-        action: text("action").or(installed).unwrap_or_default(),
+        action: text("action").unwrap_or_else(|| named.to_owned()),
         run_id: row.get(3)?,
         step: text("step"),
-        actor: text("actor"),
-        who: state("who"),
+        who: data.get("who").cloned().unwrap_or_else(parts),
+        actor,
         reason: text("reason"),
         answer: text("answer").unwrap_or_else(|| "done".to_owned()),
         message: text("message"),

@@ -27,8 +27,8 @@ pub struct Facts {
 pub struct DatabaseFacts {
     /// The followed table can be read.
     pub table_is_there: bool,
-    /// All three triggers stand as they should.
-    pub triggers_in_place: bool,
+    /// What is wrong with the three triggers.
+    pub trigger_faults: Vec<String>,
     /// Whether an executor works on it.
     pub executor: Liveness,
     /// The executor that was heard of last.
@@ -160,6 +160,8 @@ pub struct RunFacts {
     pub nearest: Vec<RunId>,
     /// What was last acted on.
     pub known: Option<Known>,
+    /// Somebody had it forgotten: only a digest of its id is left.
+    pub is_forgotten: bool,
     /// Its rows in the queue.
     pub queued: Queue,
     /// The steps of its newest generation.

@@ -9,7 +9,7 @@ use crate::error::{During, Error, Result};
 use crate::liveness::{Liveness, executor_alive};
 use crate::validate::{self, Severity, ValidateOptions, backlog};
 use crate::vocabulary::{Phase, Vocabulary};
-use crate::{Mapping, Millis, RunId, StepId, schema, steps, triggers};
+use crate::{Mapping, Millis, RunId, StepId, forget, schema, steps, triggers};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::Value as Json;
 
@@ -89,7 +89,14 @@ fn database(
     };
     Ok(DatabaseFacts {
         table_is_there,
-        triggers_in_place: table_is_there && triggers::faults(conn, mapping)?.is_empty(),
+        trigger_faults: if table_is_there {
+            triggers::faults(conn, mapping)?
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        } else {
+            Vec::new()
+        },
         executor,
         last_executor: backlog::last_executor(conn)?,
         queue: Queue {
@@ -223,6 +230,7 @@ fn run(conn: &Connection, mapping: &Mapping, table_is_there: bool, run_id: &RunI
         row,
         nearest,
         known,
+        is_forgotten: forget::is_forgotten(conn, run_id)?,
         queued,
         steps: chain(conn, run_id, generation)?,
         held: held_batch(

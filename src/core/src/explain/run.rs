@@ -39,8 +39,17 @@ fn word(status: Option<&str>) -> String {
 }
 
 pub(super) fn findings(facts: &Facts, run: &RunFacts) -> (Vec<StepLine>, Vec<Finding>) {
-    if run.row.is_none() && run.known.is_none() && run.queued.rows == 0 && facts.database.table_is_there {
+    if run.row.is_none()
+        && run.known.is_none()
+        && run.queued.rows == 0
+        && !run.is_forgotten
+        && facts.database.table_is_there
+    {
         return (Vec::new(), vec![unknown(facts, run)]);
+    }
+    if run.is_forgotten {
+        let text = "somebody had it forgotten: only a digest of its id is left, and what is written under that id is not acted on";
+        return (Vec::new(), vec![Finding::through("forgotten", text)]);
     }
     let own = existence(facts, run);
     // While its newest end is held, the steps are those of an earlier one.
@@ -153,6 +162,12 @@ fn existence(facts: &Facts, run: &RunFacts) -> Vec<Finding> {
             if known.generation == 0 && run.queued.rows == 0 =>
         {
             found.push(history(run));
+        }
+        Phase::Completed | Phase::Failed | Phase::Cancelled if run.steps.is_empty() => {
+            found.push(Finding::through(
+                "pruned",
+                "its chain has no steps: none of them was for it, or retention has dropped them since",
+            ));
         }
         _ => {}
     }

@@ -49,7 +49,7 @@ fn facts(archive: &str, report: &str) -> Facts {
         },
         database: DatabaseFacts {
             table_is_there: true,
-            triggers_in_place: true,
+            trigger_faults: Vec::new(),
             executor: Liveness::Alive {
                 who: "executor x".into(),
             },
@@ -69,6 +69,7 @@ fn facts(archive: &str, report: &str) -> Facts {
             row: Some(Some("COMPLETED".into())),
             row_phase: Some(Phase::Completed),
             nearest: Vec::new(),
+            is_forgotten: false,
             known: Some(Known {
                 phase: Phase::Completed,
                 status: Some("COMPLETED".into()),
@@ -277,14 +278,14 @@ fn what_holds_every_run_up_stands_first() {
         ),
     );
     tells(
-        |facts, _| facts.database.triggers_in_place = false,
+        |facts, _| facts.database.trigger_faults = vec!["runchain_capture_update is missing".into()],
         ("ready", "waiting"),
         (
             Verdict::NeedsSomebody,
-            "the capture triggers on runs are missing or changed (a table rebuild drops them): what is written there \
-             is seen only when the executor compares all rows, minutes to hours later",
+            "the capture triggers on runs are not as they should be (runchain_capture_update is missing; a table rebuild drops \
+             them): what is written there is seen only when the executor compares all rows",
             "the executor's next comparison of all rows, if one is alive",
-            &["install"],
+            &["install --repair"],
         ),
     );
     tells(
@@ -611,4 +612,28 @@ fn a_chain_goes_on_without_what_is_not_required_and_tells_what_it_has_not() {
                 .text
                 .starts_with("this chain has no upload: its `on` or `where` doesn't fit this run")
     }));
+}
+
+#[test]
+fn a_forgotten_run_and_a_pruned_chain_say_so() {
+    tells(
+        |_, run| (run.row, run.known, run.is_forgotten) = (None, None, true),
+        ("done", "done"),
+        (
+            Verdict::Through,
+            "somebody had it forgotten: only a digest of its id is left, and what is written under that id is not acted on",
+            "nothing",
+            &[],
+        ),
+    );
+    tells(
+        |_, run| run.steps.clear(),
+        ("done", "done"),
+        (
+            Verdict::Through,
+            "its chain has no steps: none of them was for it, or retention has dropped them since",
+            "nothing",
+            &[],
+        ),
+    );
 }

@@ -186,19 +186,23 @@ fn capture(facts: &Facts) -> Option<Finding> {
             ),
         );
     }
-    if facts.database.triggers_in_place {
+    if facts.database.trigger_faults.is_empty() {
         return None;
     }
     Some(
         Finding::needs_somebody(
             "triggers_lost",
             format!(
-                "the capture triggers on {table} are missing or changed (a table rebuild drops them): what is written there \
-                 is seen only when the executor compares all rows, minutes to hours later"
+                "the capture triggers on {table} are not as they should be ({}; a table rebuild drops them): what is written \
+                 there is seen only when the executor compares all rows",
+                facts.database.trigger_faults.join(", ")
             ),
         )
         .next("the executor's next comparison of all rows, if one is alive")
-        .can(Remedy::command(["install"], "create the triggers again; what was missed is caught up").or_sql("SELECT runchain_install();".to_owned())),
+        .can(
+            Remedy::command(["install", "--repair"], "put the triggers back; what was missed is caught up")
+                .or_sql("SELECT runchain_install('{\"repair\":true}');".to_owned()),
+        ),
     )
 }
 

@@ -16,6 +16,7 @@ pub use repair::{Repair, auto_repair};
 pub use uninstall::{Uninstalled, uninstall};
 
 use crate::audit;
+use crate::capture::{self, Capture};
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::mapping::{Mapping, MappingRequest};
@@ -35,6 +36,9 @@ pub struct InstallOptions {
     /// What happens to the runs that are there.
     #[serde(default)]
     pub backfill: Backfill,
+    /// How writes become known; `None`: as it is installed, else by triggers.
+    #[serde(default)]
+    pub capture: Option<Capture>,
     /// Do everything, report it, and take it all back.
     #[serde(default)]
     pub dry_run: bool,
@@ -52,8 +56,8 @@ pub struct InstallOptions {
 
 impl InstallOptions {
     /// The keys of the JSON form.
-    pub const KEYS: [&str; 8] = [
-        "table", "id", "status", "backfill", "dry_run", "repair", "actor", "reason",
+    pub const KEYS: [&str; 9] = [
+        "table", "id", "status", "backfill", "capture", "dry_run", "repair", "actor", "reason",
     ];
 
     /// Reads the JSON form.
@@ -85,6 +89,8 @@ impl InstallOptions {
 pub struct Installed {
     /// The table that is captured.
     pub mapping: Mapping,
+    /// How its writes become known.
+    pub capture: Capture,
     /// Whether anything was changed; `false` when all of it stood there already.
     pub changed: bool,
     /// Whether it was taken back again.
@@ -136,12 +142,18 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
         }
         sql.push_str(schema::body(schema::VIEWS_SQL));
         let faults = triggers::faults(conn, &mapping)?;
-        let in_place = before.as_ref() == Some(&mapping) && faults.is_empty();
+        let was = before.as_ref().map(|_| capture::installed(conn)).transpose()?;
+        let capture = options.capture.or(was).unwrap_or_default();
+        let in_place = before.as_ref() == Some(&mapping)
+            && was == Some(capture)
+            && faults.is_empty()
+            && (capture == Capture::Triggers || !triggers::any(conn)?);
         if !in_place {
-            let triggers = mapping.triggers_sql();
+            let triggers = capture.sql(&mapping);
             conn.execute_batch(&triggers)
                 .during("create the capture triggers")?;
             sql.push_str(&triggers);
+            capture::note(conn, capture)?;
         }
         let history = if !in_place && is_baseline_of(conn, &mapping)? {
             let mut history = baseline(conn, &mapping, options.backfill, now)?;
@@ -154,6 +166,7 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
         if changed {
             let mut data = audit::signed("install", options.actor.as_deref(), options.reason.as_deref());
             data.insert("mapping".to_owned(), json!(mapping));
+            data.insert("capture".to_owned(), json!(capture));
             data.insert("migrations".to_owned(), json!(migrations));
             data.insert("history".to_owned(), json!(history));
             data.insert("before".to_owned(), state(before.as_ref(), from));
@@ -167,6 +180,7 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
         triggers::restored(conn, &mapping, &lost, "install", now)?;
         Ok(Installed {
             mapping,
+            capture,
             changed,
             dry_run: options.dry_run,
             migrations,

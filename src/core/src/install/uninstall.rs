@@ -4,10 +4,11 @@
 
 use super::state;
 use crate::audit::{self, Action, By};
+use crate::capture::{self, Capture};
 use crate::error::{During, Result};
-use crate::mapping::{Mapping, TRIGGERS};
+use crate::mapping::Mapping;
 use crate::transaction::atomically;
-use crate::{Millis, schema};
+use crate::{Millis, schema, triggers};
 use rusqlite::Connection;
 use serde::Serialize;
 
@@ -32,7 +33,7 @@ pub fn uninstall(conn: &Connection, purge: bool, by: &By, now: Millis) -> Result
     atomically(conn, true, || {
         // A half-dropped schema is no reason to stay.
         let before = Mapping::installed(conn).ok().flatten();
-        let installed = schema::table_exists(conn, "runchain_mapping")? || has_triggers(conn)?;
+        let installed = schema::table_exists(conn, "runchain_mapping")? || triggers::any(conn)?;
         let live_steps = if schema::table_exists(conn, "runchain_steps")? {
             conn.query_row(
                 "SELECT count(*) FROM runchain_steps WHERE state IN ('waiting', 'ready', 'leased', 'running')",
@@ -45,6 +46,9 @@ pub fn uninstall(conn: &Connection, purge: bool, by: &By, now: Millis) -> Result
         };
         conn.execute_batch(schema::body(schema::UNINSTALL_SQL))
             .during("drop triggers and views")?;
+        if schema::table_exists(conn, "runchain_meta")? {
+            capture::note(conn, Capture::Triggers)?;
+        }
         let recorded =
             schema::table_exists(conn, "runchain_meta")? || schema::table_exists(conn, "runchain_queue")?;
         if purge {
@@ -66,16 +70,6 @@ pub fn uninstall(conn: &Connection, purge: bool, by: &By, now: Millis) -> Result
             live_steps,
         })
     })
-}
-
-fn has_triggers(conn: &Connection) -> Result<bool> {
-    let [insert, update, delete] = TRIGGERS;
-    conn.query_row(
-        "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND name IN (?1, ?2, ?3))",
-        [insert, update, delete],
-        |row| row.get(0),
-    )
-    .during("look for the capture triggers")
 }
 
 /// Tables that may have been the user's before us; dropped only if our schema made them. Children

@@ -4,6 +4,7 @@ use super::{ChainAnswer, StepVerb, judge_chain, newest_steps, steps_of};
 use crate::chain;
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
+use crate::flags;
 use crate::held::{self, BatchId, Decision};
 use crate::queue::{Expander, QueueRow, known_run};
 use crate::vocabulary::Phase;
@@ -155,7 +156,10 @@ fn take_chain(expander: &Expander<'_>, run_id: &RunId) -> Result<Taken> {
         ChainAnswer::Queued => {
             let status = expander.mapping.status_of(conn, run_id)?.flatten();
             let was_deleted = known_run(conn, run_id)?.is_some_and(|run| run.phase == Phase::Deleted);
-            expander.observe(run_id, status.as_deref(), status.as_deref(), expander.now)?;
+            // What a flag decided, the row doesn't say.
+            if flags::of_run(conn, run_id)?.is_none() {
+                expander.observe(run_id, status.as_deref(), status.as_deref(), expander.now)?;
+            }
             if let Some(run) = known_run(conn, run_id)?.filter(|run| run.phase.is_terminal()) {
                 // Its last end was that of a row that is gone: this one's own capture comes later, and
                 // will be no news.

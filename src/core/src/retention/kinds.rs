@@ -91,10 +91,13 @@ pub(super) struct Statements {
     goes: bool,
 }
 
-/// A run that is active or has a step that has not ended.
+/// A run that is active, has a step that has not ended (a dead one that isn't required has), or a chain that
+/// a storm holds back.
 const LIVE: &str = "
   EXISTS (SELECT 1 FROM runchain_runs AS n WHERE n.run_id = {run} AND n.phase = 'active')
-  OR EXISTS (SELECT 1 FROM runchain_steps AS s WHERE s.run_id = {run} AND s.finished_ms IS NULL)";
+  OR EXISTS (SELECT 1 FROM runchain_steps AS s
+             WHERE s.run_id = {run} AND s.finished_ms IS NULL AND (s.required OR s.state <> 'dead'))
+  OR EXISTS (SELECT 1 FROM runchain_held AS h WHERE h.run_id = {run})";
 
 /// Without a digest it is a row of somebody else's.
 const BAGS_EXPIRED: &str = "

@@ -254,11 +254,11 @@ impl Pass {
     ///
     /// # Errors
     /// Whatever SQLite answers.
-    pub fn say(&self, conn: &Connection, actor: &str, now: Millis) -> Result<()> {
+    pub fn say(&self, conn: &Connection, now: Millis) -> Result<()> {
         if self.removed.is_empty() {
             return Ok(());
         }
-        let data = json!({ "actor": actor, "removed": self.as_json() });
+        let data = json!({ "removed": self.as_json() });
         event::append(
             conn,
             &NewEvent::of_database(EventType::Retention, now, None, data),

@@ -296,6 +296,14 @@ fn a_bag_goes_by_age_or_size_and_not_while_its_run_is_live() {
         .unwrap();
     }
     step(&conn, "redone", "archive", "ready", None);
+    step(&conn, "old", "page", "dead", None);
+    assert_eq!(
+        prune(&conn, &mapping, policy(), 10),
+        [],
+        "a dead step that is required"
+    );
+    conn.execute("UPDATE runchain_steps SET required = 0 WHERE step = 'page'", [])
+        .unwrap();
     assert_eq!(prune(&conn, &mapping, policy(), 10), [(Kind::Bags, 1)]);
     let size = Policy {
         bags: Limits {

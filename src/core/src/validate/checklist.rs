@@ -102,6 +102,12 @@ pub(super) const CHECKS: &[Check] = &[
         run: database::journal_mode,
     },
     Check {
+        name: "free_pages",
+        needs: Needs::Nothing,
+        promise: "the database file is about as large as what is in it",
+        run: database::free_pages,
+    },
+    Check {
         name: "host_sqlite",
         needs: Needs::Nothing,
         promise: "the SQLite of this process has no known bug that damages this database",

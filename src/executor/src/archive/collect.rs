@@ -11,7 +11,7 @@ use super::refer::{self, Source};
 use super::rows::{self, Reader, RowEncoder, Values};
 use crate::redact::Redactor;
 use runchain_core::error::{Error, Result};
-use runchain_core::{Mapping, schema};
+use runchain_core::{Mapping, flags, schema};
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 use std::os::unix::ffi::OsStrExt;
@@ -66,9 +66,9 @@ pub(super) fn collect(subject: &Subject<'_>, payload: &mut dyn Payload) -> Resul
         subject,
         &refer::run_row(subject.conn, subject.mapping)?,
         "data/run.json",
-        true,
+        false,
     )?;
-    if rows == 0 {
+    if rows == 0 && !flags::is_known_by_flag_only(subject.conn, subject.run.run_id)? {
         return Err(Error::refused(
             format!(
                 "run {} has no row in table {} any more",

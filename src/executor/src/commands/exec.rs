@@ -53,7 +53,7 @@ fn dry_run(run_id: &RunId, configured: &Step, settings: &Settings, output: &Outp
         attempt,
     };
     let verdict = Verdict::of(&standing, run_id, &configured.name);
-    let call = Call::gather(&conn, &mapping, &settings.state_db_path, &ended.run, subject)?;
+    let call = Call::gather(&conn, &mapping, settings, &ended.run, subject)?;
     let prepared = match &configured.action {
         Action::Archive | Action::Report => None,
         Action::Command(command) => Some((

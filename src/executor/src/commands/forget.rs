@@ -4,7 +4,7 @@
 //! tombstone (one transaction), then bags and reports, then the lines of the logs, then the WAL.
 
 use super::open_checked;
-use crate::actor::actor;
+use crate::actor;
 use crate::archive;
 use crate::cli::ForgetArgs;
 use crate::config::Settings;
@@ -15,7 +15,7 @@ use crate::output::{self, Output};
 use crate::projector::erase;
 use crate::retention;
 use runchain_core::error::{During, Error};
-use runchain_core::forget::{self, Wish};
+use runchain_core::forget;
 use runchain_core::liveness::Leadership;
 use runchain_core::{Mapping, Millis, Result, RunId, queue, schema};
 use rusqlite::Connection;
@@ -68,14 +68,10 @@ pub(super) fn forget(arguments: &ForgetArgs, settings: &Settings, output: &Outpu
     } else {
         conn.pragma_update(None, "secure_delete", true)
             .during("turn secure_delete on")?;
-        let actor = actor().to_string();
-        let wish = Wish {
-            actor: &actor,
-            reason: arguments.reason.as_deref(),
-        };
+        let by = actor::by(arguments.reason.as_deref());
         let event_id = door::write(&conn, |conn| {
             schema::check_writer(conn)?;
-            forget::erase(conn, &run_id, wish, Millis::now())
+            forget::erase(conn, &run_id, &by, Millis::now())
         })?;
         for bag in &bags {
             archive::remove_bag(bag)?;

@@ -4,11 +4,11 @@ use super::open;
 use crate::actor;
 use crate::cli::IngestArgs;
 use crate::config::Settings;
-use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::OpenMode;
 use crate::output::Output;
+use crate::{disk, door};
 use runchain_core::audit::{self, Action};
 use runchain_core::ingest::{self, IngestOptions, IngestReport};
 use runchain_core::{Millis, Result};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 pub(super) fn ingest(arguments: &IngestArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
     let mut conn = open(settings, OpenMode::ReadWrite)?;
+    disk::refuse_while_low(&conn)?;
     let options = IngestOptions {
         finalise: arguments.finalise,
         ..IngestOptions::default()

@@ -3,12 +3,13 @@
 use super::open;
 use crate::actor;
 use crate::cli::{Backfill as BackfillArg, InstallArgs, UninstallArgs};
-use crate::config::Settings;
+use crate::config::{Settings, Source};
 use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::OpenMode;
 use crate::output::{self, Output};
+use runchain_core::capture::Capture;
 use runchain_core::error::{During, Error};
 use runchain_core::install::{self, Backfill, InstallOptions, Installed, Repair};
 use runchain_core::mapping::MappingRequest;
@@ -30,6 +31,7 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
             BackfillArg::Active => Backfill::Active,
             BackfillArg::All => Backfill::All,
         },
+        capture: (settings.source_of("capture") != Some(&Source::Default)).then_some(settings.capture),
         dry_run: arguments.dry_run,
         repair: arguments.repair,
         actor: Some(actor::actor().to_string()),
@@ -39,6 +41,9 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
         return rehearse(&options, settings, output);
     }
     let conn = open(settings, OpenMode::ReadWrite)?;
+    if let Some(text) = crate::disk::preflight(settings) {
+        output.note(&text)?;
+    }
     let installed = door::patiently(|| install::install(&conn, &options, Millis::now()))?;
     if output.json {
         output.print_json(&installed)?;
@@ -61,6 +66,9 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
         mapping.id_column,
         mapping.status_column
     ))?;
+    if installed.capture == Capture::Sweep {
+        output.line("no triggers: the executor compares after every commit, and misses what flips back between two looks")?;
+    }
     say_history(&installed, output)?;
     output.line("next: runchain drain (as a service), or runchain drain --until-idle")?;
     Ok(Exit::Ok)
@@ -178,6 +186,7 @@ pub(super) fn uninstall(arguments: &UninstallArgs, settings: &Settings, output: 
     let conn = open(settings, OpenMode::ReadWrite)?;
     let by = actor::by(arguments.why.reason.as_deref());
     let uninstalled = door::patiently(|| install::uninstall(&conn, arguments.purge, &by, Millis::now()))?;
+    crate::disk::remove_ballast(settings);
     if output.json {
         output.print_json(&uninstalled)?;
         return Ok(Exit::Ok);

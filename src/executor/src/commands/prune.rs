@@ -1,18 +1,19 @@
 //! `runchain prune`: retention now, or what it would remove.
 
 use super::open_checked;
-use crate::actor::actor;
+use crate::actor;
 use crate::cli::PruneArgs;
 use crate::config::Settings;
 use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::output::{self, Output};
-use crate::retention::{self, Moved, Work};
+use crate::retention::{Moved, Work};
+use runchain_core::audit::{self, Action};
 use runchain_core::error::{During, Error};
 use runchain_core::{Mapping, Millis, Result};
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// Between two batches, so that writers have their turn.
@@ -56,10 +57,25 @@ pub(super) fn prune(arguments: &PruneArgs, settings: &Settings, output: &Output)
         }
     }
     if !arguments.dry_run {
-        retention::say(&mut conn, work.pass(), &actor().to_string(), Millis::now())?;
+        remember(&mut conn, &work)?;
         door::patiently(|| give_back(&conn))?;
     }
     tell(arguments.dry_run, &work, &Free::of(&conn)?, output)
+}
+
+/// What was removed stands in the audit trail.
+fn remember(conn: &mut Connection, work: &Work) -> Result<()> {
+    if work.pass().removed().is_empty() {
+        return Ok(());
+    }
+    let action = Action {
+        name: "prune",
+        run_id: None,
+        by: &actor::by(None),
+        before: Value::Null,
+        after: work.pass().as_json(),
+    };
+    door::write(conn, |conn| audit::record(conn, &action, Millis::now())).map(drop)
 }
 
 fn tell(dry_run: bool, work: &Work, free: &Free, output: &Output) -> Outcome<Exit> {

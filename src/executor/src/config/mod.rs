@@ -7,6 +7,7 @@
 mod check;
 mod error;
 mod file;
+mod flags;
 mod layers;
 mod show;
 mod steps;
@@ -20,6 +21,8 @@ pub(crate) use steps::{Action, CommandStep, Step, suggest_step};
 
 use file::{Document, File};
 use layers::Layers;
+use runchain_core::capture::Capture;
+use runchain_core::flags::FlagSource;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -54,6 +57,8 @@ macro_rules! keys {
             pub(crate) file: Option<PathBuf>,
             /// The chain, each step after those that it needs.
             pub(crate) steps: Vec<Step>,
+            /// Tables whose rows are flags.
+            pub(crate) flags: Vec<FlagSource>,
             /// Where each value came from.
             pub(crate) rows: Vec<Row>,
             /// What is odd, but no error.
@@ -68,6 +73,7 @@ macro_rules! keys {
                     root: layers.root.to_owned(),
                     file: layers.file.map(|file| file.path().to_owned()),
                     steps: Vec::new(),
+                    flags: Vec::new(),
                     rows: Vec::new(),
                     notes: layers.notes(),
                 }
@@ -89,6 +95,8 @@ keys! {
     state_db_path: PathBuf = "state_db_path", PathBuf::from(".state/orchestration.db");
     /// Tables that must be there.
     required_tables: Vec<String> = "required_tables", words(&["runs", "tasks", "workstreams"]);
+    /// How `install` makes writes known: by triggers, or by comparing.
+    capture: Capture = "capture", Capture::Triggers;
     /// Folder of the bags.
     archive_dir: PathBuf = "archive_dir", PathBuf::from(".archive");
     /// Folder of the reports.
@@ -101,12 +109,16 @@ keys! {
     poll_ms: i64 = "poll_ms", 60_000, in 100..=LONGEST_MS;
     /// Least time between two sweeps for what no trigger saw.
     sweep_ms: i64 = "sweep_ms", 600_000, in 100..=LONGEST_MS;
+    /// What waited for longer than this at the start is said: EXECUTOR_WAS_DOWN.
+    down_after_ms: i64 = "down_after_ms", 300_000, in 1..=LONGEST_MS;
     /// Whether the leader puts lost capture triggers back by itself.
     auto_repair: bool = "auto_repair", false;
     /// How long a graceful stop lets running steps finish.
     stop_grace_ms: i64 = "stop_grace_ms", 20_000, in 0..=LONGEST_MS;
     /// How long an executor's steps stay its own without renewal.
     lease_ms: i64 = "lease_ms", 30_000, in 1_000..=LONGEST_MS;
+    /// Size of the file beside the database that is removed when the disk is full; 0: none.
+    ballast_bytes: i64 = "ballast_bytes", 16_777_216, in 0..=1 << 40;
     /// Time between two heartbeat lines of an active run.
     monitor_heartbeat_ms: i64 = "monitor.heartbeat_ms", 10_000, in 100..=LONGEST_MS;
     /// Quiet time after which an active run is reported as stalled.
@@ -234,6 +246,7 @@ impl Settings {
         let mut gathered = layers::Gathered::of_file(file.as_ref());
         let mut settings = Self::of_keys(&layers, &mut gathered);
         settings.steps = steps::resolve(&layers, settings.retry_max_attempts, &mut gathered);
+        settings.flags = flags::resolve(&layers, &mut gathered);
         settings.rows = gathered.rows;
         settings.consistent(gathered.problems)
     }

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:7001:7001::/:\nbob:x:7002:7002::/:\ncarol:x:7003:7004::/:\ndave:x:7004:7004::/:\n";
+    const USERS: &str = "root:x:0:0::/:\nalice:x:7001:7001::/:\nbob:x:7002:7002::/:\ncarol:x:7003:7004::/:\ndave:x:7004:7004::/:\n";
     const GROUPS: &str = "root:x:0:\nalice:x:7001:\nbob:x:7002:alice\nstaff:x:7004:\nadm:x:7005:\n";
 
     fn judge() -> Judge<'static> {

@@ -21,6 +21,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// How long a bag waits before it is looked whether there is room again.
+const WHILE_LOW_MS: i64 = 2_000;
+
 /// Executes a started step.
 ///
 /// # Errors
@@ -92,6 +95,12 @@ fn archive_run(
     claim: &Claim,
     ended: &Ended<'_>,
 ) -> Result<Outcome> {
+    if workshop.disk_is_low.load(Ordering::Acquire) {
+        return Ok(Outcome::Deferred {
+            note: claim.note.clone().unwrap_or_default(),
+            until: Millis::now().plus(WHILE_LOW_MS),
+        });
+    }
     let options = ArchiveOptions {
         archive_dir: settings.archive_dir.clone(),
         root: settings.root.clone(),
@@ -183,7 +192,7 @@ fn run_command(
         attempt: claim.attempt,
     };
     let mapping = Mapping::require(conn)?;
-    let call = step::Call::gather(conn, &mapping, &settings.state_db_path, run, subject)?;
+    let call = step::Call::gather(conn, &mapping, settings, run, subject)?;
     let prepared = match step::prepare(&call, command) {
         Ok(prepared) => prepared,
         Err(error) => return Ok(never(error)),
@@ -203,9 +212,7 @@ fn run_command(
     };
     let stopping = || workshop.stop.load(Ordering::Acquire);
     let go_on = || !stopping() && steps::still_held(conn, claim).unwrap_or(true);
-    let mut document = prepared.document;
-    Redactor::checked(settings).json(&mut document);
-    let finished = match command::run(&line, document.to_string().as_bytes(), &go_on) {
+    let finished = match command::run(&line, prepared.document.to_string().as_bytes(), &go_on) {
         Ok(finished) => finished,
         Err(error) => return Ok(failed(format!("can't start {:?}: {error}", line.argv[0]))),
     };

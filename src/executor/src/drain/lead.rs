@@ -1,15 +1,14 @@
 //! What only the leader does: monitor active runs, project events to the logs, sweep.
 
+use super::look::Looker;
 use super::triggers::{News, Triggers};
 use crate::config::Settings;
-use crate::door;
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
 use crate::redact::Redactor;
 use crate::retention::Duty;
 use runchain_core::error::Result;
 use runchain_core::liveness::Leadership;
-use runchain_core::sweep::{self, Sweep};
 use runchain_core::{ExecutorId, Mapping, Millis};
 use rusqlite::Connection;
 use std::time::{Duration, Instant};
@@ -18,13 +17,6 @@ use std::time::{Duration, Instant};
 const PROJECT_EVENTS: usize = 1_000;
 /// Projections before the main loop goes on.
 const PROJECTIONS_AT_ONCE: usize = 10;
-/// Rows compared in one statement of the sweep: some ten milliseconds of reading in a table of a
-/// million (examples/sweep_cost.rs), for which a rollback journal keeps writers waiting.
-const SWEEP_ROWS: u32 = 1_000;
-/// A sweep of a large table waits this many times as long as it took before the next one, so that
-/// sweeping costs at most a thousandth of a core.
-const SWEEP_SHARE: i64 = 1_000;
-
 /// The lead, and what goes with it.
 pub(super) struct Lead {
     // Dropped in this order: who takes the lead over must find the logs let go of.
@@ -36,13 +28,7 @@ pub(super) struct Lead {
     /// Events are left to project.
     behind: bool,
     rest_until: Option<Instant>,
-    sweep: Sweep,
-    /// Time that the sweep under way has taken.
-    sweep_took_ms: i64,
-    sweep_due: Millis,
-    sweep_ms: i64,
-    /// The first sweep is through.
-    has_swept: bool,
+    looker: Looker,
     retention: Duty,
 }
 
@@ -66,11 +52,7 @@ impl Lead {
             monitor_due: None,
             behind: false,
             rest_until: None,
-            sweep: Sweep::default(),
-            sweep_took_ms: 0,
-            sweep_due: Millis::now(),
-            sweep_ms: settings.sweep_ms,
-            has_swept: false,
+            looker: Looker::new(settings),
             retention: Duty::new(settings, Millis::now()),
         }))
     }
@@ -83,8 +65,8 @@ impl Lead {
     /// Takes a new configuration over; stall clocks start anew.
     pub(super) fn use_settings(&mut self, settings: &Settings) {
         self.monitor = Monitor::new(monitor_options(settings));
+        self.looker.use_settings(settings);
         self.triggers.use_auto_repair(settings.auto_repair);
-        self.sweep_ms = settings.sweep_ms;
         self.projector.use_rotation(rotation(settings));
         self.projector.use_redactor(Redactor::checked(settings));
     }
@@ -97,27 +79,26 @@ impl Lead {
     ) -> Result<Option<News>> {
         let news = self.triggers.look(conn, mapping, Millis::now())?;
         if matches!(news, Some(News::Back(_))) {
-            self.sweep = Sweep::default();
-            self.sweep_took_ms = 0;
-            self.sweep_due = Millis::now();
-            self.has_swept = false;
+            self.looker.sweep_anew();
         }
         Ok(news)
     }
 
-    /// One round. A stopping executor begins nothing new, but says what has happened.
+    /// One round. A stopping executor begins nothing new, but says what has happened; one that catches
+    /// up monitors nothing yet.
     pub(super) fn duties(
         &mut self,
         settings: &Settings,
         conn: &mut Connection,
         mapping: &Mapping,
+        monitors: bool,
         stopping: bool,
     ) -> Result<()> {
         if self.rests() {
             return Ok(());
         }
         self.rest_until = None;
-        if !stopping {
+        if monitors {
             self.monitor_due = self
                 .monitor
                 .tick(conn, mapping, &mut self.projector, Millis::now())?;
@@ -130,8 +111,8 @@ impl Lead {
                 break;
             }
         }
-        if !stopping && Millis::now() >= self.sweep_due {
-            self.sweep_on(conn, mapping)?;
+        if !stopping {
+            self.looker.look(conn, mapping)?;
         }
         if !stopping && !self.behind {
             self.retention.go_on(settings, conn, mapping)?;
@@ -139,23 +120,9 @@ impl Lead {
         Ok(())
     }
 
-    /// The next chunk of the sweep, a transaction only where something differs.
-    fn sweep_on(&mut self, conn: &mut Connection, mapping: &Mapping) -> Result<()> {
-        let began = Millis::now();
-        let found = door::patiently(|| sweep::chunk(conn, mapping, &mut self.sweep, SWEEP_ROWS))?;
-        if !found.is_empty() {
-            door::write(conn, |conn| sweep::ask_to_look(conn, &found))?;
-        }
-        let now = Millis::now();
-        self.sweep_took_ms += now.since(began);
-        self.sweep_due = now.plus(1);
-        if self.sweep.is_over() {
-            self.sweep_due = now.plus(self.sweep_ms.max(self.sweep_took_ms.saturating_mul(SWEEP_SHARE)));
-            self.sweep = Sweep::default();
-            self.has_swept = true;
-            self.sweep_took_ms = 0;
-        }
-        Ok(())
+    /// Queues what tables of flags say. What is wrong with one keeps nothing else from being done.
+    pub(super) fn read_flags(&mut self, conn: &mut Connection) -> Result<()> {
+        self.looker.read_flags(conn)
     }
 
     /// After a failure: leaves the duties be for this long.
@@ -171,7 +138,7 @@ impl Lead {
     /// Whether every row was compared once since the lead was taken, or since the triggers came back,
     /// and no repair is due that would make it necessary again.
     pub(super) fn has_swept(&self) -> bool {
-        self.has_swept && self.triggers.due().is_none()
+        self.looker.has_looked() && self.triggers.due().is_none()
     }
 
     /// When it wants to be called next.
@@ -185,7 +152,7 @@ impl Lead {
         if self.behind {
             return Some(Millis::now());
         }
-        let others = [self.sweep_due, self.retention.due()];
+        let others = self.looker.next().into_iter().chain([self.retention.due()]);
         self.monitor_due.into_iter().chain(repair).chain(others).min()
     }
 }

@@ -8,9 +8,11 @@
 //! Leadership is the flock on `<db>.runchain-lock`. The leader monitors active runs, projects events
 //! to the logs and sweeps; any executor leases steps.
 
+mod catch_up;
 mod database;
 mod effect;
 mod lead;
+mod look;
 mod pace;
 mod rest;
 mod stop;
@@ -22,19 +24,23 @@ mod turn;
 pub(crate) mod worker;
 
 use crate::config::Settings;
+use crate::disk::{self, Space};
 use crate::door;
 use crate::wake::{self, Wake, Watch};
+use catch_up::CatchUp;
 pub(crate) use database::connect;
 use database::{FileIdentity, OthersWrote, Version, identity};
 use lead::Lead;
 use pace::{Pace, Pass};
 use runchain_core::chain::Chain;
+use runchain_core::downtime::{self, Backlog};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::{self, Backoff, Executor, Settled};
 use runchain_core::{Mapping, Millis, RunId, StepId, functions, install, schema};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use stop::Stop;
@@ -102,12 +108,17 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     // leaves it in memory: power loss would bring the journal back, and with it the older state.
     conn.execute_batch("PRAGMA synchronous = EXTRA")
         .during("ask for durable commits")?;
+    // Of a storm each run stands on another page: with the default 2 MB each would be read anew. It is
+    // filled only as far as it is used.
+    conn.execute_batch("PRAGMA cache_size = -16384")
+        .during("size the page cache")?;
     // A turn uses some thirty statements.
     conn.set_prepared_statement_cache_capacity(128);
     functions::register(&conn, functions::Surface::Full)?;
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
     door::only_way(&conn)?;
     let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
+    let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
     let executor = identity();
     door::write(&conn, |conn| {
         executor.renew(conn, settings.lease_ms, Millis::now())?;
@@ -117,6 +128,16 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         Ok(())
     })?;
 
+    if *goal == Goal::Forever
+        && let Some(text) = disk::preflight(settings)
+    {
+        say(&text);
+    }
+    let space = match goal {
+        // Whoever is there for a moment leaves nothing behind.
+        Goal::Forever => Some(Space::begin(settings, &conn)?),
+        _ => None,
+    };
     let (sender, wakes) = channel();
     wake::signals(sender.clone())
         .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
@@ -149,6 +170,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         wakes,
         watch: watch.ok(),
         file,
+        space,
         lead: None,
         next_lead: Instant::now(),
         running: 0,
@@ -166,6 +188,9 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         hold: None,
         complaints: Vec::new(),
         more: false,
+        backlog,
+        catch_up: None,
+        announced: 0,
         carry_out_at: None,
     };
     let ended = drain.until_over();
@@ -200,6 +225,8 @@ struct Drain<'a> {
     wakes: Receiver<Wake>,
     watch: Option<Watch>,
     file: FileIdentity,
+    /// A service's disk.
+    space: Option<Space>,
     lead: Option<Lead>,
     next_lead: Instant,
     running: usize,
@@ -227,6 +254,11 @@ struct Drain<'a> {
     complaints: Vec<String>,
     /// Turns were left: the next pass goes on at once.
     more: bool,
+    /// What waited when we started, until the lead is taken or somebody else has it.
+    backlog: Option<Backlog>,
+    catch_up: Option<CatchUp>,
+    /// The newest alert that was announced.
+    announced: i64,
     /// The next part of a decided batch of held runs is due.
     carry_out_at: Option<Millis>,
 }
@@ -272,6 +304,7 @@ impl Drain<'_> {
                         due = Instant::now();
                     }
                     Err(error) if self.may_pass(&error) => {
+                        self.make_room_after(&error);
                         self.complain(format!("{error}; trying again"));
                         // What was answered by an error may have been committed all the same.
                         self.recovered = None;
@@ -305,6 +338,27 @@ impl Drain<'_> {
             (self.say)(&text);
             self.complaints.push(text);
         }
+    }
+
+    /// Where the disk is full, the ballast goes.
+    fn make_room_after(&mut self, error: &Error) {
+        if let Some(text) = self.space.as_mut().and_then(|space| space.failed(error)) {
+            (self.say)(&text);
+            self.workshop.disk_is_low.store(true, Ordering::Release);
+        }
+    }
+
+    /// Tells what became of the disk, and looks whether there is room again.
+    fn look_at_space(&mut self) -> Result<()> {
+        let Some(space) = &mut self.space else {
+            return Ok(());
+        };
+        let said = space.look(&mut self.conn, Millis::now());
+        self.workshop.disk_is_low.store(space.is_low(), Ordering::Release);
+        if let Some(text) = said? {
+            (self.say)(&text);
+        }
+        Ok(())
     }
 
     /// A service goes on after what somebody else can mend; everything else ends it.
@@ -359,30 +413,55 @@ impl Drain<'_> {
         if let Err(error) = self.look_at_triggers() {
             self.complain(format!("{error}; trying again"));
         }
+        self.read_flags()?;
         // Who writes all the time must not keep finished steps, signals and the lead waiting.
         let enough = Instant::now() + TURNS_AT_ONCE;
         self.more = self.turn()?;
         while self.more && Instant::now() < enough {
             self.more = self.turn()?;
         }
+        self.look_at_space()?;
         if self.lead.is_some() {
             self.carry_out()?;
+            self.go_on_catching_up()?;
         }
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
+        if self.space.as_ref().is_some_and(Space::is_low) {
+            // Log lines can wait; the events stand in the database.
+            lead.rest(AFTER_FAILURE);
+            return Ok(());
+        }
+        let (stopping, monitors) = (self.stopping.is_some(), self.catch_up.is_none());
         match lead.duties(
             &self.settings,
             &mut self.conn,
             &self.mapping,
-            self.stopping.is_some(),
+            monitors && !stopping,
+            stopping,
         ) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
+                self.make_room_after(&error);
                 if let Some(lead) = &mut self.lead {
                     lead.rest(AFTER_FAILURE);
                 }
                 self.complain(format!("{error}; trying again"));
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// What is wrong with a table of flags is said; everything else goes on.
+    fn read_flags(&mut self) -> Result<()> {
+        let Some(lead) = self.lead.as_mut().filter(|_| self.stopping.is_none()) else {
+            return Ok(());
+        };
+        match lead.read_flags(&mut self.conn) {
+            Err(error) if self.may_pass(&error) && !error.is_busy() => {
+                self.complain(format!("{error}; everything else goes on"));
                 Ok(())
             }
             done => done,
@@ -414,6 +493,11 @@ impl Drain<'_> {
         if self.lead.is_none() && Instant::now() >= self.next_lead {
             self.next_lead = Instant::now() + LEAD_EVERY;
             self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id)?;
+            if self.lead.is_some() {
+                self.begin_to_catch_up()?;
+            }
+            // Who finds another one leading has no downtime to tell of.
+            self.backlog = None;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use super::lead::Lead;
 use super::{Drain, Ended, Goal, LEAD_EVERY, millis};
+use crate::disk::Space;
 use crate::door;
 use crate::wake::Wake;
 use runchain_core::error::{Error, Result};
@@ -72,6 +73,9 @@ impl Drain<'_> {
         }
         if self.running > 0 || self.others_hold()? {
             timeout = timeout.min(self.lease_part());
+        }
+        if let Some(at) = self.space.as_ref().and_then(Space::due) {
+            timeout = timeout.min(at.saturating_duration_since(Instant::now()));
         }
         if let Some(at) = self.carry_out_at {
             timeout = timeout.min(until(at));

@@ -119,7 +119,7 @@ impl Drain<'_> {
         }
         // Nobody else may come for a long time.
         if let Some(lead) = self.lead.as_mut().filter(|_| forever)
-            && let Err(error) = lead.duties(&self.settings, &mut self.conn, &self.mapping, true)
+            && let Err(error) = lead.duties(&self.settings, &mut self.conn, &self.mapping, false, true)
         {
             (self.say)(&format!("{error}; the next executor writes the rest of the log"));
         }

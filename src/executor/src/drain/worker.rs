@@ -21,6 +21,8 @@ pub(crate) struct Workshop {
     pub(super) database_uuid: String,
     /// Set when running commands must end now.
     pub(super) stop: AtomicBool,
+    /// Set while copies into bags have to wait for room.
+    pub(super) disk_is_low: AtomicBool,
 }
 
 impl Workshop {
@@ -29,6 +31,7 @@ impl Workshop {
             settings: RwLock::new(Arc::clone(settings)),
             database_uuid,
             stop: AtomicBool::new(false),
+            disk_is_low: AtomicBool::new(false),
         }
     }
 

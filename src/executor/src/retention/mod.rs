@@ -266,7 +266,7 @@ impl Duty {
                 // Most of that were pauses.
                 let rest_ms = (took_ms / PAUSE_TIMES).saturating_mul(REST_TIMES);
                 self.due = then.plus(settings.retention_every_ms.max(rest_ms));
-                return say(conn, work.pass(), "retention", then);
+                return say(conn, work.pass(), then);
             }
         }
         self.work = Some(work);
@@ -275,11 +275,11 @@ impl Duty {
 }
 
 /// Tells what a pass has removed as an event, if anything.
-pub(crate) fn say(conn: &mut Connection, pass: &Pass, actor: &str, now: Millis) -> Result<()> {
+fn say(conn: &mut Connection, pass: &Pass, now: Millis) -> Result<()> {
     if pass.removed().is_empty() {
         return Ok(());
     }
-    door::write(conn, |conn| pass.say(conn, actor, now))
+    door::write(conn, |conn| pass.say(conn, now))
 }
 
 fn writes_wait(conn: &Connection) -> Result<bool> {

@@ -1,12 +1,14 @@
 //! What a call is about, read from the database.
 
 use crate::archive::{encode_value, folder_name};
+use crate::config::Settings;
+use crate::redact::Redactor;
 use runchain_core::error::{During, Result};
 use runchain_core::queue::KnownRun;
 use runchain_core::{Mapping, Millis, RunId, run_row, schema};
 use rusqlite::Connection;
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Which execution it is.
 #[derive(Debug, Clone)]
@@ -45,24 +47,34 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Reads what the call is about.
+    /// Reads what the call is about; what `[redact]` names is not in it.
     ///
     /// # Errors
     /// Whatever SQLite answers.
     pub(crate) fn gather(
         conn: &Connection,
         mapping: &Mapping,
-        database: &Path,
+        settings: &Settings,
         run: &KnownRun,
         subject: Subject,
     ) -> Result<Self> {
+        let redactor = Redactor::checked(settings);
+        let database = &settings.state_db_path;
+        let mut row = row_of(conn, mapping, &subject.run_id)?;
+        if let Some(members) = row.as_object_mut() {
+            redactor.row(&mapping.table, members);
+        }
+        let mut results = results_before(conn, &subject)?;
+        for result in results.values_mut() {
+            redactor.json(result);
+        }
         Ok(Self {
             status: run.status.clone(),
             phase: run.phase.as_str(),
             ended_at: run.since,
-            row: row_of(conn, mapping, &subject.run_id)?,
-            results: results_before(conn, &subject)?,
-            database: std::path::absolute(database).unwrap_or_else(|_| database.to_owned()),
+            row,
+            results,
+            database: std::path::absolute(database).unwrap_or_else(|_| database.clone()),
             database_uuid: schema::meta(conn, "database_uuid")?.unwrap_or_default(),
             epoch: schema::meta(conn, "epoch")?.unwrap_or_default(),
             subject,
