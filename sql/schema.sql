@@ -336,6 +336,21 @@ CREATE TABLE IF NOT EXISTS runchain_forgotten (
   digests TEXT NOT NULL DEFAULT '[]'
 ) WITHOUT ROWID;
 
+-- Epochs: a copied or restored database begins a new one when it is adopted (`runchain adopt`). A log
+-- line, a bag and an idempotency key belong to (database_uuid, epoch); where there is no row, it is 1.
+--   began_event_id  the event EPOCH_STARTED; what has a smaller id belongs to an earlier epoch
+--   adopted_as      copy, restored
+CREATE TABLE IF NOT EXISTS runchain_epochs (
+  database_uuid TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  began_event_id INTEGER NOT NULL,
+  began_ms INTEGER NOT NULL,
+  adopted_as TEXT NOT NULL,
+  actor TEXT,
+  reason TEXT,
+  PRIMARY KEY (database_uuid, epoch)
+) WITHOUT ROWID;
+
 -- Three tables that existing tools read by name. A database may have had them before us; then they
 -- stay as they are, and purge leaves them.
 INSERT OR IGNORE INTO runchain_meta(key, value)

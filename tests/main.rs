@@ -31,12 +31,17 @@ mod disk;
 mod end_to_end;
 /// Why a run is where it is, in words, and every command that is suggested, typed.
 mod explain;
+/// File systems that others share, through FUSE and overlays.
+#[cfg(target_os = "linux")]
+mod file_systems;
 /// Ends that stand in an event table or a log only.
 mod flags;
 /// Runs that are erased.
 mod forget;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
+/// Databases that are copied, restored, moved, replaced or deleted.
+mod identity;
 /// Installing, what happens to history, and leaving no trace.
 mod install;
 /// The logs as somebody else reads them.
@@ -44,6 +49,9 @@ mod logs;
 /// What the main loop promises whatever happens around it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod main_loop;
+/// Orchestrator and executor as two users.
+#[cfg(target_os = "linux")]
+mod permissions;
 /// What is left on the disk when the power fails, and what runchain makes of it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod power_loss;

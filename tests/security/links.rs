@@ -2,7 +2,7 @@
 //! a sentence, replaced, or left out. What it leads to is neither written nor disclosed.
 
 use super::{SECRET, Theirs};
-use crate::support::{Project, SHAPE_A};
+use crate::support::{Project, SHAPE_A, Service, tree};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -15,11 +15,12 @@ fn project(config: &str) -> Project {
     project
 }
 
-/// Everything that `drain` and its log of failures say.
+/// Everything that `drain` says, which must come to its end.
 fn drained(project: &Project) -> String {
-    let ran = project.runchain(&["drain", "--until-idle"]);
+    let mut service = Service::of(&mut project.command(&["drain", "--until-idle"]));
+    service.ended();
     let errors = project.sql("SELECT coalesce(error, '') FROM runchain_steps;");
-    ran.stdout + &ran.stderr + &errors
+    service.told() + &errors
 }
 
 fn pipe(path: &Path) {
@@ -230,4 +231,32 @@ fn a_folder_of_reports_that_a_step_swaps_for_a_symlink_is_refused_by_the_next() 
     let said = drained(&project);
     assert!(said.contains("reports is a symlink"), "{said}");
     theirs.is_untouched(project.root());
+}
+
+#[test]
+fn what_forgetting_erases_is_not_reached_through_a_symlink() {
+    for folder in ["reports", "logs", ".archive"] {
+        let project = project("");
+        project.runchain(&["drain", "--until-idle"]).exits(0);
+        // What stands there is the run's own, only elsewhere.
+        let theirs = tempfile::tempdir().unwrap();
+        let moved = theirs.path().join("moved");
+        fs::create_dir(&moved).unwrap();
+        for (name, bytes) in tree(&project.path(folder)) {
+            fs::create_dir_all(moved.join(&name).parent().unwrap()).unwrap();
+            fs::write(moved.join(name), bytes).unwrap();
+        }
+        let before = tree(&moved);
+        fs::remove_dir_all(project.path(folder)).unwrap();
+        symlink(&moved, project.path(folder)).unwrap();
+        let ran = project.runchain(&["forget", "run-1"]);
+        assert!(tree(&moved) == before, "{folder}: {}{}", ran.stdout, ran.stderr);
+        assert!(
+            ran.stderr.contains("symlink"),
+            "{folder}: {:?} {}{}",
+            ran.code,
+            ran.stdout,
+            ran.stderr
+        );
+    }
 }

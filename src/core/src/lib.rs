@@ -14,6 +14,7 @@ compile_error!(
     "features `extension` and `host` exclude each other: rusqlite would take the loadable path and panic; build the extension in its own workspace"
 );
 
+pub mod adopt;
 pub mod alert;
 pub mod audit;
 mod caller;
@@ -24,12 +25,14 @@ pub mod downtime;
 pub mod error;
 pub mod event;
 pub mod explain;
+pub mod file_system;
 pub mod flags;
 pub mod forget;
 pub mod functions;
 pub mod glance;
 pub mod held;
 pub mod id;
+pub mod identity;
 pub mod ingest;
 pub mod install;
 pub mod liveness;

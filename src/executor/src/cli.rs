@@ -114,6 +114,12 @@ pub(crate) enum Command {
     #[command(before_help = "Examples:
   runchain finish --run run-42       exits 14 when a step of the chain is dead")]
     Finish(RunArgs),
+    /// Say what a copied, restored or moved database is, so that it is drained again
+    #[command(before_help = "Examples:
+  runchain adopt --as copy           a database of its own; the original's work is left to the original
+  runchain adopt --as restored       go on after a backup was restored; nothing is done twice unasked
+  runchain adopt --as moved          the same database; the original is out of use")]
+    Adopt(AdoptArgs),
     /// Why it isn't archived: the causes in words, what happens next, what you can do
     #[command(before_help = "Examples:
   runchain explain run-42            exits 15 when it needs somebody, 13 when there is no such run
@@ -258,6 +264,28 @@ pub(crate) struct UninstallArgs {
     /// Why.
     #[command(flatten)]
     pub(crate) why: Why,
+}
+
+/// `adopt`
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// What the database is
+    #[arg(long = "as", value_name = "WHAT")]
+    pub(crate) kind: AdoptAs,
+    /// Why.
+    #[command(flatten)]
+    pub(crate) why: Why,
+}
+
+/// What a database can be adopted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AdoptAs {
+    /// Another database, made from the original, which is still in use
+    Copy,
+    /// This database, from a backup
+    Restored,
+    /// This database, at another place; the original is out of use
+    Moved,
 }
 
 /// `ingest`

@@ -37,7 +37,7 @@ pub(crate) struct Folder {
 impl Folder {
     /// Opens a folder whose last part is no symlink.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let fd = openat(CWD, path, FOLDER | OFlags::RDONLY, Mode::empty())?;
+        let fd = openat(CWD, path, FOLDER | OFlags::RDONLY, Mode::empty()).map_err(no_folder)?;
         Ok(Self {
             path: path.to_owned(),
             fd,
@@ -66,7 +66,8 @@ impl Folder {
     /// A folder in it.
     pub(crate) fn child(&self, name: impl AsRef<Path>) -> io::Result<Self> {
         let name = name.as_ref();
-        let fd = openat(&self.fd, one_part(name)?, FOLDER | OFlags::RDONLY, Mode::empty())?;
+        let fd =
+            openat(&self.fd, one_part(name)?, FOLDER | OFlags::RDONLY, Mode::empty()).map_err(no_folder)?;
         Ok(Self {
             path: self.path.join(name),
             fd,
@@ -109,6 +110,20 @@ impl Folder {
         relative: &Path,
         check: impl FnOnce(&Stat) -> io::Result<()>,
     ) -> io::Result<File> {
+        self.open_as(relative, OFlags::RDONLY, check)
+    }
+
+    /// A plain file at a relative path, to read and to change in place.
+    pub(crate) fn open_to_change(&self, relative: &Path) -> io::Result<File> {
+        self.open_as(relative, OFlags::RDWR, |_| Ok(()))
+    }
+
+    fn open_as(
+        &self,
+        relative: &Path,
+        access: OFlags,
+        check: impl FnOnce(&Stat) -> io::Result<()>,
+    ) -> io::Result<File> {
         let (folders, name) = split(relative)?;
         let below = self.below(&folders)?;
         let folder = below.as_ref().unwrap_or(self);
@@ -117,7 +132,7 @@ impl Folder {
             return Err(not_plain());
         }
         check(&named)?;
-        let file = openat(&folder.fd, name, FILE | OFlags::RDONLY, Mode::empty())?;
+        let file = openat(&folder.fd, name, FILE | access, Mode::empty())?;
         let opened = fstat(&file)?;
         if (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino) {
             return Err(io::Error::new(
@@ -214,6 +229,17 @@ fn plain(file: OwnedFd) -> io::Result<File> {
 
 fn not_plain() -> io::Error {
     io::Error::new(ErrorKind::InvalidInput, "it is not a plain file")
+}
+
+/// The system says of a symlink that it is not a directory, or that there are too many of them.
+fn no_folder(errno: Errno) -> io::Error {
+    match errno {
+        Errno::NOTDIR | Errno::LOOP => io::Error::new(
+            ErrorKind::NotADirectory,
+            "its folder is a symlink, or no folder; runchain follows none",
+        ),
+        _ => errno.into(),
+    }
 }
 
 fn one_part(name: &Path) -> io::Result<&Path> {

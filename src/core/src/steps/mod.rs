@@ -33,6 +33,7 @@ pub use executor::Executor;
 pub use lease::{Capacity, Wanted, lease_and_start, next_due, next_due_of, work_left};
 pub use recover::{has_strays, recover, take_strays};
 pub use settle::{Archival, Failure, Outcome, Settled, Success, settle};
+pub(crate) use settle::{log_archival, ready_what_waited};
 pub use terms::{Terms, terms_of};
 
 use crate::error::{During, Error, Result};

@@ -165,7 +165,7 @@ fn settle_done(conn: &Connection, claim: &Claim, success: &Success, now: Millis)
     if let Some(archival) = &success.archival
         && !(archival.unchanged && archived_already(conn, claim, archival)?)
     {
-        log_archival(conn, claim, archival, now)?;
+        log_archival(conn, &claim.run_id, claim.generation, archival, now)?;
     }
     append(conn, done_event(&claim.step), claim, success.result.clone(), now)?;
     ready_what_waited(conn, &claim.run_id, claim.generation, now)?;
@@ -174,7 +174,7 @@ fn settle_done(conn: &Connection, claim: &Claim, success: &Success, now: Millis)
 
 /// Readies the steps that wait for nothing any more. Most steps have none behind them, and to ask is a
 /// third of the cost of an UPDATE that finds nothing.
-pub(super) fn ready_what_waited(
+pub(crate) fn ready_what_waited(
     conn: &Connection,
     run_id: &RunId,
     generation: i64,
@@ -287,13 +287,19 @@ fn archived_already(conn: &Connection, claim: &Claim, archival: &Archival) -> Re
 }
 
 /// `archival_log` may be the user's own, with fewer columns than ours: what it has is filled.
-fn log_archival(conn: &Connection, claim: &Claim, archival: &Archival, now: Millis) -> Result<()> {
+pub(crate) fn log_archival(
+    conn: &Connection,
+    run_id: &RunId,
+    generation: i64,
+    archival: &Archival,
+    now: Millis,
+) -> Result<()> {
     let values: [(&str, &dyn rusqlite::ToSql); 6] = [
-        ("run_id", &claim.run_id),
+        ("run_id", run_id),
         ("archive_path", &archival.archive_path),
         ("archived_at", &now.iso()),
         ("size_bytes", &archival.size_bytes),
-        ("generation", &claim.generation),
+        ("generation", &generation),
         ("digest", &archival.digest),
     ];
     let present = crate::mapping::columns(conn, "archival_log")?;

@@ -1,6 +1,6 @@
 //! The list of all checks: what each is called, when it applies, what it promises.
 
-use super::{Context, Verdict, database, files, installation, nearby, vocabulary, work};
+use super::{Context, Verdict, database, files, identity, installation, nearby, vocabulary, work};
 use crate::error::Result;
 
 /// What must be there for a check to make sense. Where it isn't, another check says so.
@@ -94,6 +94,12 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::Tables,
         promise: "bags, reports and log lines can say which database they come from",
         run: database::uuid,
+    },
+    Check {
+        name: "identity",
+        needs: Needs::FilesAndTables,
+        promise: "this is the database that its executors know, at the place where they know it",
+        run: identity::identity,
     },
     Check {
         name: "journal_mode",

@@ -12,6 +12,7 @@ pub(crate) mod backlog;
 mod checklist;
 mod database;
 mod files;
+mod identity;
 mod installation;
 mod nearby;
 mod status;

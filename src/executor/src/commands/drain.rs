@@ -7,6 +7,7 @@ use crate::door;
 use crate::drain::{self, Ended, Goal, Reload};
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::identity;
 use crate::open::{self, OpenMode};
 use crate::output::Output;
 use runchain_core::Millis;
@@ -53,7 +54,9 @@ pub(super) fn until(
         }
         Ok(new)
     };
-    Ok(match drain::run(settings, goal, &say, &reload)? {
+    let ended = drain::run(settings, goal, &say, &reload)
+        .inspect_err(|error| identity::log(settings, error, Millis::now()))?;
+    Ok(match ended {
         Ended::Reached | Ended::Stopped => Exit::Ok,
         Ended::Forced(SIGINT) => Exit::Interrupted,
         Ended::Forced(_) => Exit::Terminated,

@@ -107,6 +107,10 @@ keys! {
     workers: usize = "workers", 4, in 1..=256;
     /// Time between two looks when no watcher reports anything.
     poll_ms: i64 = "poll_ms", 60_000, in 100..=LONGEST_MS;
+    /// The same where a watcher can't see what others write: network file systems, FUSE.
+    poll_unwatched_ms: i64 = "poll_unwatched_ms", 1_000, in 100..=LONGEST_MS;
+    /// WAL on a file system that other machines may share: they never open the database.
+    allow_shared_wal: bool = "allow_shared_wal", false;
     /// Least time between two sweeps for what no trigger saw.
     sweep_ms: i64 = "sweep_ms", 600_000, in 100..=LONGEST_MS;
     /// What waited for longer than this at the start is said: EXECUTOR_WAS_DOWN.

@@ -1,12 +1,11 @@
-//! The database as a file: how it is opened, whether it is still the same, whether anybody has
-//! committed. And who we are, as its rows name us.
+//! The database as a file: how it is opened, and whether anybody has committed. And who we are, as its
+//! rows name us.
 
 use crate::open::{self, OpenMode};
 use runchain_core::ExecutorId;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::Executor;
 use rusqlite::Connection;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,20 +21,6 @@ pub(super) fn identity() -> Executor {
     let pid = std::process::id();
     let id = ExecutorId(format!("{host}-{pid}-{:08x}", fastrand::u32(..)));
     Executor { id, host, pid }
-}
-
-/// Device and inode of the database: a file that was replaced under us must not be written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileIdentity(Option<(u64, u64)>);
-
-impl FileIdentity {
-    pub(super) fn of(path: &Path) -> Self {
-        Self(
-            std::fs::metadata(path)
-                .ok()
-                .map(|found| (found.dev(), found.ino())),
-        )
-    }
 }
 
 /// Whether others write. `PRAGMA data_version` ignores the commits of the connection that is asked:

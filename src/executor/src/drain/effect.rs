@@ -35,6 +35,8 @@ pub(super) fn execute(workshop: &Workshop, conn: &mut Option<Connection>, claim:
         Some(conn) => conn,
         None => conn.insert(super::connect(&settings.state_db_path)?),
     };
+    // Also after opening: what was opened may be another file of the same name.
+    workshop.file.check()?;
     if claim.deadline.is_some_and(|deadline| deadline <= Millis::now()) {
         return Ok(never("its deadline had passed before it could start".to_owned()));
     }
@@ -111,7 +113,7 @@ fn archive_run(
         redactor: Redactor::checked(settings),
         min_free_bytes: u64::try_from(settings.archive_min_free_bytes).unwrap_or(0),
     };
-    let still_ours = || steps::still_held(conn, claim).unwrap_or(false);
+    let still_ours = || steps::still_held(conn, claim).unwrap_or(false) && workshop.file.is_current();
     let archived = archive::archive(
         conn,
         &Mapping::require(conn)?,
@@ -211,7 +213,8 @@ fn run_command(
         output_bytes: command.output_bytes,
     };
     let stopping = || workshop.stop.load(Ordering::Acquire);
-    let go_on = || !stopping() && steps::still_held(conn, claim).unwrap_or(true);
+    let go_on =
+        || !stopping() && steps::still_held(conn, claim).unwrap_or(true) && workshop.file.is_current();
     let finished = match command::run(&line, prepared.document.to_string().as_bytes(), &go_on) {
         Ok(finished) => finished,
         Err(error) => return Ok(failed(format!("can't start {:?}: {error}", line.argv[0]))),

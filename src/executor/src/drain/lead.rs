@@ -3,11 +3,13 @@
 use super::look::Looker;
 use super::triggers::{News, Triggers};
 use crate::config::Settings;
+use crate::identity::witness::{self, Witness};
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
 use crate::redact::Redactor;
 use crate::retention::Duty;
 use runchain_core::error::Result;
+use runchain_core::identity::Place;
 use runchain_core::liveness::Leadership;
 use runchain_core::{ExecutorId, Mapping, Millis};
 use rusqlite::Connection;
@@ -17,11 +19,16 @@ use std::time::{Duration, Instant};
 const PROJECT_EVENTS: usize = 1_000;
 /// Projections before the main loop goes on.
 const PROJECTIONS_AT_ONCE: usize = 10;
+/// How far the witness may be behind the logs, which speak for themselves while they are there.
+const TESTIFY_EVERY: Duration = Duration::from_secs(60);
+
 /// The lead, and what goes with it.
 pub(super) struct Lead {
     // Dropped in this order: who takes the lead over must find the logs let go of.
     projector: Projector,
     leadership: Leadership,
+    witness: Witness,
+    testified: Instant,
     monitor: Monitor,
     triggers: Triggers,
     monitor_due: Option<Millis>,
@@ -38,14 +45,27 @@ impl Lead {
         settings: &Settings,
         conn: &Connection,
         executor: &ExecutorId,
+        place: &Place,
     ) -> Result<Option<Self>> {
         let Some(leadership) = Leadership::try_acquire(&settings.state_db_path, &executor.0)? else {
             return Ok(None);
         };
         let mut projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
         projector.use_redactor(Redactor::checked(settings));
-        Ok(Some(Self {
+        let mut lead = Self {
             leadership,
+            witness: Witness {
+                database_uuid: projector.database_uuid().to_owned(),
+                epoch: projector.epoch(),
+                // Nothing is known to be durable yet, but what an earlier witness said.
+                seq: Witness::read(&settings.logs_dir)
+                    .filter(|earlier| earlier.database_uuid == projector.database_uuid())
+                    .filter(|earlier| earlier.epoch == projector.epoch())
+                    .map_or(0, |earlier| earlier.seq),
+                place: place.clone(),
+                folder_inode: 0,
+            },
+            testified: Instant::now(),
             projector,
             monitor: Monitor::new(monitor_options(settings)),
             triggers: Triggers::new(settings.auto_repair),
@@ -54,7 +74,18 @@ impl Lead {
             rest_until: None,
             looker: Looker::new(settings),
             retention: Duty::new(settings, Millis::now()),
-        }))
+        };
+        lead.testify()?;
+        Ok(Some(lead))
+    }
+
+    /// Writes the witness anew.
+    pub(super) fn testify(&mut self) -> Result<()> {
+        self.testified = Instant::now();
+        let folder = self.projector.folder();
+        self.witness.seq = self.witness.seq.max(self.projector.covered());
+        self.witness.folder_inode = witness::folder_inode(folder).unwrap_or(0);
+        self.witness.write(folder)
     }
 
     /// Whether the lock file is still the one that we hold.
@@ -110,6 +141,9 @@ impl Lead {
                 self.behind = false;
                 break;
             }
+        }
+        if self.witness.seq < self.projector.covered() && self.testified.elapsed() >= TESTIFY_EVERY {
+            self.testify()?;
         }
         if !stopping {
             self.looker.look(conn, mapping)?;

@@ -29,6 +29,18 @@ const GLANCE_SHARE: i64 = 10;
 /// Rows of one table of flags read in one transaction.
 const FLAG_ROWS: u32 = 1_000;
 
+/// How long nothing is compared while the queue is long.
+const AFTER_BACKLOG_MS: i64 = 100;
+
+/// Whether more rows wait in the queue than one chunk compares.
+fn is_backlogged(conn: &Connection) -> Result<bool> {
+    door::patiently(|| {
+        conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM runchain_queue LIMIT 1 OFFSET ?1)")
+            .and_then(|mut statement| statement.query_row([SWEEP_ROWS], |row| row.get(0)))
+            .during("look how much waits in the queue")
+    })
+}
+
 /// Looks for what no trigger told.
 pub(super) struct Looker {
     capture: Capture,
@@ -111,6 +123,13 @@ impl Looker {
     /// One round of what is due.
     pub(super) fn look(&mut self, conn: &mut Connection, mapping: &Mapping) -> Result<()> {
         self.notice(conn)?;
+        // What waits there differs by nature. To look at it as well would double the queue.
+        if is_backlogged(conn)? {
+            let later = Millis::now().plus(AFTER_BACKLOG_MS);
+            self.sweep_due = self.sweep_due.max(later);
+            self.glance_due = self.glance_due.max(later);
+            return Ok(());
+        }
         if self.wants_a_glance() && Millis::now() >= self.glance_due {
             self.glance_on(conn, mapping)?;
         }

@@ -26,19 +26,24 @@ pub(crate) mod worker;
 use crate::config::Settings;
 use crate::disk::{self, Space};
 use crate::door;
+use crate::identity::{self as file_identity, Finding, Guard};
 use crate::wake::{self, Wake, Watch};
 use catch_up::CatchUp;
 pub(crate) use database::connect;
-use database::{FileIdentity, OthersWrote, Version, identity};
+use database::{OthersWrote, Version, identity};
 use lead::Lead;
 use pace::{Pace, Pass};
 use runchain_core::chain::Chain;
 use runchain_core::downtime::{self, Backlog};
 use runchain_core::error::{During, Error, Result};
+use runchain_core::file_system::{FileSystem, Under};
+use runchain_core::identity::Place;
 use runchain_core::steps::{self, Backoff, Executor, Settled};
-use runchain_core::{Mapping, Millis, RunId, StepId, functions, install, schema};
+use runchain_core::{Mapping, Millis, RunId, StepId, adopt, functions, install, schema};
 use rusqlite::Connection;
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -90,6 +95,10 @@ const LOOK_AGAIN_US: [u64; 16] = [
 /// After a failure that may pass (a table that is being rebuilt, a full disk), in a service.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
+/// How long a database may look damaged or without our tables before that is believed; less than
+/// [`AFTER_FAILURE`], so that it is looked at once more.
+const DOUBT: Duration = Duration::from_secs(1);
+
 /// Tells a person what happens; the caller decides where that goes.
 pub(crate) type Say<'a> = &'a dyn Fn(&str);
 /// Reads the configuration again, for SIGHUP.
@@ -102,8 +111,8 @@ pub(crate) type Reload<'a> = &'a dyn Fn() -> std::result::Result<Settings, Strin
 /// another database; whatever SQLite answers, but for "busy".
 pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: Reload<'_>) -> Result<Ended> {
     let database = settings.state_db_path.clone();
-    let file = FileIdentity::of(&database);
-    let conn = connect(&database)?;
+    let (conn, file) = file_identity::open_pinned(&database)?;
+    let found = file_identity::require(&conn, settings)?;
     // In WAL the same as FULL. In rollback mode the removal of the journal is the commit, and FULL
     // leaves it in memory: power loss would bring the journal back, and with it the older state.
     conn.execute_batch("PRAGMA synchronous = EXTRA")
@@ -117,10 +126,17 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     functions::register(&conn, functions::Surface::Full)?;
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
     door::only_way(&conn)?;
-    let database_uuid = schema::meta(&conn, "database_uuid")?.ok_or(Error::NotInstalled)?;
+    let guard = Guard::of(&conn, file)?;
+    let place = Place::of(&database)?;
+    if let Finding::Moved { from } = &found {
+        say(&format!("the database was moved here from {from}"));
+    }
     let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
     let executor = identity();
     door::write(&conn, |conn| {
+        if Place::recorded(conn)?.as_ref() != Some(&place) {
+            adopt::record_place(conn, &place)?;
+        }
         executor.renew(conn, settings.lease_ms, Millis::now())?;
         if *goal == Goal::Forever {
             trail::began(conn, &executor, settings)?;
@@ -145,10 +161,15 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     if let Err(error) = &watch {
         say(&format!(
             "can't watch the database's folder ({error}); looking every {} ms instead",
-            settings.poll_ms
+            settings.poll_ms.min(settings.poll_unwatched_ms)
         ));
     }
-    let workshop = Arc::new(Workshop::new(settings, database_uuid));
+    let is_reported = ground(&database, settings, say);
+    let workshop = Arc::new(Workshop::new(
+        settings,
+        guard.identity().uuid.clone(),
+        guard.file.clone(),
+    ));
     let workers = Workers::start(&workshop, settings.workers, &sender)
         .map_err(|error| Error::io("start the threads of", "the executor", error))?;
     let mut drain = Drain {
@@ -169,8 +190,10 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         sender,
         wakes,
         watch: watch.ok(),
-        file,
         space,
+        is_reported,
+        guard,
+        place,
         lead: None,
         next_lead: Instant::now(),
         running: 0,
@@ -187,6 +210,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         hinted: false,
         hold: None,
         complaints: Vec::new(),
+        doubt: Cell::default(),
         more: false,
         backlog,
         catch_up: None,
@@ -196,6 +220,20 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     let ended = drain.until_over();
     drain.leave(&ended);
     ended
+}
+
+/// Whether the file system tells of every change; says so where it doesn't.
+fn ground(database: &Path, settings: &Settings, say: Say<'_>) -> bool {
+    let Under::Known(FileSystem { name, trust }) = crate::open::ground::under(database) else {
+        return true;
+    };
+    if !trust.reports_changes() {
+        say(&format!(
+            "the database lies on {name}, which may not report what others write: looking every {} ms",
+            settings.poll_ms.min(settings.poll_unwatched_ms)
+        ));
+    }
+    trust.reports_changes()
 }
 
 fn concurrency_of(settings: &Settings) -> BTreeMap<String, usize> {
@@ -224,9 +262,12 @@ struct Drain<'a> {
     sender: Sender<Wake>,
     wakes: Receiver<Wake>,
     watch: Option<Watch>,
-    file: FileIdentity,
     /// A service's disk.
     space: Option<Space>,
+    /// The file system tells of every change.
+    is_reported: bool,
+    guard: Guard,
+    place: Place,
     lead: Option<Lead>,
     next_lead: Instant,
     running: usize,
@@ -252,6 +293,8 @@ struct Drain<'a> {
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
     complaints: Vec<String>,
+    /// Since when the database looks damaged or without our tables.
+    doubt: Cell<Option<Instant>>,
     /// Turns were left: the next pass goes on at once.
     more: bool,
     /// What waited when we started, until the lead is taken or somebody else has it.
@@ -284,6 +327,7 @@ impl Drain<'_> {
                 self.hold = None;
                 match self.paced_pass() {
                     Ok(()) => {
+                        self.doubt.set(None);
                         if self.expand_after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
                             self.complaints.clear();
                         }
@@ -363,19 +407,31 @@ impl Drain<'_> {
 
     /// A service goes on after what somebody else can mend; everything else ends it.
     fn may_pass(&self, error: &Error) -> bool {
-        let fatal = error.is_corrupt()
-            || matches!(
-                error,
-                Error::OtherIdentity { .. } | Error::NotInstalled | Error::Outdated { .. }
-            );
+        // While somebody copies a file over it, it is empty or damaged for a moment.
+        let doubtful = error.is_corrupt() || matches!(error, Error::NotInstalled);
+        let since = self.doubt.get().unwrap_or_else(Instant::now);
+        if doubtful {
+            self.doubt.set(Some(since));
+        }
+        let fatal = (doubtful && since.elapsed() >= DOUBT)
+            || matches!(error, Error::OtherIdentity { .. } | Error::Outdated { .. });
         error.is_busy() || (*self.goal == Goal::Forever && !fatal)
+    }
+
+    /// A file that has lost its name makes all kinds of failures; what counts is that.
+    fn guarded_pass(&mut self) -> Result<()> {
+        let done = self.pass();
+        if done.is_err() {
+            self.guard.file.check()?;
+        }
+        done
     }
 
     /// A pass, charged where it is one of many in a stream of others' commits.
     fn paced_pass(&mut self) -> Result<()> {
         let others_before = self.others.wrote(&self.conn);
         let began = Instant::now();
-        let passed = self.pass();
+        let passed = self.guarded_pass();
         let others_during = self.others.wrote(&self.conn);
         self.pace.charge(Pass {
             began,
@@ -388,15 +444,7 @@ impl Drain<'_> {
 
     /// One round of everything.
     fn pass(&mut self) -> Result<()> {
-        if FileIdentity::of(&self.settings.state_db_path) != self.file {
-            return Err(Error::other_identity(
-                format!(
-                    "{} was replaced or deleted while runchain had it open",
-                    self.settings.state_db_path.display()
-                ),
-                "look where it went, then start runchain again",
-            ));
-        }
+        door::patiently(|| self.guard.verify(&self.conn))?;
         if self.outdated.is_some() {
             return self.turn().map(|_| ());
         }
@@ -433,6 +481,7 @@ impl Drain<'_> {
             lead.rest(AFTER_FAILURE);
             return Ok(());
         }
+        self.guard.verify(&self.conn)?;
         let (stopping, monitors) = (self.stopping.is_some(), self.catch_up.is_none());
         match lead.duties(
             &self.settings,
@@ -492,7 +541,7 @@ impl Drain<'_> {
         }
         if self.lead.is_none() && Instant::now() >= self.next_lead {
             self.next_lead = Instant::now() + LEAD_EVERY;
-            self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id)?;
+            self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id, &self.place)?;
             if self.lead.is_some() {
                 self.begin_to_catch_up()?;
             }

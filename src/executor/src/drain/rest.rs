@@ -49,12 +49,20 @@ impl Drain<'_> {
         })
     }
 
+    /// Between two looks that nothing has asked for.
+    fn poll_ms(&self) -> i64 {
+        match self.watch {
+            Some(_) if self.is_reported => self.settings.poll_ms,
+            _ => self.settings.poll_ms.min(self.settings.poll_unwatched_ms),
+        }
+    }
+
     /// How long nothing is known to happen: the next timer, or the fallback poll.
     pub(super) fn until_next(&self) -> Result<Duration> {
         if self.more {
             return Ok(Duration::ZERO);
         }
-        let mut timeout = millis(self.settings.poll_ms);
+        let mut timeout = millis(self.poll_ms());
         let now = Millis::now();
         let until = |at: Millis| millis(at.since(now).max(1));
         let begins = self.stopping.is_none() && self.outdated.is_none();

@@ -1,6 +1,5 @@
 //! What signals ask for: to stop in order, to stop at once, to read the configuration again.
 
-use super::database::FileIdentity;
 use super::{Drain, Ended, Goal, concurrency_of, millis, trail};
 use crate::door;
 use runchain_core::error::Result;
@@ -101,7 +100,7 @@ impl Drain<'_> {
 
     /// Takes the executor off the list, so that nobody waits for its lease, and says why it ended.
     pub(super) fn leave(&mut self, ended: &Result<Ended>) {
-        if self.running > 0 || FileIdentity::of(&self.settings.state_db_path) != self.file {
+        if self.running > 0 || self.guard.verify(&self.conn).is_err() {
             return;
         }
         let signal = self.stopping.as_ref().map(|stop| stop.signal);
@@ -122,6 +121,11 @@ impl Drain<'_> {
             && let Err(error) = lead.duties(&self.settings, &mut self.conn, &self.mapping, false, true)
         {
             (self.say)(&format!("{error}; the next executor writes the rest of the log"));
+        }
+        if let Some(lead) = &mut self.lead
+            && let Err(error) = lead.testify()
+        {
+            (self.say)(&format!("{error}; the logs themselves say how far they are"));
         }
     }
 }

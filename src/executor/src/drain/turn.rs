@@ -54,6 +54,8 @@ impl Drain<'_> {
             trace::mark(trace::Mark::Seen);
         }
         let turn = self.commit_turn(to_do)?;
+        // What went into a file that has lost its name is not done, and nothing of it is begun.
+        self.guard.file.check()?;
         if !turn.claims.is_empty() {
             trace::mark(trace::Mark::Started);
         }
@@ -152,10 +154,12 @@ impl Drain<'_> {
         };
         let (finished, executor, chain, mapping) =
             (&self.finished, &self.executor, &self.chain, &self.mapping);
+        let guard = &self.guard;
         let storm = super::storm::limit(&self.settings);
         let held = &self.held;
         let (lease_ms, forever) = (self.settings.lease_ms, *self.goal == Goal::Forever);
         door::write(&self.conn, |conn| {
+            guard.verify(conn)?;
             let now = Millis::now();
             // First of all, so that nobody takes our own steps for abandoned, whatever the clocks did.
             if to_do.renew || to_do.recover {

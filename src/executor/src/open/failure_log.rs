@@ -9,7 +9,7 @@ use crate::config::{FILE_NAME, Settings};
 use crate::folder::Folder;
 use runchain_core::Millis;
 use runchain_core::event::Log;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
@@ -22,6 +22,11 @@ pub(crate) fn log_failure(settings: &Settings, error: &OpenError, at: Millis) {
         "error": error.what(),
         "remedy": error.remedy(),
     });
+    log_line(settings, &line);
+}
+
+/// Appends a line without a number where that is possible.
+pub(crate) fn log_line(settings: &Settings, line: &Value) {
     if is_project(settings) {
         // Whether it worked shows at the append.
         let _ = std::fs::create_dir(&settings.logs_dir);

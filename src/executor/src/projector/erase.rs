@@ -7,15 +7,15 @@
 //! to it that no line of the run is about to be appended.
 
 use super::rotate;
+use crate::folder::Folder;
 use runchain_core::RunId;
 use runchain_core::error::{Error, Result};
 use runchain_core::event::Log;
-use rustix::fs::OFlags;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Erases the run's lines; answers how many.
@@ -61,11 +61,15 @@ fn files(logs_dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn in_file(path: &Path, run_id: &RunId, erases: bool) -> io::Result<u64> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(erases)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path)?;
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let (folder, name) = (Folder::open(parent)?, Path::new(name));
+    let file = if erases {
+        folder.open_to_change(name)?
+    } else {
+        folder.open_file(name, |_| Ok(()))?
+    };
     let mut reader = BufReader::new(&file);
     let (mut line, mut at, mut count) = (Vec::new(), 0, 0);
     loop {

@@ -116,6 +116,17 @@ pub(super) fn retain(log: Log, folder: &Path, rotation: Rotation, now: Millis) -
     Ok(())
 }
 
+/// The files of a log that are there, the oldest first, the current one last.
+pub(crate) fn files_of(folder: &Path, log: Log) -> Result<Vec<PathBuf>> {
+    let mut files = match renamed(log, folder) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        files => files?,
+    };
+    files.push(folder.join(log.file_name()));
+    files.retain(|path| path.is_file());
+    Ok(files)
+}
+
 /// The renamed files of a log, the oldest first.
 pub(crate) fn renamed(log: Log, folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(|source| Error::io("list the logs in", folder, source))?;

@@ -5,12 +5,15 @@
 
 use crate::archive::{self, folder_name};
 use crate::config::Settings;
+use crate::folder::Folder;
 use runchain_core::RunId;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::retention::Kind;
 use rusqlite::Connection;
 use rusqlite::types::Value;
-use std::io::ErrorKind;
+use rustix::fs::FileType;
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// Endings of the files that a report consists of, after the run's folder name.
@@ -85,18 +88,24 @@ pub(super) fn remove(conn: &Connection, kind: Kind, key: &Value, folders: &Folde
     Ok(())
 }
 
-/// Removes plain files that may not be there.
+/// Removes plain files that may not be there, from folders that are no symlinks.
 pub(crate) fn remove_files(paths: impl Iterator<Item = PathBuf>) -> Result<()> {
     for path in paths {
-        match std::fs::symlink_metadata(&path) {
-            Ok(found) if found.is_file() => {
-                std::fs::remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
-            }
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Error::io("look at", &path, error));
-            }
-            _ => {}
+        match remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed.map_err(|error| Error::io("remove", &path, error))?,
         }
+    }
+    Ok(())
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
+        return Err(ErrorKind::InvalidInput.into());
+    };
+    let folder = Folder::open(parent)?;
+    if folder.kind(name)? == FileType::RegularFile {
+        folder.remove_file(Path::new(name))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::config::Settings;
 use crate::redact::Redactor;
 use runchain_core::error::{During, Result};
 use runchain_core::queue::KnownRun;
-use runchain_core::{Mapping, Millis, RunId, run_row, schema};
+use runchain_core::{Mapping, Millis, RunId, adopt, run_row, schema};
 use rusqlite::Connection;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ pub(crate) struct Call {
     pub(super) database: PathBuf,
     /// The database's identity.
     pub(super) database_uuid: String,
-    /// Which life of the database this is: a restored backup begins another one.
+    /// The life of the database in which the run ended: a restored backup begins another one.
     pub(super) epoch: String,
 }
 
@@ -76,7 +76,7 @@ impl Call {
             results,
             database: std::path::absolute(database).unwrap_or_else(|_| database.clone()),
             database_uuid: schema::meta(conn, "database_uuid")?.unwrap_or_default(),
-            epoch: schema::meta(conn, "epoch")?.unwrap_or_default(),
+            epoch: epoch_of(conn, run)?,
             subject,
         })
     }
@@ -99,6 +99,17 @@ impl Call {
     pub(super) fn earlier(&self, step: &str, member: &str) -> Option<&str> {
         self.results.get(step)?.get(member)?.as_str()
     }
+}
+
+/// The epoch that the run ended in: a chain that was begun before a restore keeps its keys, so that what
+/// it did outside can be told from something new.
+fn epoch_of(conn: &Connection, run: &KnownRun) -> Result<String> {
+    let uuid = schema::meta(conn, "database_uuid")?.unwrap_or_default();
+    let epoch = match run.ended_event_id {
+        Some(event_id) => adopt::epoch_of_event(conn, &uuid, event_id)?,
+        None => schema::epoch(conn)?,
+    };
+    Ok(epoch.to_string())
 }
 
 /// The run's row as it would stand in its bag.
