@@ -33,6 +33,8 @@ mod hosts;
 mod install;
 /// The logs as somebody else reads them.
 mod logs;
+/// Alembic, Django, drizzle-kit and Prisma at work on an installed database.
+mod migrations;
 /// What is left on the disk when the power fails, and what runchain makes of it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod power_loss;

@@ -125,7 +125,7 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
                 sql.push_str(migration.sql);
             }
         }
-        sql.push_str(schema::body(schema::VIEWS_SQL));
+        sql.push_str(&schema::views_sql());
         let faults = triggers::faults(conn, &mapping)?;
         let in_place = before.as_ref() == Some(&mapping) && faults.is_empty();
         if !in_place {

@@ -162,10 +162,10 @@ fn sweep_all(conn: &Connection, mapping: &Mapping) -> Result<History> {
             atomically(conn, true, || sweep::ask_to_look(conn, &differ))?;
         }
     }
-    let count = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
+    let differ = i64::try_from(sweep.found).unwrap_or(i64::MAX);
     Ok(History {
-        rows: count(sweep.compared),
-        queued: count(sweep.found),
+        rows: differ,
+        queued: differ,
         ..History::default()
     })
 }
