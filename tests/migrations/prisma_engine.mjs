@@ -24,6 +24,7 @@ const glue = await import(join(folder, 'schema_engine_bg.js'))
 const { instance } = await WebAssembly.instantiate(readFileSync(join(folder, 'schema_engine_bg.wasm')), {
   './schema_engine_bg.js': glue,
 })
+globalThis.PRISMA_WASM_PANIC_REGISTRY = { set_message: (text) => console.error(text) }
 glue.__wbg_set_wasm(instance.exports)
 instance.exports.__wbindgen_start()
 

@@ -85,7 +85,7 @@ impl Tool {
             Self::Alembic => alembic::run(project, &["check"]),
             Self::Django => django::manage(project, &["makemigrations", "--dry-run", "-v", "3"]),
             Self::Drizzle => drizzle::push(project, &["--strict", "--verbose"], ""),
-            Self::Prisma => prisma::diff(project),
+            Self::Prisma => prisma::push(project),
         };
         finished.stdout + &finished.stderr
     }
@@ -404,12 +404,9 @@ export default defineConfig({
         migrate(project, "1_change", sql)
     }
 
-    pub(super) fn diff(project: &Project) -> Finished {
-        let to_models = ["--to-schema", "schema.prisma", "--script"];
-        prisma(
-            project,
-            &[&["migrate", "diff", "--from-config-datasource"], &to_models[..]].concat(),
-        )
+    /// Without leave to lose data it ends with what it would have done.
+    pub(super) fn push(project: &Project) -> Finished {
+        prisma(project, &["db", "push"])
     }
 
     fn migrate(project: &Project, name: &str, sql: &str) -> Finished {
