@@ -180,8 +180,10 @@ after = ["archive"]
     let uuid = project.sql("SELECT value FROM runchain_meta WHERE key = 'database_uuid';");
     assert!(
         env.contains(&format!(
-            "RUNCHAIN_IDEMPOTENCY_KEY={}-r 1-1-archive\n",
-            uuid.trim()
+            // Of the run id what can stand in a header; printf 'r 1' | sha256sum
+            "RUNCHAIN_IDEMPOTENCY_KEY={}.1.1.archive.r_1~{}\n",
+            uuid.trim(),
+            "bdb7cfb21ed7b2b2"
         )),
         "{env}"
     );
@@ -193,7 +195,7 @@ after = ["archive"]
     );
     // What a step prints as its last line is there for the steps after it.
     let upload: Value = serde_json::from_slice(&fs::read(project.path("upload.json")).unwrap()).unwrap();
-    assert_eq!(upload["archive"]["path"], "elsewhere");
+    assert_eq!(upload["results"]["archive"]["path"], "elsewhere");
     assert_eq!(
         step(&project, "r 1", "upload", "state || ' ' || output_tail"),
         "done up"

@@ -205,14 +205,27 @@ fn with(journal: &str) -> Load {
     load
 }
 
-/// One load without and one with runchain, a row of the table each; errors without, errors with.
-fn side_by_side(journal: &str) -> (Vec<String>, Vec<String>) {
-    let bare = without(journal);
-    println!("{bare}");
-    let ours = with(journal);
-    println!("{ours}");
-    assert!(ours.ended > 0 && ours.latencies.len() > WRITERS * 10);
-    (bare.errors, ours.errors)
+/// One load without and one with runchain, a row of the table each.
+struct SideBySide {
+    bare: Load,
+    ours: Load,
+}
+
+impl SideBySide {
+    fn of(journal: &str) -> Self {
+        let bare = without(journal);
+        println!("{bare}");
+        let ours = with(journal);
+        println!("{ours}");
+        assert!(ours.ended > 0 && ours.latencies.len() > WRITERS * 10);
+        Self { bare, ours }
+    }
+
+    /// A loop that answers each commit by commits of its own leaves the writers an eighth of their
+    /// throughput, a paced one about a half: a fifth is far from both.
+    fn leaves_the_writers_their_share(&self) -> bool {
+        self.ours.latencies.len() * 5 >= self.bare.latencies.len()
+    }
 }
 
 fn heading() {
@@ -223,22 +236,25 @@ fn heading() {
 #[test]
 fn writers_have_no_error_in_wal() {
     heading();
-    let (_, ours) = side_by_side("wal");
-    assert_eq!(ours, [""; 0]);
+    let both = SideBySide::of("wal");
+    assert_eq!(both.ours.errors, [""; 0]);
 }
 
 /// SQLite's busy handler is not fair: on a loaded machine a writer can wait out its 5 s with nobody
 /// but its like beside it. That is chance; more errors than without us three times in a row is not.
 #[test]
-fn writers_have_no_more_errors_than_without_us_in_rollback_mode() {
+fn writers_have_no_more_errors_than_without_us_in_rollback_mode_and_keep_their_throughput() {
     heading();
     let mut seen = Vec::new();
     while seen.len() < 3 {
-        let (bare, ours) = side_by_side("delete");
-        if ours.len() <= bare.len() {
+        let both = SideBySide::of("delete");
+        if both.ours.errors.len() <= both.bare.errors.len() && both.leaves_the_writers_their_share() {
             return;
         }
-        seen.push((bare.len(), ours));
+        seen.push(format!("{}\n{}\n{:?}", both.bare, both.ours, both.ours.errors));
     }
-    panic!("more errors than without us, three times: {seen:?}");
+    panic!(
+        "more errors or less throughput than without us, three times:\n{}",
+        seen.join("\n")
+    );
 }

@@ -46,6 +46,7 @@ poll_ms = 1000
 sweep_ms = 500
 workers = 4
 archive.settle_ms = 0
+storm.max_transitions = 0
 archive.min_free_bytes = 0
 retry.base_ms = 20
 retry.cap_ms = 200

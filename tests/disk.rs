@@ -4,6 +4,7 @@
 use crate::support::{Outside, Project, SHAPE_A, Service, Sqlite, disk_shim, eventually};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -190,6 +191,88 @@ fn a_bag_that_does_not_fit_is_no_bag_and_is_made_when_there_is_room() {
     });
 }
 
+/// The ballast goes when the disk is full, and in its room the executor says so and goes on with what
+/// matters; what can wait waits.
+#[test]
+fn the_ballast_is_released_on_a_full_disk_told_and_made_again_when_there_is_room() {
+    each_full_disk(|disk, journal_mode| {
+        let project = disk.project("ballast_bytes = 1048576\npoll_ms = 200\n");
+        project.sql(&format!(
+            "PRAGMA journal_mode = {journal_mode}; INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING');"
+        ));
+        project.runchain(&["install"]).exits(0);
+        let mut service = disk.service(&project);
+        until_projected(&project);
+        let ballast = project.path(".state/.runchain-ballast");
+        let found = fs::metadata(&ballast).unwrap();
+        assert_eq!(found.len(), 1 << 20);
+        assert!(found.blocks() * 512 >= 1 << 20, "real blocks, not a hole");
+        disk.fill(0);
+        // This writer may meet the full disk itself; then it is the executor's log that does.
+        let end = "UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'r';";
+        eventually("the ballast to be released", || {
+            Sqlite::Stock.run(&project.database(), &format!(".timeout 10000\n{end}"));
+            if ballast.exists() {
+                Err(service.told())
+            } else {
+                Ok(())
+            }
+        });
+        until_told(&service, "were released by removing");
+        service.assert_alive();
+        if let SmallDisk::Tmpfs { .. } = disk {
+            let alert = "SELECT state || ' ' || severity FROM runchain_alerts WHERE rule = 'disk_low'";
+            project.until(alert, "firing critical");
+            // The writer has its room, and what it wrote is captured and expanded.
+            project.sql(end);
+            project.until("SELECT count(*) FROM runchain_steps WHERE run_id = 'r'", "2");
+            project.until(
+                "SELECT note IS NOT NULL FROM runchain_steps WHERE step = 'archive'",
+                "1",
+            );
+            assert!(!project.path(".archive/r").exists(), "copies wait");
+            assert_eq!(project.sql("SELECT count(*) FROM runchain_failures;").trim(), "0");
+            fs::write(project.path("events.jsonl"), "").unwrap();
+            let refused = project.runchain(&["ingest", "events.jsonl"]).exits(1).stderr;
+            assert!(refused.contains("can wait"), "{refused}");
+        }
+        disk.make_room();
+        until_told(&service, "there is room on the disk again");
+        assert_eq!(fs::metadata(&ballast).unwrap().len(), 1 << 20);
+        project.sql(end);
+        is_done(&project, "r");
+        project.until(
+            "SELECT count(*) FROM runchain_alerts WHERE state <> 'resolved'",
+            "0",
+        );
+        until_projected(&project);
+        if let SmallDisk::Tmpfs { .. } = disk {
+            let log = fs::read_to_string(project.path("logs/monitor.jsonl")).unwrap();
+            assert!(
+                log.contains("\"DISK_LOW\"") && log.contains("\"DISK_RECOVERED\""),
+                "{log}"
+            );
+        }
+        ends_well(&project, service);
+    });
+}
+
+#[test]
+fn no_ballast_is_made_where_it_would_not_fit_and_little_room_is_said_before_anything_begins() {
+    let project = Project::new(SHAPE_A, "ballast_bytes = 1099511627776\n");
+    project.sql("INSERT INTO runs(run_id, status) VALUES ('r', 'COMPLETED');");
+    let told = project
+        .runchain(&["install", "--backfill", "all"])
+        .exits(0)
+        .stderr;
+    assert!(told.contains("are free on the disk"), "{told}");
+    let service = project.service();
+    until_told(&service, "are free on the disk");
+    is_done(&project, "r");
+    assert!(!project.path(".state/.runchain-ballast").exists());
+    assert!(service.terminate().success());
+}
+
 /// Each kind of disk and journal, one after the other.
 fn each_full_disk(act: impl Fn(&SmallDisk, &str)) {
     for journal_mode in ["wal", "delete"] {
@@ -284,6 +367,9 @@ struct Fault {
     times: usize,
 }
 
+/// Of which SQLite tells in its own words.
+const DATABASE: [&str; 2] = ["orchestration.db", "/.state"];
+
 const FAULTS: [(&str, &str); 6] = [
     ("sync", "orchestration.db"),
     ("write", "orchestration.db"),
@@ -294,8 +380,8 @@ const FAULTS: [(&str, &str); 6] = [
 ];
 
 /// A service meets one fault. It goes on by itself, or it ends with an exit code that says why and goes
-/// on when it is started again.
-fn goes_on_after(fault: Fault, journal_mode: &str) {
+/// on when it is started again. What it told is the answer.
+fn goes_on_after(fault: Fault, journal_mode: &str) -> String {
     let project = Project::new(SHAPE_A, CONFIG);
     project.sql(&format!("PRAGMA journal_mode = {journal_mode}; INSERT INTO runs(run_id, status) VALUES ('a', 'COMPLETED'), ('b', 'RUNNING');"));
     project.runchain(&["install", "--backfill", "all"]).exits(0);
@@ -330,7 +416,7 @@ fn goes_on_after(fault: Fault, journal_mode: &str) {
     assert!(met || number > 1, "nobody met {fault:?}: {told}");
     // What fails while SQLite moves its WAL into the database stays in the WAL, and nobody need know.
     assert!(
-        !met || files.contains("orchestration.db") || told.contains("os error 5"),
+        !met || DATABASE.contains(&files) || told.contains("os error 5"),
         "{fault:?}: {told}"
     );
     if service.is_running() {
@@ -348,6 +434,7 @@ fn goes_on_after(fault: Fault, journal_mode: &str) {
     let outside = Outside::of(project.root());
     outside.everything_is_done_once();
     outside.nothing_refers_to_what_is_not_there();
+    told
 }
 
 fn goes_on_after_each(journal_mode: &'static str) {
@@ -360,18 +447,26 @@ fn goes_on_after_each(journal_mode: &'static str) {
             times: 1 + 2 * (number % 2),
         })
     });
+    goes_on_after_all(faults, journal_mode);
+}
+
+/// All that the services told.
+fn goes_on_after_all(faults: impl Iterator<Item = Fault> + Send, journal_mode: &'static str) -> String {
     let faults = Mutex::new(faults);
+    let told = Mutex::new(String::new());
     let next = || faults.lock().unwrap().next();
     // They wait more than they work.
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 while let Some(fault) = next() {
-                    goes_on_after(fault, journal_mode);
+                    let one = goes_on_after(fault, journal_mode);
+                    told.lock().unwrap().push_str(&one);
                 }
             });
         }
     });
+    told.into_inner().unwrap()
 }
 
 #[test]
@@ -382,4 +477,21 @@ fn a_disk_that_fails_once_leaves_nothing_half_done_in_wal_mode() {
 #[test]
 fn a_disk_that_fails_once_leaves_nothing_half_done_in_rollback_mode() {
     goes_on_after_each("delete");
+}
+
+/// In rollback mode the folder's sync follows the end of the journal, which is the commit: an error
+/// there says that nothing was committed, and it was.
+#[test]
+fn a_commit_that_was_answered_by_an_error_leaves_no_step_that_nobody_runs() {
+    let faults = (1..=40).map(|number| Fault {
+        operation: "sync",
+        files: "/.state",
+        number,
+        times: 1,
+    });
+    let told = goes_on_after_all(faults, "delete");
+    assert!(
+        told.contains("steps back that were started by a commit that seemed to have failed"),
+        "no fault met such a commit"
+    );
 }

@@ -12,6 +12,8 @@
 /// Builds what is tested, finds the host programs, runs SQL in them.
 mod support;
 
+/// Who did what, when and why.
+mod audit;
 /// A run's chain: its commands, ids, repetitions and late arrivals.
 mod chain;
 /// Commands of steps when something is killed: nothing runs on.
@@ -27,22 +29,50 @@ mod crash;
 mod disk;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.
 mod end_to_end;
+/// Why a run is where it is, in words, and every command that is suggested, typed.
+mod explain;
+/// File systems that others share, through FUSE and overlays.
+#[cfg(target_os = "linux")]
+mod file_systems;
+/// Ends that stand in an event table or a log only.
+mod flags;
+/// Runs that are erased.
+mod forget;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
 mod hosts;
+/// Databases that are copied, restored, moved, replaced or deleted.
+mod identity;
 /// Installing, what happens to history, and leaving no trace.
 mod install;
 /// The logs as somebody else reads them.
 mod logs;
 /// Alembic, Django, drizzle-kit and Prisma at work on an installed database.
 mod migrations;
+/// Orchestrator and executor as two users.
+#[cfg(target_os = "linux")]
+mod permissions;
 /// What is left on the disk when the power fails, and what runchain makes of it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod power_loss;
 /// Rules of the queue through the binary: priorities, delays, deadlines, limits, pauses, poison.
 mod queue_features;
+/// What must not leave the database.
+mod redact;
 /// What somebody asks for by function, by command line or by plain INSERT.
 mod requests;
+/// What goes when it is old or too much.
+mod retention;
+/// What hostile schemas, arguments, ids, JSON and symlinks can do: nothing.
+mod security;
 /// The executor as a service: signals, leases, wakes, and databases that go away.
 mod service;
+/// Steps of the user's own, their configuration, the examples, runs that end again and again.
+mod steps;
+/// Many runs that end in a rush: held, released, discarded.
+mod storms;
+/// Installed without triggers: found by comparing.
+mod sweep_capture;
+/// Nobody drained for a weekend.
+mod weekend;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.
 mod writers;

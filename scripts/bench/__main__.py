@@ -3,9 +3,10 @@
     python3 scripts/bench queue             all of it, about ten minutes
     python3 scripts/bench queue --quick     less of each, about two minutes
     python3 scripts/bench queue --only wake --only idle
+    python3 scripts/bench ingest
 
 Writes results/queue.json and results/queue.md beside this file (with --quick or --only, and wherever
---out says, elsewhere). Peers are installed into target/bench, never globally; one that can't be had is
+--out says, elsewhere); of ingest the same. Peers are installed into target/bench, never globally; one that can't be had is
 named in the table with the reason. Build first: scripts/build. Rates of lease, start and settle are those of the
 example queue_bench of runchain-core, which opens its connection by itself: what the executor sets on its
 own connection must be set there too.
@@ -25,13 +26,14 @@ sys.dont_write_bytecode = True
 
 from capture import capture  # noqa: E402
 from chains import chains  # noqa: E402
+from ingest import ingest, resume  # noqa: E402
 from measure import Results  # noqa: E402
 from peers import Peers  # noqa: E402
 from steps import history, throughput  # noqa: E402
 from table import markdown  # noqa: E402
 from waiting import idle, wake  # noqa: E402
 
-SECTIONS = {
+QUEUE = {
     "wake": ("Wake latency", wake),
     "idle": ("Waiting without work", idle),
     "capture": ("What capture adds to a write", capture),
@@ -39,6 +41,11 @@ SECTIONS = {
     "chains": ("Whole chains", chains),
     "history": ("With history", history),
 }
+INGEST = {
+    "logs": ("A log into the database", ingest),
+    "resume": ("Going on where it was", resume),
+}
+SECTIONS = {"queue": QUEUE, "ingest": INGEST}
 
 
 class Bench:
@@ -46,15 +53,16 @@ class Bench:
 
     def __init__(self, target, quick):
         self.quick = quick
-        self.runchain = target / "release" / "runchain"
+        release = target / "release"
+        self.runchain, self.extension = release / "runchain", release / "librunchain"
         if not self.runchain.exists():
             sys.exit(f"{self.runchain} is missing; run scripts/build first")
         self.peers = Peers(target / "bench")
         for name, why in self.peers.missing.items():
             print(f"missing: {name}: {why}", flush=True)
-        subprocess.run(["cargo", "build", "--quiet", "--locked", "--release", "-p", "runchain-core", "--example",
-                        "queue_bench", "--target-dir", target], cwd=ROOT, check=True)
-        self.example = target / "release" / "examples" / "queue_bench"
+        subprocess.run(["cargo", "build", "--quiet", "--locked", "--release", "-p", "runchain-core", "--examples",
+                        "--features", "bench", "--target-dir", target], cwd=ROOT, check=True)
+        self.example, self.floor = release / "examples" / "queue_bench", release / "examples" / "ingest_floor"
 
     def install(self, database):
         subprocess.run([self.runchain, "install", "--json", "--db", database], check=True, stdout=subprocess.DEVNULL)
@@ -75,9 +83,9 @@ def machine(quick):
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["queue"])
+    parser.add_argument("what", choices=SECTIONS)
     parser.add_argument("--quick", action="store_true", help="less of each")
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="only this section; may be repeated")
+    parser.add_argument("--only", action="append", choices=[*QUEUE, *INGEST], help="only this section; may be repeated")
     parser.add_argument("--dir", type=Path, help="where the databases are made, which decides the disk [target/bench/work]")
     parser.add_argument("--out", type=Path, help="folder of the results")
     arguments = parser.parse_args()
@@ -89,13 +97,14 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     meta, bench, results = machine(arguments.quick), Bench(target, arguments.quick), Results(folder)
-    for key, (title, measure) in SECTIONS.items():
+    for key, (title, measure) in SECTIONS[arguments.what].items():
         if not arguments.only or key in arguments.only:
             with results.section(title):
                 measure(bench, results)
-    (out / "queue.json").write_text(json.dumps({"machine": meta, "rows": results.rows}, indent=1) + "\n")
-    (out / "queue.md").write_text(markdown(meta, results.rows))
-    print(f"\n{out / 'queue.md'}")
+    name = arguments.what
+    (out / f"{name}.json").write_text(json.dumps({"machine": meta, "rows": results.rows}, indent=1) + "\n")
+    (out / f"{name}.md").write_text(markdown(name, meta, results.rows))
+    print(f"\n{out / name}.md")
 
 
 if __name__ == "__main__":

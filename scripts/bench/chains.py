@@ -31,7 +31,8 @@ def drain(bench, database):
     """Seconds and peak memory (MB) of one `runchain drain --until-idle`."""
     begun = time.perf_counter()
     process = subprocess.Popen([bench.runchain, "drain", "--until-idle", "--quiet", "--db", database],
-                               env=os.environ | {"RUNCHAIN_REQUIRED_TABLES": "runs", "RUNCHAIN_ARCHIVE_SETTLE_MS": "0"})
+                               env=os.environ | {"RUNCHAIN_REQUIRED_TABLES": "runs", "RUNCHAIN_ARCHIVE_SETTLE_MS": "0",
+                                                  "RUNCHAIN_STORM_MAX_TRANSITIONS": "0"})
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begun
     process.returncode = os.waitstatus_to_exitcode(status)

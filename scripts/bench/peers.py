@@ -8,6 +8,8 @@ from importlib.metadata import distributions
 
 # apsw is no peer: it is the Python binding that can always load an extension.
 PYTHON = ["apsw==3.54.1.0", "honker==0.2.4", "huey==3.5.4", "litequeue==0.9", "persist-queue==1.1.0"]
+# Of these what they need is installed, too; ingest.py runs them as processes.
+INGEST = ["duckdb==2.0.0", "sqlite-utils==4.2.1"]
 HONKER_EXTENSION = "=0.5.0"
 MANIFEST = f"""[package]
 name = "peer"
@@ -33,6 +35,10 @@ class Peers:
             if package not in installed:
                 self._run(package.split("==")[0], sys.executable, "-m", "pip", "install", "--quiet",
                           "--no-deps", "--target", str(folder), package)
+        for package in INGEST:
+            if package not in installed:
+                self._run(package.split("==")[0], sys.executable, "-m", "pip", "install", "--quiet",
+                          "--target", str(folder), package)
         self.honker_extension = self._build_honker_extension()
 
     def _run(self, name, *command):

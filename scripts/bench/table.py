@@ -40,9 +40,9 @@ def number(value):
     return f"{value:.3g}"
 
 
-def markdown(meta, rows):
+def markdown(name, meta, rows):
     lines = [
-        "# Queue: measured figures", "",
+        f"# {name.capitalize()}: measured figures", "",
         f"{meta['date']}, commit {meta['commit']}, {meta['cpus']} CPUs ({meta['cpu']}), Linux {meta['kernel']}, "
         f"{'a quick run' if meta['quick'] else 'a full run'}, load before it {meta['load_1m']:.2f}. "
         "The ratio is ours by the best peer's in the same run under the same setting: "

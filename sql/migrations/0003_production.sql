@@ -1,1 +1,96 @@
 -- Version 3: what a database in production needs.
+
+-- Steps: what a chain keeps of its definition.
+ALTER TABLE runchain_steps ADD COLUMN required INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE runchain_steps ADD COLUMN timeout_ms INTEGER;
+
+-- Storms: more runs than storm.max_transitions ended in a rush. Their phases are recorded, their chains
+-- wait for a person: `runchain held`.
+--   state      held, then releasing or discarding (asked for, done bit by bit), then released or discarded;
+--              taken_back: the runs' rows were written again before anybody decided
+--   held       runs that it ever held; what is left is held - released - discarded - taken_back
+CREATE TABLE IF NOT EXISTS runchain_held_batches (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  state TEXT NOT NULL DEFAULT 'held' CHECK (
+    state = 'held' OR state = 'releasing' OR state = 'discarding' OR state = 'released'
+    OR state = 'discarded' OR state = 'taken_back'),
+  since_ms INTEGER NOT NULL,
+  first_at_ms INTEGER NOT NULL,
+  last_at_ms INTEGER NOT NULL,
+  first_run_id TEXT NOT NULL,
+  last_run_id TEXT NOT NULL,
+  held INTEGER NOT NULL DEFAULT 0,
+  released INTEGER NOT NULL DEFAULT 0,
+  discarded INTEGER NOT NULL DEFAULT 0,
+  taken_back INTEGER NOT NULL DEFAULT 0,
+  asked_ms INTEGER,
+  actor TEXT,
+  reason TEXT,
+  per_minute INTEGER,
+  released_before INTEGER NOT NULL DEFAULT 0,
+  ended_ms INTEGER
+);
+
+-- The runs of batches that are not decided yet, in the order in which they ended; was_: what was last
+-- acted on before, all NULL where the run was never seen.
+CREATE TABLE IF NOT EXISTS runchain_held (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  batch_id INTEGER NOT NULL,
+  run_id TEXT NOT NULL UNIQUE,
+  was_phase TEXT,
+  was_status TEXT,
+  was_since_ms INTEGER,
+  was_ended_event_id INTEGER
+);
+CREATE INDEX IF NOT EXISTS runchain_held_by_batch ON runchain_held(batch_id);
+
+-- How many ends were let through lately, by capture time in slots of a tenth of storm.window_ms.
+CREATE TABLE IF NOT EXISTS runchain_pace (
+  slot_ms INTEGER PRIMARY KEY,
+  ends INTEGER NOT NULL
+);
+
+-- Flags: how far each table that the configuration names under [[flags]] was read, by rowid.
+CREATE TABLE IF NOT EXISTS runchain_flag_cursors (
+  source TEXT PRIMARY KEY NOT NULL,
+  after_rowid INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Runs whose phase a flag decided while their row said something else (or there was none): as long as
+-- the row says the same, it is no news.
+CREATE TABLE IF NOT EXISTS runchain_flagged (
+  run_id TEXT PRIMARY KEY NOT NULL,
+  has_row INTEGER NOT NULL,
+  row_status TEXT,
+  source TEXT NOT NULL,
+  at_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Audit: what people asked for and did, found among all other events.
+CREATE INDEX IF NOT EXISTS runchain_events_audit ON runchain_events(at_ms)
+  WHERE type = 'REQUEST' OR type = 'OPERATOR_ACTION' OR type = 'INSTALLED';
+
+-- Forgotten runs: who they were only who knows the id can tell.
+--   digests  of the bags that were erased, a JSON array
+CREATE TABLE IF NOT EXISTS runchain_forgotten (
+  run_sha256 TEXT PRIMARY KEY NOT NULL,
+  at_ms INTEGER NOT NULL,
+  actor TEXT,
+  reason TEXT,
+  digests TEXT NOT NULL DEFAULT '[]'
+) WITHOUT ROWID;
+
+-- Epochs: a copied or restored database begins a new one when it is adopted (`runchain adopt`). A log
+-- line, a bag and an idempotency key belong to (database_uuid, epoch); where there is no row, it is 1.
+--   began_event_id  the event EPOCH_STARTED; what has a smaller id belongs to an earlier epoch
+--   adopted_as      copy, restored
+CREATE TABLE IF NOT EXISTS runchain_epochs (
+  database_uuid TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  began_event_id INTEGER NOT NULL,
+  began_ms INTEGER NOT NULL,
+  adopted_as TEXT NOT NULL,
+  actor TEXT,
+  reason TEXT,
+  PRIMARY KEY (database_uuid, epoch)
+) WITHOUT ROWID;

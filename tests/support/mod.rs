@@ -10,7 +10,9 @@ mod tools;
 
 pub(crate) use build::{cargo, disk_shim, extension, repository};
 pub(crate) use invariants::Outside;
-pub(crate) use programs::{Finished, apsw, python, python_program, run};
+pub(crate) use programs::{
+    Finished, apsw, apsw_folder, matrix, python, python_program, run, sqlite3, step_host,
+};
 pub(crate) use project::{Project, SHAPE_A, SHAPE_B, eventually, tree};
 pub(crate) use service::{Service, runchain};
 pub(crate) use sqlite::{Sqlite, stock_sqlite3};

@@ -60,7 +60,7 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Finished {
 }
 
 /// The stock `sqlite3` shell.
-pub(super) fn sqlite3() -> &'static str {
+pub(crate) fn sqlite3() -> &'static str {
     host("RUNCHAIN_TEST_SQLITE3")
 }
 
@@ -82,12 +82,35 @@ pub(crate) fn apsw(script: &str, arguments: &[&str]) -> Finished {
     run(command.arg("-").args(arguments), script)
 }
 
-/// A line of what `scripts/hosts` prints. What a machine lacks fails the tests that need it: a
-/// skipped test would prove nothing.
+/// The folder to put into PYTHONPATH for `apsw`.
+pub(crate) fn apsw_folder() -> &'static str {
+    host("RUNCHAIN_TEST_APSW")
+}
+
+/// A line of what `scripts/hosts` prints.
 fn host(key: &str) -> &'static str {
-    static HOSTS: OnceLock<Result<HashMap<String, String>, String>> = OnceLock::new();
-    let hosts = HOSTS.get_or_init(|| {
-        let mut script = Command::new(repository().join("scripts/hosts"));
+    static HOSTS: Lines = OnceLock::new();
+    line_of("scripts/hosts", &HOSTS, key)
+}
+
+/// A line of what `scripts/matrix` prints: hosts in other languages.
+pub(crate) fn matrix(key: &str) -> &'static str {
+    static MATRIX: Lines = OnceLock::new();
+    line_of("scripts/matrix", &MATRIX, key)
+}
+
+/// A line of what `scripts/step-hosts` prints: what the tests of steps need.
+pub(crate) fn step_host(key: &str) -> &'static str {
+    static STEP_HOSTS: Lines = OnceLock::new();
+    line_of("scripts/step-hosts", &STEP_HOSTS, key)
+}
+
+type Lines = OnceLock<Result<HashMap<String, String>, String>>;
+
+/// What a machine lacks fails the tests that need it: a skipped test would prove nothing.
+fn line_of(script: &str, lines: &'static Lines, key: &str) -> &'static str {
+    let lines = lines.get_or_init(|| {
+        let mut script = Command::new(repository().join(script));
         let found = run(script.env("CARGO_TARGET_DIR", target()), "");
         if !found.success {
             return Err(format!(
@@ -100,8 +123,8 @@ fn host(key: &str) -> &'static str {
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect())
     });
-    let hosts = hosts.as_ref().unwrap_or_else(|sentence| panic!("{sentence}"));
-    hosts
+    let lines = lines.as_ref().unwrap_or_else(|sentence| panic!("{sentence}"));
+    lines
         .get(key)
-        .unwrap_or_else(|| panic!("scripts/hosts printed no {key}"))
+        .unwrap_or_else(|| panic!("{script} printed no {key}"))
 }

@@ -68,6 +68,8 @@ impl Project {
             ("required_tables = ['runs']", "required_tables"),
             ("archive.settle_ms = 0", "archive.settle_ms"),
             ("retry.base_ms = 1", "retry.base_ms"),
+            // Real blocks for each of many projects.
+            ("ballast_bytes = 0", "ballast_bytes"),
         ] {
             if !config.contains(key) {
                 text += &format!("{line}\n");

@@ -1,4 +1,11 @@
 //! The chain of steps that a finished run goes through.
+//!
+//! Invariant: a chain keeps the definition that it began with. Everything but the command itself is
+//! copied into `runchain_steps`, and a generation that has its steps gets no others.
+
+mod select;
+
+pub use select::{Condition, LeftOut, RunAtEnd, Selection, Why};
 
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
@@ -7,7 +14,7 @@ use rusqlite::Connection;
 use serde_json::json;
 
 /// One step of a chain, as the configuration names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StepSpec {
     /// Its name: `archive`, `report`, or the NAME of a `[steps.NAME]`.
     pub name: String,
@@ -21,13 +28,21 @@ pub struct StepSpec {
     pub delay_ms: i64,
     /// Time from the end of the run to when it must be done; `None`: no such time.
     pub deadline_ms: Option<i64>,
+    /// How long its command may run; `None`: it has no command.
+    pub timeout_ms: Option<i64>,
+    /// Whether the steps after it wait until it is done, and not only until it has ended.
+    pub required: bool,
+    /// Phases and status words of the runs that it is for; none: every run that is over.
+    pub on: Vec<String>,
+    /// What the run's row must say: all of it.
+    pub conditions: Vec<Condition>,
 }
 
 impl StepSpec {
     /// The priority of a step that says nothing.
     pub const PRIORITY: i64 = 100;
 
-    /// A step that is due at once, without a deadline, of ordinary priority.
+    /// A step for every run, due at once, without a deadline, of ordinary priority.
     #[must_use]
     pub fn new(name: &str, after: &[&str], max_attempts: u32) -> Self {
         Self {
@@ -37,13 +52,17 @@ impl StepSpec {
             priority: Self::PRIORITY,
             delay_ms: 0,
             deadline_ms: None,
+            timeout_ms: None,
+            required: true,
+            on: Vec::new(),
+            conditions: Vec::new(),
         }
     }
 }
 
-/// The steps that each generation gets. Settled before it arrives here: names are unique, `after`
+/// The steps that a generation can get. Settled before it arrives here: names are unique, `after`
 /// names existing steps, there is no cycle.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Chain(pub Vec<StepSpec>);
 
 impl Chain {
@@ -56,17 +75,20 @@ impl Chain {
         ])
     }
 
-    /// Inserts the steps of a generation: those that need nothing are ready, the others wait.
+    /// Inserts the steps of a generation: those that need nothing are ready, the others wait. A
+    /// generation that has steps keeps those and gets no others.
     ///
     /// # Errors
     /// Whatever SQLite answers.
     pub fn begin(&self, conn: &Connection, run_id: &RunId, generation: i64, now: Millis) -> Result<()> {
+        if has_steps(conn, run_id, generation)? {
+            return Ok(());
+        }
         let mut insert = conn
             .prepare_cached(
                 "INSERT INTO runchain_steps(run_id, generation, step, state, needs, ready_at_ms, max_attempts, created_ms,
-                   priority, delay_ms, deadline_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6 + ?9, ?7, ?6, ?8, ?9, ?10)
-                 ON CONFLICT(run_id, generation, step) DO NOTHING",
+                   priority, delay_ms, deadline_ms, required, timeout_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6 + ?9, ?7, ?6, ?8, ?9, ?10, ?11, ?12)",
             )
             .during("insert a chain's steps")?;
         for step in &self.0 {
@@ -83,11 +105,19 @@ impl Chain {
                     step.priority,
                     step.delay_ms,
                     step.deadline_ms.map(|deadline_ms| now.plus(deadline_ms)),
+                    step.required,
+                    step.timeout_ms,
                 ))
                 .during("insert a chain's steps")?;
         }
         Ok(())
     }
+}
+
+fn has_steps(conn: &Connection, run_id: &RunId, generation: i64) -> Result<bool> {
+    conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM runchain_steps WHERE run_id = ?1 AND generation = ?2)")
+        .and_then(|mut statement| statement.query_row((run_id, generation), |row| row.get(0)))
+        .during("look for a chain's steps")
 }
 
 /// Cancels what has not ended of a run's chains and says so in an event; returns how many steps

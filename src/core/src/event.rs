@@ -92,6 +92,8 @@ event_types! {
     RunDeleted = "RUN_DELETED" in Monitor,
     /// Steps that had not ended were cancelled.
     ChainCancelled = "CHAIN_CANCELLED" in Monitor,
+    /// A step is not in this chain, because what its `where` asks for can't be looked at.
+    StepSkipped = "STEP_SKIPPED" in Archival,
     /// The bag is in its place.
     RunArchived = "RUN_ARCHIVED" in Archival,
     /// The reports are in their place.
@@ -106,8 +108,30 @@ event_types! {
     StepRetried = "STEP_RETRIED" in Archival,
     /// Somebody asked for something through the queue; `answer` says what came of it.
     Request = "REQUEST" in Monitor,
-    /// The log was ahead of the database (restored or lost tail): sequence numbers begin anew.
+    /// Nobody drained for long, and something waited: it is being caught up with.
+    ExecutorWasDown = "EXECUTOR_WAS_DOWN" in Monitor,
+    /// A new alert.
+    AlertFiring = "ALERT_FIRING" in Monitor,
+    /// Many new alerts of one rule, or those that arose while the executor caught up.
+    AlertDigest = "ALERT_DIGEST" in Monitor,
+    /// A flag in an event table or log decided what the run's own row doesn't say.
+    RunFlagged = "RUN_FLAGGED" in Monitor,
+    /// A copied or restored database begins anew: what follows has numbers of its own.
     EpochStarted = "EPOCH_STARTED" in Monitor,
+    /// What the logs of an earlier epoch say of a step was taken over; nothing was executed.
+    StepAdopted = "STEP_ADOPTED" in Archival,
+    /// Many runs ended in a rush: their chains are held until somebody decides.
+    StormHeld = "STORM_HELD" in Monitor,
+    /// Nothing of a held batch is left: `outcome` says what became of it.
+    StormEnded = "STORM_ENDED" in Monitor,
+    /// An operator did something that is no request (`action` says what): see `audit`.
+    OperatorAction = "OPERATOR_ACTION" in Monitor,
+    /// Retention removed rows or files: how many of each kind.
+    Retention = "RETENTION" in Monitor,
+    /// Space ran out on the database's disk; the ballast was released.
+    DiskLow = "DISK_LOW" in Monitor,
+    /// There is room again; the ballast was made anew.
+    DiskRecovered = "DISK_RECOVERED" in Monitor,
 }
 
 /// An event that is about to be appended.
@@ -153,6 +177,19 @@ impl<'a> NewEvent<'a> {
             data,
         }
     }
+}
+
+/// The newest id that the database has given out, pruned events included.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn newest_id(conn: &Connection) -> Result<i64> {
+    conn.prepare_cached(
+        "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'runchain_events'), 0),
+                    coalesce((SELECT max(id) FROM runchain_events), 0))",
+    )
+    .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+    .during("look for the newest event")
 }
 
 /// Appends one event inside the caller's transaction and returns its id.

@@ -1,10 +1,13 @@
 //! The SQL functions: one table of names, one loop that registers them, for both hosts.
 //!
-//! Whatever has a side effect or reads files is DIRECTONLY, so that a view or a trigger in a hostile
-//! database can't call it. A failure is an SQL error with the text of [`Error`]; SQLITE_BUSY keeps
+//! Whatever has a side effect or reads files is DIRECTONLY and asks who calls, so that nothing in the
+//! schema of a hostile database can call it. A failure is an SQL error with the text of [`Error`]; SQLITE_BUSY keeps
 //! its code, because callers retry on it. The rules themselves live in the other modules.
 
+use crate::audit::{Actor, By};
+use crate::caller;
 use crate::error::{During, Error, Result};
+use crate::explain;
 use crate::id::{RunId, StepId};
 use crate::ingest::{self, IngestOptions};
 use crate::install::{self, InstallOptions};
@@ -25,8 +28,10 @@ pub enum Surface {
     NoFiles,
 }
 
-/// Who calls: as it stands in the audit event of a request.
-const ACTOR: &str = "sql";
+/// Who calls, as it stands in the audit event.
+fn actor() -> String {
+    Actor::of_function().to_string()
+}
 
 type Body = fn(&Connection, &[Value]) -> Result<Json>;
 
@@ -51,7 +56,7 @@ const fn function(name: &'static str, arguments: std::ops::RangeInclusive<usize>
 }
 
 /// Every scalar function.
-const FUNCTIONS: [Function; 12] = [
+const FUNCTIONS: [Function; 13] = [
     function("monitor_validate", 0..=0, monitor_validate),
     Function {
         reads_named_files: true,
@@ -64,8 +69,9 @@ const FUNCTIONS: [Function; 12] = [
     },
     function("runchain_debug", 0..=0, runchain_debug),
     function("runchain_install", 0..=1, runchain_install),
-    function("runchain_uninstall", 0..=1, runchain_uninstall),
+    function("runchain_uninstall", 0..=2, runchain_uninstall),
     function("runchain_status", 0..=0, runchain_status),
+    function("runchain_explain", 0..=1, runchain_explain),
     function("runchain_retry", 1..=2, |conn, arguments| {
         about_step(conn, StepVerb::Retry, arguments)
     }),
@@ -89,7 +95,7 @@ pub fn register(conn: &Connection, surface: Surface) -> Result<()> {
         .iter()
         .filter(|one| surface == Surface::Full || !one.reads_named_files)
     {
-        let (body, name) = (function.body, function.name);
+        let (name, pure, body) = (function.name, function.pure, function.body);
         let flags = FunctionFlags::SQLITE_UTF8
             | if function.pure {
                 FunctionFlags::SQLITE_INNOCUOUS | FunctionFlags::SQLITE_DETERMINISTIC
@@ -101,7 +107,7 @@ pub fn register(conn: &Connection, surface: Surface) -> Result<()> {
                 name,
                 i32::try_from(arguments).unwrap_or(-1),
                 flags,
-                move |context| call(context, name, body),
+                move |context| call(context, name, pure, body),
             )
             .during("register a SQL function")?;
         }
@@ -109,14 +115,20 @@ pub fn register(conn: &Connection, surface: Surface) -> Result<()> {
     crate::checks_table::register(conn)
 }
 
-fn call(context: &Context<'_>, name: &'static str, body: Body) -> rusqlite::Result<String> {
+fn call(context: &Context<'_>, name: &'static str, pure: bool, body: Body) -> rusqlite::Result<String> {
     let arguments = (0..context.len())
         .map(|index| context.get_raw(index).try_into())
         .collect::<std::result::Result<Vec<Value>, _>>()
         .map_err(|error| rusqlite::Error::UserFunctionError(format!("{name}: {error}").into()))?;
     // SAFETY: the reference lives as long as this call and stays on this thread.
     let conn = unsafe { context.get_connection() }?;
-    body(&conn, &arguments)
+    let direct = if pure {
+        Ok(())
+    } else {
+        caller::require_direct(&conn, name)
+    };
+    direct
+        .and_then(|()| body(&conn, &arguments))
         .map(|answer| match answer {
             Json::String(text) => text,
             other => other.to_string(),
@@ -137,7 +149,8 @@ fn into_sql_error(name: &str, error: Error) -> rusqlite::Error {
         {
             rusqlite::Error::SqliteFailure(failure, None)
         }
-        other => rusqlite::Error::UserFunctionError(format!("{name}: {other}").into()),
+        // A NUL of the caller's own argument can't stand in a message; SQLite would say none at all.
+        other => rusqlite::Error::UserFunctionError(format!("{name}: {other}").replace('\0', "\\0").into()),
     }
 }
 
@@ -169,7 +182,7 @@ fn enqueue_chain(conn: &Connection, arguments: &[Value]) -> Result<Json> {
             "give the run's id as text or number: enqueue_chain('run-1')",
         )
     })?;
-    request::enqueue_chain(conn, &run_id, ACTOR, reason(arguments).as_deref())
+    request::enqueue_chain(conn, &run_id, &actor(), reason(arguments).as_deref())
 }
 
 fn runchain_version(_: &Connection, _: &[Value]) -> Result<Json> {
@@ -200,7 +213,7 @@ fn runchain_debug(conn: &Connection, _: &[Value]) -> Result<Json> {
 }
 
 fn runchain_install(conn: &Connection, arguments: &[Value]) -> Result<Json> {
-    let options = match arguments.first() {
+    let mut options = match arguments.first() {
         None => InstallOptions::default(),
         Some(Value::Text(text)) => InstallOptions::from_json(text)?,
         Some(_) => {
@@ -210,6 +223,7 @@ fn runchain_install(conn: &Connection, arguments: &[Value]) -> Result<Json> {
             ));
         }
     };
+    options.actor.get_or_insert_with(actor);
     install::install(conn, &options, Millis::now()).map(|installed| json!(installed))
 }
 
@@ -217,19 +231,39 @@ fn runchain_uninstall(conn: &Connection, arguments: &[Value]) -> Result<Json> {
     let purge = match arguments.first() {
         None => false,
         Some(Value::Text(word)) if word == "purge" => true,
+        Some(Value::Null) => false,
         Some(_) => {
             return Err(Error::refused(
-                "the argument is not 'purge'",
+                "the argument is neither 'purge' nor NULL",
                 "call runchain_uninstall() to keep what was recorded, runchain_uninstall('purge') to drop it",
             ));
         }
     };
-    install::uninstall(conn, purge).map(|uninstalled| json!(uninstalled))
+    let by = By {
+        actor: Some(actor()),
+        reason: reason(arguments),
+    };
+    install::uninstall(conn, purge, &by, Millis::now()).map(|uninstalled| json!(uninstalled))
 }
 
 fn runchain_status(conn: &Connection, _: &[Value]) -> Result<Json> {
     Mapping::require(conn)?;
     validate::status(conn, Millis::now())
+}
+
+fn runchain_explain(conn: &Connection, arguments: &[Value]) -> Result<Json> {
+    let run_id = match arguments.first() {
+        None => None,
+        Some(value) => Some(RunId::from_value(value).ok_or_else(|| {
+            Error::refused(
+                "the run id is NULL or a BLOB",
+                "give the run's id as text or number, or nothing for the whole database",
+            )
+        })?),
+    };
+    let facts = explain::gather(conn, run_id.as_ref(), &ValidateOptions::default(), Millis::now())?;
+    let database = validate::database_path(conn)?.unwrap_or_default();
+    Ok(explain::judge(&facts).to_json(&[], &database))
 }
 
 fn about_step(conn: &Connection, verb: StepVerb, arguments: &[Value]) -> Result<Json> {
@@ -239,7 +273,13 @@ fn about_step(conn: &Connection, verb: StepVerb, arguments: &[Value]) -> Result<
             "give the id of a row in runchain_steps",
         ));
     };
-    request::ask_about_step(conn, verb, StepId(*step_id), ACTOR, reason(arguments).as_deref())
+    request::ask_about_step(
+        conn,
+        verb,
+        StepId(*step_id),
+        &actor(),
+        reason(arguments).as_deref(),
+    )
 }
 
 fn about_kind(conn: &Connection, pause: bool, arguments: &[Value]) -> Result<Json> {
@@ -253,7 +293,7 @@ fn about_kind(conn: &Connection, pause: bool, arguments: &[Value]) -> Result<Jso
             ));
         }
     };
-    request::ask_for_pause(conn, pause, kind, ACTOR, reason(arguments).as_deref())
+    request::ask_for_pause(conn, pause, kind, &actor(), reason(arguments).as_deref())
 }
 
 fn reason(arguments: &[Value]) -> Option<String> {

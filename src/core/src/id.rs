@@ -31,10 +31,11 @@ impl RunId {
 }
 
 impl fmt::Display for RunId {
-    /// Control characters are escaped, so that an id can't move the cursor of who reads it.
+    /// Control characters are escaped, so that an id can't move the cursor of who reads it, nor turn
+    /// the direction of the text around it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars() {
-            if character.is_control() {
+            if character.is_control() || is_layout(character) {
                 write!(f, "{}", character.escape_default())?;
             } else {
                 write!(f, "{character}")?;
@@ -42,6 +43,14 @@ impl fmt::Display for RunId {
         }
         Ok(())
     }
+}
+
+/// Line and paragraph separators, and what changes the direction of text.
+fn is_layout(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 impl ToSql for RunId {

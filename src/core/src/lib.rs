@@ -14,20 +14,36 @@ compile_error!(
     "features `extension` and `host` exclude each other: rusqlite would take the loadable path and panic; build the extension in its own workspace"
 );
 
+pub mod adopt;
+pub mod alert;
+pub mod audit;
+mod caller;
+pub mod capture;
 pub mod chain;
 mod checks_table;
+pub mod downtime;
 pub mod error;
 pub mod event;
+pub mod explain;
+pub mod file_system;
+pub mod flags;
+pub mod forget;
 pub mod functions;
+pub mod glance;
+pub mod held;
 pub mod id;
+pub mod identity;
 pub mod ingest;
 pub mod install;
 pub mod liveness;
 pub mod mapping;
 pub mod queue;
 pub mod request;
+pub mod retention;
+pub mod run_row;
 pub mod schema;
 pub mod steps;
+pub mod storm;
 pub mod sweep;
 pub mod time;
 pub mod transaction;

@@ -9,7 +9,7 @@
 //! that SQLite holds on it; it is only ever named here.
 
 use crate::error::{Error, Result};
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, fchmod, fchown, flock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -50,6 +50,7 @@ impl Leadership {
         };
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         lock.write(&format!("executor {who}, pid {} on {host}\n", std::process::id()))?;
+        lock.share_like(db);
         Ok(Some(Self { lock }))
     }
 
@@ -186,6 +187,19 @@ impl FileLock {
             .and_then(|_| self.file.write_all(text.as_bytes()))
             .and_then(|()| self.file.sync_all())
             .map_err(|source| Error::io("write the lock file", &self.path, source))
+    }
+
+    /// Whoever may write the database may lock this file, whoever made it and with whatever umask. It is
+    /// not ours to change where another user made it; then it is as that user left it.
+    fn share_like(&self, db: &Path) {
+        let Ok(database) = std::fs::metadata(db) else {
+            return;
+        };
+        let _ = fchmod(&self.file, Mode::from_raw_mode(database.mode() & 0o666));
+        if rustix::process::geteuid().is_root() {
+            let owner = (Uid::from_raw(database.uid()), Gid::from_raw(database.gid()));
+            let _ = fchown(&self.file, Some(owner.0), Some(owner.1));
+        }
     }
 
     fn lock_exclusively(&self) -> Result<bool> {

@@ -170,6 +170,23 @@ impl Mapping {
         fill(schema::body(schema::TRIGGERS_SQL), self)
     }
 
+    /// The statements that follow this table without triggers: the mapping, and those of an earlier
+    /// install dropped.
+    #[must_use]
+    pub fn without_triggers_sql(&self) -> String {
+        let drops: String = TRIGGERS
+            .iter()
+            .map(|name| format!("DROP TRIGGER IF EXISTS {name};\n"))
+            .collect();
+        format!(
+            "{drops}DELETE FROM runchain_mapping;\n\
+             INSERT INTO runchain_mapping(table_name, id_column, status_column) VALUES ({}, {}, {});\n",
+            literal(&self.table),
+            literal(&self.id_column),
+            literal(&self.status_column)
+        )
+    }
+
     /// Name and text of each trigger, exactly as SQLite stores them in `sqlite_master.sql`.
     #[must_use]
     pub fn triggers(&self) -> Vec<(&'static str, String)> {

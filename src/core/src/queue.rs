@@ -6,16 +6,21 @@
 //! (`runchain_runs`), so a status that arrives five times is one event. Requests come through the
 //! same door and are judged in `request`. Doing the steps belongs to the executor.
 
+use crate::audit;
 use crate::chain::{self, Chain};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
+use crate::flags;
+use crate::forget;
+use crate::held::{self, Keeper, Left};
 use crate::mapping;
 use crate::request;
+use crate::storm::{self, StormLimit};
 use crate::vocabulary::{Phase, Vocabulary};
 use crate::{Mapping, Millis, RunId, StepId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use std::cell::{Cell, RefCell};
 
 /// What one expansion did.
@@ -27,11 +32,10 @@ pub struct Expanded {
     pub more: bool,
 }
 
-/// Takes at most `limit` rows from the queue, oldest first. `mapping` counts only where none is
-/// installed any more.
+/// Takes at most `limit` rows from the queue, oldest first, and holds nothing back.
 ///
 /// # Errors
-/// [`crate::Error::Outdated`], and whatever SQLite answers; the caller rolls back.
+/// As [`expand_within`].
 pub fn expand(
     conn: &Connection,
     mapping: &Mapping,
@@ -39,8 +43,24 @@ pub fn expand(
     limit: usize,
     now: Millis,
 ) -> Result<Expanded> {
+    expand_within(conn, mapping, chain, limit, StormLimit::OFF, now)
+}
+
+/// Takes at most `limit` rows from the queue, oldest first; the chains of a storm are held. `mapping`
+/// counts only where none is installed any more.
+///
+/// # Errors
+/// [`crate::Error::Outdated`], and whatever SQLite answers; the caller rolls back.
+pub fn expand_within(
+    conn: &Connection,
+    mapping: &Mapping,
+    chain: &Chain,
+    limit: usize,
+    storm: StormLimit,
+    now: Millis,
+) -> Result<Expanded> {
     crate::schema::check_writer(conn)?;
-    let mut rows = read(conn, limit.saturating_add(1))?;
+    let mut rows = read(conn, i64::MIN, limit.saturating_add(1))?;
     let more = rows.len() > limit;
     rows.truncate(limit);
     let Some(last) = rows.last().map(|row| row.id) else {
@@ -48,21 +68,25 @@ pub fn expand(
     };
     // Another install may have named another table since the caller looked.
     let installed = Mapping::installed(conn)?;
-    let expander = Expander {
-        conn,
-        mapping: installed.as_ref().unwrap_or(mapping),
-        chain,
-        vocabulary: Vocabulary::load(conn)?,
-        now,
-        doubtful: RefCell::default(),
-        last_captured: Cell::default(),
+    let mapping = installed.as_ref().unwrap_or(mapping);
+    let expander = Expander::new(conn, mapping, chain, storm, now)?;
+    let ahead = || {
+        if more {
+            read(conn, last, storm.max_transitions.saturating_add(1))
+        } else {
+            Ok(Vec::new())
+        }
     };
-    for row in &rows {
+    let held = storm::judge(conn, mapping, &expander.vocabulary, &rows, ahead, storm, now)?;
+    for (row, is_held) in rows.iter().zip(held) {
+        expander.holds.set(is_held);
         expander.take(row)?;
     }
+    expander.holds.set(false);
     if !more {
         expander.look_at_doubtful()?;
     }
+    expander.keeper.borrow_mut().save()?;
     conn.prepare_cached("DELETE FROM runchain_queue WHERE id <= ?1")
         .and_then(|mut statement| statement.execute([last]))
         .during("take expanded rows from the queue")?;
@@ -113,17 +137,30 @@ impl QueueRow {
             step: text(10)?,
         })
     }
+
+    /// What stands in the event REQUEST, but for the states before and after.
+    pub(crate) fn audit(&self, answer: &str, message: Option<&str>) -> Map<String, Json> {
+        let mut data = audit::signed(&self.action, self.actor.as_deref(), self.reason.as_deref());
+        data.insert("answer".to_owned(), json!(answer));
+        data.insert("message".to_owned(), json!(message));
+        data.insert("step_id".to_owned(), json!(self.step_id));
+        data.insert("asked_at".to_owned(), json!(self.at.map(Millis::iso)));
+        data
+    }
 }
 
-fn read(conn: &Connection, limit: usize) -> Result<Vec<QueueRow>> {
+fn read(conn: &Connection, after: i64, limit: usize) -> Result<Vec<QueueRow>> {
     let mut statement = conn
         .prepare_cached(
             "SELECT id, action, run_id, old_run_id, old_status, new_status, step_id, actor, reason, at_ms, step
-             FROM runchain_queue ORDER BY id LIMIT ?1",
+             FROM runchain_queue WHERE id > ?1 ORDER BY id LIMIT ?2",
         )
         .during("read the queue")?;
     let rows = statement
-        .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], QueueRow::of_row)
+        .query_map(
+            (after, i64::try_from(limit).unwrap_or(i64::MAX)),
+            QueueRow::of_row,
+        )
         .during("read the queue")?;
     rows.collect::<rusqlite::Result<_>>().during("read the queue")
 }
@@ -141,6 +178,14 @@ pub struct KnownRun {
     pub since: Millis,
     /// The event RUN_COMPLETED of this generation.
     pub ended_event_id: Option<i64>,
+}
+
+impl KnownRun {
+    /// Over without a chain of its own: finished before runchain came, or held.
+    #[must_use]
+    pub fn is_left_alone(&self) -> bool {
+        self.phase.is_terminal() && self.ended_event_id.is_none()
+    }
 }
 
 /// The run's row in `runchain_runs`.
@@ -176,12 +221,55 @@ pub(crate) struct Expander<'a> {
     doubtful: RefCell<Vec<RunId>>,
     /// The newest queue row of a trigger, once it was asked for.
     last_captured: Cell<Option<i64>>,
+    /// Whether the row at hand is part of a storm.
+    pub(crate) holds: Cell<bool>,
+    keeper: RefCell<Keeper<'a>>,
+    /// A flag decided about some run.
+    any_flagged: Cell<bool>,
+}
+
+impl<'a> Expander<'a> {
+    pub(crate) fn new(
+        conn: &'a Connection,
+        mapping: &'a Mapping,
+        chain: &'a Chain,
+        storm: StormLimit,
+        now: Millis,
+    ) -> Result<Self> {
+        Ok(Self {
+            conn,
+            mapping,
+            chain,
+            vocabulary: Vocabulary::load(conn)?,
+            now,
+            doubtful: RefCell::default(),
+            last_captured: Cell::default(),
+            holds: Cell::default(),
+            keeper: RefCell::new(Keeper::new(conn, storm, now)?),
+            any_flagged: Cell::new(flags::any(conn)?),
+        })
+    }
 }
 
 impl Expander<'_> {
     fn take(&self, row: &QueueRow) -> Result<()> {
         let at = row.at.unwrap_or(self.now);
+        for run_id in row.run_id.iter().chain(&row.old_run_id) {
+            // Also a refusal would write the id down again.
+            if forget::is_forgotten(self.conn, run_id)? {
+                return Ok(());
+            }
+        }
+        if let ("insert" | "update" | "delete", Some(run_id)) = (row.action.as_str(), &row.run_id)
+            && self.any_flagged.get()
+        {
+            flags::forget(self.conn, run_id)?;
+        }
         match (row.action.as_str(), &row.run_id) {
+            ("flag", Some(run_id)) => {
+                self.any_flagged.set(true);
+                flags::take(self, row, run_id, at)
+            }
             ("insert", Some(run_id)) => self.observe(run_id, None, row.new_status.as_deref(), at),
             ("update", new_id) => self.take_update(row, new_id.as_ref(), at),
             ("delete", Some(run_id)) => self.look_whether_gone(run_id, at),
@@ -222,6 +310,13 @@ impl Expander<'_> {
     ) -> Result<()> {
         let known = known_run(self.conn, run_id)?.filter(|run| run.phase != Phase::Deleted);
         let next = self.vocabulary.phase(status);
+        if let Some(run) = &known
+            && run.is_left_alone()
+            && next.is_some_and(|next| next != run.phase)
+            && held::take_back(self.conn, run_id, self.now)?
+        {
+            return self.observe(run_id, None, status, at);
+        }
         let Some(run) = known else {
             let before = self.vocabulary.phase(old_status);
             return self.first_sight(run_id, status, before, next, at);
@@ -242,7 +337,12 @@ impl Expander<'_> {
         next: Option<Phase>,
         at: Millis,
     ) -> Result<()> {
-        let begins_as = before.unwrap_or(Phase::Active);
+        let deleted = known_run(self.conn, run_id)?;
+        let holds_at_once = self.holds.get() && before.is_none_or(|before| before == Phase::Active);
+        let begins_as = match next {
+            Some(terminal) if terminal.is_terminal() && holds_at_once => terminal,
+            _ => before.unwrap_or(Phase::Active),
+        };
         self.conn
             .prepare_cached(
                 "INSERT INTO runchain_runs(run_id, phase, status, first_seen_ms, phase_since_ms) VALUES (?1, ?2, ?3, ?4, ?4)
@@ -263,6 +363,9 @@ impl Expander<'_> {
         }
         match next {
             None => self.unknown_event(run_id, begins_as, status, at),
+            Some(next) if next.is_terminal() && holds_at_once => {
+                self.keep_back(run_id, deleted.as_ref(), status, at)
+            }
             Some(next) if next == begins_as => Ok(()),
             Some(_) => self.observe(run_id, None, status, at),
         }
@@ -317,6 +420,10 @@ impl Expander<'_> {
     /// The run enters a terminal phase: a new generation with a chain of its own.
     pub(crate) fn end(&self, run_id: &RunId, phase: Phase, status: Option<&str>, at: Millis) -> Result<()> {
         self.doubtful.borrow_mut().push(run_id.clone());
+        if self.holds.get() {
+            return self.hold(run_id, phase, status, at);
+        }
+        held::leave(self.conn, run_id, Left::Released, self.now)?;
         let generation = self.generation(run_id)? + 1;
         chain::cancel_live(self.conn, run_id, generation - 1, "the run ended again", self.now)?;
         self.set_phase(run_id, phase, status, at)?;
@@ -327,7 +434,50 @@ impl Expander<'_> {
             .prepare_cached("UPDATE runchain_runs SET generation = ?2, ended_event_id = ?3 WHERE run_id = ?1")
             .and_then(|mut statement| statement.execute((run_id, generation, event_id)))
             .during("begin a generation")?;
-        self.chain.begin(self.conn, run_id, generation, self.now)
+        self.begin_chain(run_id, generation, phase, status)
+    }
+
+    /// The steps that are for this run, as its row stands now.
+    pub(crate) fn begin_chain(
+        &self,
+        run_id: &RunId,
+        generation: i64,
+        phase: Phase,
+        status: Option<&str>,
+    ) -> Result<()> {
+        let run = chain::RunAtEnd {
+            run_id,
+            phase,
+            status,
+        };
+        let selection = self.chain.of_run(self.conn, self.mapping, run)?;
+        selection.tell(self.conn, run_id, generation, self.now)?;
+        selection.chain.begin(self.conn, run_id, generation, self.now)
+    }
+
+    /// The run is over, but its chain waits for a person.
+    fn hold(&self, run_id: &RunId, phase: Phase, status: Option<&str>, at: Millis) -> Result<()> {
+        let was = known_run(self.conn, run_id)?;
+        self.set_phase(run_id, phase, status, at)?;
+        self.keep_back(run_id, was.as_ref(), status, at)
+    }
+
+    fn keep_back(
+        &self,
+        run_id: &RunId,
+        was: Option<&KnownRun>,
+        status: Option<&str>,
+        at: Millis,
+    ) -> Result<()> {
+        self.keeper.borrow_mut().hold(run_id, was, status, at)?;
+        if was.is_none_or(|run| run.ended_event_id.is_none()) {
+            return Ok(());
+        }
+        self.conn
+            .prepare_cached("UPDATE runchain_runs SET ended_event_id = NULL WHERE run_id = ?1")
+            .and_then(|mut statement| statement.execute([run_id]))
+            .map(|_| ())
+            .during("hold the end of a run")
     }
 
     fn set_phase(&self, run_id: &RunId, phase: Phase, status: Option<&str>, at: Millis) -> Result<()> {
@@ -377,7 +527,20 @@ impl Expander<'_> {
     /// The sweep found that the row and what was last acted on differ. What counts is the row as it
     /// stands now, in this transaction.
     fn look(&self, run_id: &RunId, at: Millis) -> Result<()> {
-        match self.mapping.status_of(self.conn, run_id)? {
+        self.observe_row(run_id, at)
+    }
+
+    /// Judges the row as it stands now, unless a flag decided about the run and the row still says what
+    /// it said then.
+    fn observe_row(&self, run_id: &RunId, at: Millis) -> Result<()> {
+        let row = self.mapping.status_of(self.conn, run_id)?;
+        if let Some(flagged) = flags::of_run(self.conn, run_id)? {
+            if flagged.stands(row.as_ref().map(|status| status.as_deref())) {
+                return Ok(());
+            }
+            flags::forget(self.conn, run_id)?;
+        }
+        match row {
             Some(status) => self.observe(run_id, None, status.as_deref(), at),
             None => self.look_whether_gone(run_id, at),
         }
@@ -391,6 +554,9 @@ impl Expander<'_> {
         let Some(run) = known_run(self.conn, run_id)?.filter(|run| run.phase != Phase::Deleted) else {
             return Ok(());
         };
+        if run.is_left_alone() {
+            held::leave(self.conn, run_id, Left::TakenBack, self.now)?;
+        }
         self.set_phase(run_id, Phase::Deleted, run.status.as_deref(), at)?;
         self.run_event(
             EventType::RunDeleted,
@@ -417,10 +583,7 @@ impl Expander<'_> {
         doubtful.sort_unstable();
         doubtful.dedup();
         for run_id in doubtful {
-            match self.mapping.status_of(self.conn, &run_id)? {
-                None => self.look_whether_gone(&run_id, self.now)?,
-                Some(status) => self.observe(&run_id, None, status.as_deref(), self.now)?,
-            }
+            self.observe_row(&run_id, self.now)?;
         }
         Ok(())
     }
@@ -456,6 +619,9 @@ impl Expander<'_> {
             )
             .and_then(|mut statement| statement.execute((old, new)))
             .during("carry a run over to its new id")?;
+        if run.is_left_alone() {
+            held::rename(self.conn, old, new)?;
+        }
         self.set_phase(old, Phase::Deleted, run.status.as_deref(), at)?;
         self.run_event(
             EventType::RunRenamed,
@@ -466,8 +632,7 @@ impl Expander<'_> {
         )?;
         let cancelled = chain::cancel_live(self.conn, old, run.generation, "the run was renamed", self.now)?;
         if cancelled > 0 && run.phase.is_terminal() {
-            self.chain
-                .begin(self.conn, new, self.generation(new)?, self.now)?;
+            self.begin_chain(new, self.generation(new)?, run.phase, run.status.as_deref())?;
         }
         Ok(())
     }
@@ -484,13 +649,15 @@ impl Expander<'_> {
     }
 
     pub(crate) fn refuse(&self, row: &QueueRow, why: &str) -> Result<()> {
-        let data = json!({
-            "action": row.action, "answer": "refused", "message": why, "step_id": row.step_id,
-            "actor": row.actor, "reason": row.reason,
-        });
+        let data = row.audit("refused", Some(why));
         event::append(
             self.conn,
-            &NewEvent::of_database(EventType::Request, self.now, row.run_id.as_ref(), data),
+            &NewEvent::of_database(
+                EventType::Request,
+                self.now,
+                row.run_id.as_ref(),
+                Json::Object(data),
+            ),
         )
         .map(|_| ())
     }

@@ -90,6 +90,14 @@ pub fn meta(conn: &Connection, key: &str) -> Result<Option<String>> {
     }
 }
 
+/// The epoch of the database: it grows when a restored database is adopted.
+///
+/// # Errors
+/// [`Error::NotInstalled`], an `epoch` that is no number, and whatever SQLite answers.
+pub fn epoch(conn: &Connection) -> Result<i64> {
+    number(conn, "epoch")?.ok_or(Error::NotInstalled)
+}
+
 /// Whether the main database has a table of this name.
 ///
 /// # Errors

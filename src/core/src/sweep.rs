@@ -7,8 +7,9 @@
 //! reads stale rows does no harm.
 
 use crate::error::{During, Result};
+use crate::forget;
 use crate::mapping::{self, quote};
-use crate::{Mapping, RunId};
+use crate::{Mapping, Millis, RunId, flags};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
@@ -47,12 +48,19 @@ impl Sweep {
 /// # Errors
 /// Whatever SQLite answers, for example when the user's table is gone.
 pub fn chunk(conn: &Connection, mapping: &Mapping, sweep: &mut Sweep, limit: u32) -> Result<Vec<RunId>> {
-    let found = match &sweep.stage {
+    let mut found = match &sweep.stage {
         Stage::Begin => user_rows(conn, mapping, None, limit)?,
         Stage::Rows(after) => user_rows(conn, mapping, Some(after.clone()), limit)?,
         Stage::Known(after) => known_rows(conn, mapping, after, limit)?,
         Stage::Over => return Ok(Vec::new()),
     };
+    let mut differ = Vec::new();
+    for run_id in found.differ {
+        if !forget::is_forgotten(conn, &run_id)? {
+            differ.push(run_id);
+        }
+    }
+    found.differ = differ;
     sweep.compared += found.compared;
     sweep.found += found.differ.len() as u64;
     sweep.stage = match (&sweep.stage, found.last) {
@@ -64,29 +72,39 @@ pub fn chunk(conn: &Connection, mapping: &Mapping, sweep: &mut Sweep, limit: u32
     Ok(found.differ)
 }
 
-/// Queues the runs for a look.
+/// Queues the runs for a look. `captured` is when the whole sweep began: what it finds was found at once,
+/// however long it took.
 ///
 /// # Errors
 /// Whatever SQLite answers.
-pub fn ask_to_look(conn: &Connection, runs: &[RunId]) -> Result<()> {
+pub fn ask_to_look(conn: &Connection, runs: &[RunId], captured: Millis) -> Result<()> {
     let mut insert = conn
-        .prepare_cached("INSERT INTO runchain_queue(action, run_id, actor) VALUES ('look', ?1, 'sweep')")
+        .prepare_cached(
+            "INSERT INTO runchain_queue(action, run_id, actor, at_ms) VALUES ('look', ?1, 'sweep', ?2)",
+        )
         .during("queue what the sweep found")?;
     for run_id in runs {
-        insert.execute([run_id]).during("queue what the sweep found")?;
+        insert
+            .execute((run_id, captured))
+            .during("queue what the sweep found")?;
     }
     Ok(())
 }
 
-struct Chunk {
-    differ: Vec<RunId>,
-    compared: u64,
+pub(crate) struct Chunk {
+    pub(crate) differ: Vec<RunId>,
+    pub(crate) compared: u64,
     /// Where the next chunk goes on; `None` when this was the last.
-    last: Option<Value>,
+    pub(crate) last: Option<Value>,
 }
 
 /// A table without rowids is walked by its id column, which only the primary key makes quick.
-fn user_rows(conn: &Connection, mapping: &Mapping, after: Option<Value>, limit: u32) -> Result<Chunk> {
+pub(crate) fn user_rows(
+    conn: &Connection,
+    mapping: &Mapping,
+    after: Option<Value>,
+    limit: u32,
+) -> Result<Chunk> {
     let id = format!("r.{}", quote(&mapping.id_column));
     let key = if mapping::has_rowid(conn, &mapping.table)? {
         "r.rowid".to_owned()
@@ -94,7 +112,7 @@ fn user_rows(conn: &Connection, mapping: &Mapping, after: Option<Value>, limit: 
         id.clone()
     };
     let sql = format!(
-        "SELECT {key}, CAST({id} AS TEXT), k.run_id IS NULL OR k.phase = 'deleted' OR (v.phase IS NOT NULL AND v.phase <> k.phase)
+        "SELECT {key}, CAST({id} AS TEXT), k.run_id IS NULL OR k.phase = 'deleted' OR (v.phase IS NOT NULL AND v.phase <> k.phase AND NOT {stands})
          FROM main.{table} AS r
          LEFT JOIN runchain_runs AS k ON k.run_id = CAST({id} AS TEXT)
          LEFT JOIN runchain_vocabulary AS v ON v.status = CAST(r.{status} AS TEXT)
@@ -102,6 +120,7 @@ fn user_rows(conn: &Connection, mapping: &Mapping, after: Option<Value>, limit: 
          ORDER BY {key} LIMIT {limit}",
         table = quote(&mapping.table),
         status = quote(&mapping.status_column),
+        stands = flags::stands_for(&format!("CAST(r.{} AS TEXT)", quote(&mapping.status_column))),
         past = if after.is_some() { format!("AND {key} > ?1") } else { String::new() },
     );
     let mut select = conn.prepare_cached(&sql).during("compare the user's runs")?;
@@ -129,12 +148,13 @@ fn user_rows(conn: &Connection, mapping: &Mapping, after: Option<Value>, limit: 
 fn known_rows(conn: &Connection, mapping: &Mapping, after: &str, limit: u32) -> Result<Chunk> {
     // A column without affinity keeps integers, which our text never equals: see mapping::keys.
     let sql = format!(
-        "SELECT k.run_id, k.phase <> 'deleted' AND NOT EXISTS (
+        "SELECT k.run_id, k.phase <> 'deleted' AND NOT {alone} AND NOT EXISTS (
            SELECT 1 FROM main.{table} AS r WHERE r.{id} IN (k.run_id,
              CASE WHEN CAST(CAST(k.run_id AS INTEGER) AS TEXT) = k.run_id THEN CAST(k.run_id AS INTEGER) ELSE k.run_id END))
          FROM runchain_runs AS k WHERE k.run_id > ?1 ORDER BY k.run_id LIMIT {limit}",
         table = quote(&mapping.table),
         id = quote(&mapping.id_column),
+        alone = flags::STANDS_ALONE,
     );
     let mut select = conn.prepare_cached(&sql).during("compare the known runs")?;
     let mut rows = select.query([after]).during("compare the known runs")?;
@@ -160,7 +180,7 @@ mod tests {
     use super::*;
     use crate::chain::Chain;
     use crate::install::{InstallOptions, install};
-    use crate::{Millis, queue};
+    use crate::queue;
 
     fn sweep_all(conn: &Connection, mapping: &Mapping, limit: u32) -> (Vec<String>, u64) {
         let (mut sweep, mut found) = (Sweep::default(), Vec::new());
@@ -206,7 +226,7 @@ mod tests {
                 assert_eq!(sweep_all(&conn, &mapping, limit).0, ["1", "2", "5"], "{ddl}");
             }
             let runs: Vec<RunId> = ["1", "2", "5"].map(|id| RunId(id.to_owned())).into();
-            ask_to_look(&conn, &runs).unwrap();
+            ask_to_look(&conn, &runs, Millis(5)).unwrap();
             expand();
             assert_eq!(sweep_all(&conn, &mapping, 1_000).0, Vec::<String>::new(), "{ddl}");
             let phases: String = conn

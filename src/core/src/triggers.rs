@@ -7,9 +7,10 @@
 //!
 //! What does not belong here: putting them back (`install`), and deciding when to look.
 
+use crate::capture::{self, Capture};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, TRIGGERS};
 use crate::{Millis, schema};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::json;
@@ -91,11 +92,25 @@ pub(crate) fn stored(conn: &Connection, name: &str) -> Result<Option<Stored>> {
     .during("read the capture triggers")
 }
 
-/// What is wrong with the triggers of this mapping; nothing when every write is captured.
+/// Whether any of the capture triggers is there.
+pub(crate) fn any(conn: &Connection) -> Result<bool> {
+    for name in TRIGGERS {
+        if stored(conn, name)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What is wrong with the triggers of this mapping; nothing when every write is captured, and nothing
+/// where none is wanted.
 ///
 /// # Errors
 /// Whatever SQLite answers.
 pub fn faults(conn: &Connection, mapping: &Mapping) -> Result<Vec<Fault>> {
+    if capture::installed(conn)? == Capture::Sweep {
+        return Ok(Vec::new());
+    }
     let mut faults = Vec::new();
     for (trigger, wanted) in mapping.triggers() {
         let what = match stored(conn, trigger)? {

@@ -26,6 +26,14 @@ impl Phase {
     /// The phases that a status word can mean.
     pub const OF_WORDS: [Self; 4] = [Self::Active, Self::Completed, Self::Failed, Self::Cancelled];
 
+    /// The phase of this name in which a run is over, whatever its case.
+    #[must_use]
+    pub fn terminal(name: &str) -> Option<Self> {
+        [Self::Completed, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|phase| phase.as_str().eq_ignore_ascii_case(name))
+    }
+
     /// As it stands in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -96,6 +104,15 @@ impl Vocabulary {
             .collect::<rusqlite::Result<_>>()
             .during("read the vocabulary")?;
         Ok(Self { phases })
+    }
+
+    /// The words that end a run, in upper case, in order.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let ending = self.phases.iter().filter(|(_, phase)| phase.is_terminal());
+        let mut words: Vec<String> = ending.map(|(word, _)| word.clone()).collect();
+        words.sort_unstable();
+        words
     }
 
     /// The phase of a word, whatever its case (ASCII, as SQLite's NOCASE); `None` for an unknown

@@ -53,9 +53,8 @@ impl Database {
             run_id: &run_id,
             step: Some("archive"),
         };
-        let mut claims = steps::lease(conn, &executor, wanted, ONE, NOW).unwrap();
-        let claim = claims.first_mut().unwrap();
-        assert!(steps::start(conn, claim, &executor, NOW).unwrap());
+        let claims = steps::lease_and_start(conn, &executor, wanted, ONE, NOW).unwrap();
+        let claim = claims.first().unwrap();
         let outcome = Outcome::Done(Success {
             result: json!({ "path": PLACE, "digest": digest }),
             output_tail: None,

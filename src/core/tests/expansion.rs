@@ -850,7 +850,7 @@ fn a_purge_keeps_a_table_of_the_user_s_whatever_the_case_of_its_name() {
     conn.execute_batch("CREATE TABLE runs(run_id TEXT PRIMARY KEY, status TEXT); CREATE TABLE Archival_Log(precious); CREATE VIEW uet_tasks AS SELECT 1")
         .unwrap();
     install(&conn, &InstallOptions::default(), Millis(1_000)).unwrap();
-    runchain_core::install::uninstall(&conn, true).unwrap();
+    runchain_core::install::uninstall(&conn, true, &runchain_core::audit::By::default(), Millis(1)).unwrap();
     let left: Vec<String> = rows(
         &conn,
         "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite%' ORDER BY 1",

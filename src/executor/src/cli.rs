@@ -114,6 +114,29 @@ pub(crate) enum Command {
     #[command(before_help = "Examples:
   runchain finish --run run-42       exits 14 when a step of the chain is dead")]
     Finish(RunArgs),
+    /// Say what a copied, restored or moved database is, so that it is drained again
+    #[command(before_help = "Examples:
+  runchain adopt --as copy           a database of its own; the original's work is left to the original
+  runchain adopt --as restored       go on after a backup was restored; nothing is done twice unasked
+  runchain adopt --as moved          the same database; the original is out of use")]
+    Adopt(AdoptArgs),
+    /// Why it isn't archived: the causes in words, what happens next, what you can do
+    #[command(before_help = "Examples:
+  runchain explain run-42            exits 15 when it needs somebody, 13 when there is no such run
+  runchain explain                   why nothing happens at all
+  runchain explain --verify run-42   also reads its whole bag")]
+    Explain(ExplainArgs),
+    /// Who asked for or did what, when, why, and what it changed
+    #[command(before_help = "Examples:
+  runchain audit                     the newest 50 entries; times are UTC
+  runchain audit --run run-42 --since 2h
+  runchain audit --actor ann --action pause --json")]
+    Audit(AuditArgs),
+    /// Do one step of one run now, or show what it would be called with
+    #[command(before_help = "Examples:
+  runchain exec upload --run run-42 --dry-run    command, environment, standard input; nothing runs
+  runchain exec upload --run run-42              through the queue, also when it was done before")]
+    Exec(ExecArgs),
     /// Runs and steps by state, and whether an executor is alive
     #[command(before_help = "Examples:
   runchain status
@@ -144,11 +167,37 @@ pub(crate) enum Command {
   runchain resume upload
   runchain resume                    ends the pause of everything, not those of single kinds")]
     Resume(PauseArgs),
+    /// Chains that a storm of ending runs left waiting: list, release, discard
+    #[command(before_help = "Examples:
+  runchain held                      batches: how many runs, which statuses, what would happen
+  runchain held release 3            begin their chains, in order, as fast as they are done
+  runchain held release 3 --per-minute 60
+  runchain held discard 3 --reason 'wrong WHERE'   no chains; single runs: runchain finish --run ID")]
+    Held(HeldArgs),
+    /// Remove now what retention would remove by and by
+    #[command(before_help = "Examples:
+  runchain prune --dry-run           what would go, by kind, with rows and bytes
+  runchain prune")]
+    Prune(PruneArgs),
+    /// Erase everything of a run but a tombstone that doesn't tell its id
+    #[command(before_help = "Examples:
+  runchain forget --dry-run run-42   what would go
+  runchain forget --reason 'asked by the customer' run-42
+  runchain forget --vacuum run-42    also what SQLite left in free pages; keeps writers out meanwhile")]
+    Forget(ForgetArgs),
     /// The configuration: what holds and where it comes from
     #[command(before_help = "Examples:
   runchain config show
   runchain config check --config deploy/runchain.toml")]
     Config(ConfigArgs),
+}
+
+/// The option of every command that changes something.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// Why; it stands in the audit trail
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) reason: Option<String>,
 }
 
 /// `drain`
@@ -177,6 +226,10 @@ pub(crate) struct InstallArgs {
     /// Its column with the status word [else status or state]
     #[arg(long, value_name = "NAME")]
     pub(crate) status_column: Option<String>,
+    /// How writes become known: triggers, or sweep where none may stand on the table [else the key
+    /// capture, else as it is installed]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) capture: Option<OsString>,
     /// Which runs that are already there to follow
     #[arg(long, value_name = "WHICH", default_value = "active")]
     pub(crate) backfill: Backfill,
@@ -186,6 +239,9 @@ pub(crate) struct InstallArgs {
     /// Put lost triggers back (also under a new name of the table) and queue what was missed
     #[arg(long, conflicts_with = "backfill")]
     pub(crate) repair: bool,
+    /// Why.
+    #[command(flatten)]
+    pub(crate) why: Why,
 }
 
 /// Which of the runs that are there at install are followed.
@@ -205,6 +261,31 @@ pub(crate) struct UninstallArgs {
     /// Also drop what runchain recorded; archives, reports and logs on disk stay
     #[arg(long)]
     pub(crate) purge: bool,
+    /// Why.
+    #[command(flatten)]
+    pub(crate) why: Why,
+}
+
+/// `adopt`
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// What the database is
+    #[arg(long = "as", value_name = "WHAT")]
+    pub(crate) kind: AdoptAs,
+    /// Why.
+    #[command(flatten)]
+    pub(crate) why: Why,
+}
+
+/// What a database can be adopted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AdoptAs {
+    /// Another database, made from the original, which is still in use
+    Copy,
+    /// This database, from a backup
+    Restored,
+    /// This database, at another place; the original is out of use
+    Moved,
 }
 
 /// `ingest`
@@ -216,6 +297,9 @@ pub(crate) struct IngestArgs {
     /// The files have ended: take a last line without a newline too
     #[arg(long, alias = "finalize")]
     pub(crate) finalise: bool,
+    /// Why.
+    #[command(flatten)]
+    pub(crate) why: Why,
 }
 
 /// `archive`, `report`, `finish`
@@ -224,6 +308,57 @@ pub(crate) struct RunArgs {
     /// The run's id, whatever it looks like
     #[arg(long = "run", value_name = "ID", allow_hyphen_values = true)]
     pub(crate) run_id: String,
+    /// Why.
+    #[command(flatten)]
+    pub(crate) why: Why,
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The run's id [else the whole database]; after -- it may look like an option
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Read the whole bag, not only look whether it is there
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+/// `audit`
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// Only of this run
+    #[arg(long = "run", value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) run_id: Option<String>,
+    /// Only by this actor: a login, a uid, or the whole text
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub(crate) actor: Option<String>,
+    /// Not before this: an age (2h, 7d), a date, or a timestamp; UTC where it names no offset
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Not after this
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Only this verb: retry, pause, uninstall, config_reload, executor_start, ...
+    #[arg(long, value_name = "WORD")]
+    pub(crate) action: Option<String>,
+    /// The newest so many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+/// `exec`
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// The step's name, as in [steps.NAME]
+    #[arg(value_name = "STEP")]
+    pub(crate) step: String,
+    /// Of which run, and why.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Print what would be done, and whether it would; secrets are masked, nothing is written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// `show`
@@ -256,6 +391,70 @@ pub(crate) struct PauseArgs {
     pub(crate) reason: Option<String>,
 }
 
+/// `held`
+#[derive(Debug, Args)]
+pub(crate) struct HeldArgs {
+    /// What to do [else list them].
+    #[command(subcommand)]
+    pub(crate) command: Option<HeldCommand>,
+}
+
+/// The commands below `held`.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum HeldCommand {
+    /// Begin the chains of a batch, in the order in which the runs ended
+    #[command(before_help = "Examples:
+  runchain held release 3 --reason 'it was meant'
+  runchain held release 3 --per-minute 600")]
+    Release {
+        /// The batch's number, as runchain held lists it
+        #[arg(value_name = "BATCH")]
+        batch: i64,
+        /// Begin no more than this many a minute [else as fast as they are done]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+        per_minute: Option<i64>,
+        /// Why; it stands in the audit event
+        #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+        reason: Option<String>,
+    },
+    /// Begin no chains; the runs stay recorded as over
+    #[command(before_help = "Examples:
+  runchain held discard 3 --reason 'backfill by mistake'")]
+    Discard {
+        /// The batch's number, as runchain held lists it
+        #[arg(value_name = "BATCH")]
+        batch: i64,
+        /// Why; it stands in the audit event
+        #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+        reason: Option<String>,
+    },
+}
+
+/// `prune`
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `forget`
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// The run's id; after -- it may look like an option
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Why; it stands in the tombstone and in the audit event
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) reason: Option<String>,
+    /// Rewrite the database file afterwards, so that no free page holds an older copy
+    #[arg(long)]
+    pub(crate) vacuum: bool,
+}
+
 /// `config`
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
@@ -272,7 +471,7 @@ pub(crate) enum ConfigCommand {
   runchain config show
   runchain --db other.db config show --json")]
     Show,
-    /// Read the configuration and say what is wrong with it; touches no database
+    /// Say what is wrong with the configuration; a database that is there is only read
     #[command(before_help = "Examples:
   runchain config check              exits 3 when something is wrong")]
     Check,
@@ -305,7 +504,16 @@ impl Cli {
             key: "workers",
             text: text.clone(),
         });
-        db.into_iter().chain(workers).collect()
+        let capture = match &self.command {
+            Command::Install(arguments) => arguments.capture.as_ref(),
+            _ => None,
+        };
+        let capture = capture.map(|text| Flag {
+            name: "--capture",
+            key: "capture",
+            text: text.clone(),
+        });
+        db.into_iter().chain(workers).chain(capture).collect()
     }
 }
 

@@ -2,31 +2,48 @@
 //!
 //! Invariant: the executor never dies of a busy database, and never holds a transaction open while
 //! it waits. SQLite's own busy timeout covers most waits; what it can't cover (a deadlock answered
-//! at once, a checkpoint in the way) is tried again here with growing, jittered pauses.
+//! at once, a checkpoint in the way) is tried again here with growing, jittered pauses. On the main
+//! loop's connection SQLite itself refuses a commit that came another way: [`only_way`].
 
 use runchain_core::error::{During, Result};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::cell::Cell;
 use std::time::Duration;
 
 /// Pauses double from the first to the last; with SQLite's own timeout before each try.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LAST_PAUSE: Duration = Duration::from_millis(1_000);
 /// Tries before the caller is told. Its own loop then goes on, so nothing is lost by it.
-const TRIES: u32 = 20;
+const TRIES: u32 = if cfg!(test) { 4 } else { 20 };
+
+thread_local! {
+    /// This thread is inside [`write`].
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on every commit on this connection that didn't come through [`write`] is rolled back.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub(crate) fn only_way(conn: &Connection) -> Result<()> {
+    conn.commit_hook(Some(|| !INSIDE.get()))
+        .during("guard the connection")
+}
 
 /// Runs `work` in a transaction of its own, again from the start whenever the database is busy.
-/// `work` must not keep state between tries.
+/// `work` must not keep state between tries. Not inside another transaction.
 ///
 /// # Errors
 /// The first failure that isn't "busy", or the last busy one.
-pub(crate) fn write<T>(conn: &mut Connection, mut work: impl FnMut(&Connection) -> Result<T>) -> Result<T> {
+pub(crate) fn write<T>(conn: &Connection, mut work: impl FnMut(&Connection) -> Result<T>) -> Result<T> {
     patiently(|| {
-        let transaction = conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .during("begin a transaction")?;
+        let transaction =
+            Transaction::new_unchecked(conn, TransactionBehavior::Immediate).during("begin a transaction")?;
         let value = work(&transaction)?;
-        transaction.commit().during("commit")?;
-        Ok(value)
+        INSIDE.set(true);
+        let committed = transaction.commit().during("commit");
+        INSIDE.set(false);
+        committed.map(|()| value)
     })
 }
 
@@ -79,10 +96,27 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_nothing() {
-        let mut conn = Connection::open_in_memory().unwrap();
+    fn nothing_is_committed_past_the_door() {
+        let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch("CREATE TABLE t(x)").unwrap();
-        let failed: Result<()> = write(&mut conn, |conn| {
+        only_way(&conn).unwrap();
+        let insert = "INSERT INTO t VALUES (1)";
+        assert!(conn.execute(insert, []).is_err());
+        let bare =
+            runchain_core::transaction::atomically(&conn, true, || conn.execute(insert, []).during("insert"));
+        assert!(bare.is_err());
+        let rows = || conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
+        assert_eq!(rows(), Ok(0));
+        write(&conn, |conn| conn.execute(insert, []).during("insert")).unwrap();
+        assert_eq!(rows(), Ok(1));
+        assert!(conn.execute(insert, []).is_err());
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t(x)").unwrap();
+        let failed: Result<()> = write(&conn, |conn| {
             conn.execute("INSERT INTO t VALUES (1)", []).during("insert")?;
             Err(Error::refused("no", "don't"))
         });

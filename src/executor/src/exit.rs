@@ -60,6 +60,12 @@ exits! {
     NoSuchRun = 13, "there is no such run";
     /// A chain ended in a dead step.
     ChainDead = 14, "a step of the run's chain is dead: its attempts are used up";
+    /// What was explained doesn't go on by itself.
+    NeedsSomebody = 15, "explain: it doesn't go on until somebody acts";
+    /// The configuration has no step of this name.
+    NoSuchStep = 20, "no step of this name is configured";
+    /// The step is not for this run.
+    NotInChain = 21, "the step is not in the run's chain";
     /// Ctrl-C a second time: steps were not waited for.
     Interrupted = 130, "a second SIGINT: stopped at once, leases are left to expire";
     /// SIGTERM a second time: steps were not waited for.

@@ -3,21 +3,28 @@
 //! `main` reads as the pipeline: command line, settings, command, exit code. Each command is a file
 //! of its own below `commands`; the service itself is `drain`.
 
+mod actor;
 mod archive;
 mod cli;
 mod command;
 mod commands;
 mod config;
+mod disk;
 mod door;
 mod drain;
 mod exit;
 mod failure;
 mod fault;
+mod folder;
+mod identity;
 mod monitor;
 mod open;
 mod output;
 mod projector;
+mod redact;
 mod report;
+mod retention;
+mod step;
 mod wake;
 
 use cli::Cli;

@@ -46,6 +46,22 @@ impl Output {
         survive_reader(writeln!(anstream::stdout(), "{}", clean(text)))
     }
 
+    /// A paragraph on standard output: its later lines stand below the first one's text, which begins
+    /// at `indent`. Wrapped on a terminal, in a pipe never.
+    pub(crate) fn paragraph(&self, label: &str, indent: usize, text: &str) -> io::Result<()> {
+        let width = terminal_columns().map_or(usize::MAX, |columns| usize::from(columns).clamp(40, 100));
+        let room = width.saturating_sub(indent);
+        let label = clean(label);
+        let mut lines = wrapped(&clean(text), room).into_iter();
+        let first = lines.next().unwrap_or_default();
+        let mut out = anstream::stdout();
+        survive_reader(writeln!(out, "{HEADER}{label:<indent$}{HEADER:#}{first}"))?;
+        for line in lines {
+            survive_reader(writeln!(out, "{:indent$}{line}", ""))?;
+        }
+        Ok(())
+    }
+
     /// A remark on standard error, unless `--quiet`.
     pub(crate) fn note(&self, text: &str) -> io::Result<()> {
         if self.quiet {
@@ -105,6 +121,23 @@ impl Output {
         }
         Ok(())
     }
+}
+
+/// Breaks a text between words; a word that is too long stands in a line of its own.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut();
+        match last {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn render<R: IntoIterator<Item = String>>(
@@ -250,6 +283,13 @@ mod tests {
                 .all(|line| line.chars().count() <= 80)
         );
         assert_eq!(render(&["run", "state"], rows(), None).lines().count(), 2);
+    }
+
+    #[test]
+    fn a_paragraph_is_broken_between_words() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("a-word-that-is-long x", 5), ["a-word-that-is-long", "x"]);
+        assert_eq!(wrapped("one two", usize::MAX), ["one two"]);
     }
 
     #[test]

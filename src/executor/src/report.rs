@@ -8,14 +8,17 @@ mod count;
 mod times;
 
 use crate::archive::{Ended, folder_name, place, refer};
+use crate::folder::Folder;
+use crate::redact::Redactor;
 use count::{Counts, ErrorLine, EventCounts, Words};
 use refer::Source;
 use runchain_core::error::{Error, Result};
 use runchain_core::{Mapping, Millis, schema};
 use rusqlite::Connection;
+use rustix::fs::RenameFlags;
 use serde::Serialize;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use times::Timestamps;
 
@@ -26,6 +29,8 @@ pub(crate) struct ReportOptions {
     pub reports_dir: PathBuf,
     /// Paths in the reports are relative to this folder where they lie below it.
     pub root: PathBuf,
+    /// What the reports must not tell.
+    pub redactor: Redactor,
 }
 
 /// The bag that the run was archived to.
@@ -120,17 +125,23 @@ pub(crate) fn report(
     generated_at: Millis,
     bag: Option<ReportedBag<'_>>,
 ) -> Result<Reports> {
-    place::ensure_folder(&options.reports_dir)?;
+    let reports_folder = place::open_folder(&options.reports_dir)?;
     let summary = summarise(conn, mapping, options, run, generated_at, bag)?;
     let metrics = Metrics::of(&summary);
     let folder = folder_name(run.run_id);
-    let reports = Reports {
-        summary: options.reports_dir.join(format!("{folder}_summary.json")),
-        metrics: options.reports_dir.join(format!("{folder}_metrics.json")),
+    let write = |kind: &str, bytes: &[u8]| -> Result<PathBuf> {
+        let name = format!("{folder}_{kind}.json");
+        let path = options.reports_dir.join(&name);
+        write_whole(&reports_folder, &name, bytes).map_err(|error| Error::io("write", &path, error))?;
+        Ok(path)
     };
-    write_whole(&reports.summary, &pretty(&summary))?;
-    write_whole(&reports.metrics, &pretty(&metrics))?;
-    place::sync_folder(&options.reports_dir)?;
+    let reports = Reports {
+        summary: write("summary", &pretty(&summary))?,
+        metrics: write("metrics", &pretty(&metrics))?,
+    };
+    reports_folder
+        .sync()
+        .map_err(|error| Error::io("write", &options.reports_dir, error))?;
     Ok(reports)
 }
 
@@ -166,9 +177,15 @@ fn summarise<'a>(
     }
     let mut errors = Vec::new();
     for source in [table("step_attempts"), table("errors")].into_iter().flatten() {
-        errors.extend(count::last_errors(conn, source, run.run_id, &words)?);
+        errors.extend(count::last_errors(
+            conn,
+            source,
+            run.run_id,
+            &words,
+            &options.redactor,
+        )?);
     }
-    let row = times::run_row(conn, mapping, run.run_id)?;
+    let row = times::run_row(conn, mapping, run.run_id, &options.redactor)?;
     errors.extend(row.error());
     let timestamps = Timestamps::of(conn, &row, run)?;
     Ok(Summary {
@@ -227,24 +244,41 @@ fn pretty(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// Replaces a file at once: written beside it, brought to the disk, renamed over it.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let io = |error| Error::io("write", path, error);
-    let stands = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
-    if stands && std::fs::read(path).map_err(io)? == bytes {
+fn write_whole(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let stands = folder.open_file(Path::new(name), |_| Ok(()));
+    if stands.is_ok_and(|file| says(file, bytes)) {
         return Ok(());
     }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".report-")
-        // Readable as any other new file: the umask decides.
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .map_err(io)?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(io)?;
-    file.persist(path).map_err(|failed| io(failed.error))?;
-    Ok(())
+    let (fresh, mut file) = new_file(folder)?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| Ok(folder.rename(&fresh, folder, name, RenameFlags::empty())?));
+    if written.is_err() {
+        // What failed is the error to report.
+        let _ = folder.remove_file(Path::new(&fresh));
+    }
+    written
+}
+
+fn says(file: File, bytes: &[u8]) -> bool {
+    let mut found = Vec::new();
+    // One byte more than expected shows a longer file without reading all of it.
+    let read = file.take(bytes.len() as u64 + 1).read_to_end(&mut found);
+    read.is_ok() && found == bytes
+}
+
+/// A file under a name that nobody has.
+fn new_file(folder: &Folder) -> io::Result<(String, File)> {
+    const TRIES: u32 = 100;
+    for _ in 1..TRIES {
+        let name = format!(".report-{:016x}", fastrand::u64(..));
+        match folder.create_file(Path::new(&name)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|file| (name, file)),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 #[cfg(test)]

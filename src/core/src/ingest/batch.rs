@@ -5,7 +5,7 @@ use super::alert::Alerts;
 use super::checkpoint::Checkpoint;
 use super::fields::{self, Event, Line};
 use super::file::LogFile;
-use super::lines::{Chunk, Content};
+use super::lines::{Chunk, Content, Extent};
 use super::progress::Gathered;
 use super::{IngestReport, uet};
 use crate::Millis;
@@ -59,44 +59,56 @@ impl<'a> Batch<'a> {
         checkpoint: &mut Checkpoint,
         report: &mut IngestReport,
     ) -> Result<()> {
+        let (parsed, start) = match chunk.content {
+            Content::Nuls => (Err("NUL bytes".to_owned()), &b""[..]),
+            Content::TooLong(start) => (Err("longer than the limit of a line".to_owned()), start),
+            Content::Line(line) => (fields::parse(line), line),
+        };
+        self.record(parsed.as_ref(), start, &chunk.extent, checkpoint, report)?;
+        // NUL bytes stand before a line; they are none.
+        if !matches!(chunk.content, Content::Nuls) {
+            checkpoint.row.lines += 1;
+        }
+        Ok(())
+    }
+
+    /// Stores or rejects what was parsed from `text`.
+    pub(super) fn record(
+        &mut self,
+        parsed: std::result::Result<&Line<'_>, &String>,
+        text: &[u8],
+        extent: &Extent,
+        checkpoint: &mut Checkpoint,
+        report: &mut IngestReport,
+    ) -> Result<()> {
         let row = &mut checkpoint.row;
         let place = Place {
             file_id: checkpoint.id,
             line: row.lines + 1,
-            offset: chunk.offset,
-            length: chunk.length,
+            offset: extent.offset,
+            length: extent.length,
         };
-        let rejected = match chunk.content {
-            Content::Nuls => Some(("NUL bytes".to_owned(), &b""[..])),
-            Content::TooLong(start) => Some(("longer than the limit of a line".to_owned(), start)),
-            Content::Line(line) => match fields::parse(line) {
-                Err(reason) => Some((reason, line)),
-                Ok(Line::Empty) => None,
-                Ok(Line::Event(event)) => {
-                    match self.store(&event, line, &place)? {
+        match parsed {
+            Err(reason) => {
+                self.reject(reason, text, &place)?;
+                row.rejected += 1;
+                row.rejected_bytes += extent.length;
+                report.rejected += 1;
+            }
+            Ok(line) => {
+                if let Line::Event(event) = line {
+                    match self.store(event, text, &place)? {
                         Stored::New => (row.stored, report.stored) = (row.stored + 1, report.stored + 1),
                         Stored::Duplicate => {
                             (row.duplicates, report.duplicate) = (row.duplicates + 1, report.duplicate + 1);
                         }
                     }
-                    None
                 }
-            },
-        };
-        // NUL bytes stand before a line; they are none.
-        if !matches!(chunk.content, Content::Nuls) {
-            row.lines += 1;
+                row.stored_bytes += extent.length;
+            }
         }
-        if let Some((reason, start)) = rejected {
-            self.reject(&reason, start, &place)?;
-            row.rejected += 1;
-            row.rejected_bytes += chunk.length;
-            report.rejected += 1;
-        } else {
-            row.stored_bytes += chunk.length;
-        }
-        row.offset_bytes += chunk.length;
-        report.bytes += chunk.length;
+        row.offset_bytes += extent.length;
+        report.bytes += extent.length;
         Ok(())
     }
 

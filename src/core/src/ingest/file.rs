@@ -163,7 +163,7 @@ fn check(path: &Path, stat: &Stat, own: &[OwnFile]) -> Result<()> {
         ));
     }
     let what = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => return Ok(()),
+        FileType::RegularFile => return refuse_other_database(path),
         FileType::Directory => "a folder",
         FileType::Fifo => "a FIFO",
         FileType::Socket => "a socket",
@@ -173,6 +173,27 @@ fn check(path: &Path, stat: &Stat, own: &[OwnFile]) -> Result<()> {
     Err(Error::refused(
         format!("{} is {what}, no event log", path.display()),
         "name a regular file of JSON lines",
+    ))
+}
+
+/// Another connection of this process may have another database open, and would lose its locks just
+/// as ours would. While a database is in use one of its companions stands beside it.
+fn refuse_other_database(path: &Path) -> Result<()> {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let name = real.as_os_str().as_encoded_bytes();
+    let companions = &SIDE_FILES[1..];
+    let beside = |suffix: &&str| {
+        let mut other = real.clone().into_os_string();
+        other.push(suffix);
+        rustix::fs::lstat(PathBuf::from(other)).is_ok()
+    };
+    let is_companion = companions.iter().any(|suffix| name.ends_with(suffix.as_bytes()));
+    if !is_companion && !companions.iter().any(beside) {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("{} is a file of an SQLite database, no event log", path.display()),
+        "name a file of JSON lines",
     ))
 }
 

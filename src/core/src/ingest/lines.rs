@@ -20,12 +20,19 @@ const SAMPLE_BYTES: usize = 1024;
 /// A piece of the file whose end is certain.
 #[derive(Debug)]
 pub(super) struct Chunk<'a> {
-    /// Where it begins in the file.
-    pub(super) offset: u64,
-    /// Its bytes in the file, newline included.
-    pub(super) length: u64,
+    /// Where it stands.
+    pub(super) extent: Extent,
     /// What it is.
     pub(super) content: Content<'a>,
+}
+
+/// A part of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Where it begins.
+    pub(super) offset: u64,
+    /// Its bytes, newline included.
+    pub(super) length: u64,
 }
 
 /// What a chunk is.
@@ -129,7 +136,25 @@ impl LineReader {
                 return Ok(());
             }
             self.unread.start = self.unread.end;
+            self.jump_over_hole()?;
         }
+    }
+
+    /// What is being skipped ends at a newline or at a byte that is not NUL, and neither is in a hole
+    /// of the file: terabytes that nobody has written are not read. Only with an empty buffer.
+    fn jump_over_hole(&mut self) -> Result<()> {
+        use rustix::fs::SeekFrom as Seek;
+        let data = match rustix::fs::seek(&self.file, Seek::Data(self.read_to)) {
+            Ok(data) => data,
+            Err(rustix::io::Errno::NXIO) => self.limit,
+            // A file system that can't tell holes.
+            Err(_) => self.read_to,
+        };
+        self.read_to = data.clamp(self.read_to, self.limit.max(self.read_to));
+        self.file
+            .seek(SeekFrom::Start(self.read_to))
+            .map_err(|source| Error::io("read the event log", &self.path, source))?;
+        Ok(())
     }
 
     fn fill_once(&mut self) -> Result<()> {
@@ -164,11 +189,8 @@ impl LineReader {
             Shape::TooLong => Content::TooLong(&self.sample),
             Shape::Nuls => Content::Nuls,
         };
-        Some(Chunk {
-            offset,
-            length,
-            content,
-        })
+        let extent = Extent { offset, length };
+        Some(Chunk { extent, content })
     }
 
     fn advance(&mut self) -> Option<Shape> {

@@ -28,6 +28,8 @@ mod batch;
 mod checkpoint;
 mod fields;
 mod file;
+#[cfg(feature = "bench")]
+pub mod floor;
 mod lines;
 mod progress;
 mod scope;

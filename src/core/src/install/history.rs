@@ -7,7 +7,7 @@
 use crate::error::{During, Result};
 use crate::mapping::{self, Mapping, quote};
 use crate::vocabulary::Phase;
-use crate::{Millis, RunId, schema};
+use crate::{Millis, RunId, flags, schema};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +67,8 @@ pub(super) fn catch_up(conn: &Connection, mapping: &Mapping) -> Result<i64> {
                 "INSERT INTO runchain_queue(action, run_id, new_status, actor, reason)
                  SELECT 'insert', r.{id}, r.{status}, 'install', 'not captured'
                  FROM main.{table} AS r JOIN runchain_runs AS k ON k.run_id = CAST(r.{id} AS TEXT)
-                 WHERE k.phase = 'deleted' OR k.status IS NOT CAST(r.{status} AS TEXT)"
+                 WHERE (k.phase = 'deleted' OR k.status IS NOT CAST(r.{status} AS TEXT)) AND NOT {stands}",
+                stands = flags::stands_for(&format!("CAST(r.{status} AS TEXT)")),
             ),
             [],
         )
@@ -77,8 +78,9 @@ pub(super) fn catch_up(conn: &Connection, mapping: &Mapping) -> Result<i64> {
             &format!(
                 "INSERT INTO runchain_queue(action, run_id, actor, reason)
                  SELECT 'delete', k.run_id, 'install', 'not captured' FROM runchain_runs AS k
-                 WHERE k.phase <> 'deleted' AND k.run_id NOT IN (
-                   SELECT CAST(r.{id} AS TEXT) FROM main.{table} AS r WHERE r.{id} IS NOT NULL)"
+                 WHERE k.phase <> 'deleted' AND NOT {alone} AND k.run_id NOT IN (
+                   SELECT CAST(r.{id} AS TEXT) FROM main.{table} AS r WHERE r.{id} IS NOT NULL)",
+                alone = flags::STANDS_ALONE,
             ),
             [],
         )

@@ -15,6 +15,8 @@ pub(crate) use renamed::find as mapping_now;
 pub use repair::{Repair, auto_repair};
 pub use uninstall::{Uninstalled, uninstall};
 
+use crate::audit;
+use crate::capture::{self, Capture};
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::mapping::{Mapping, MappingRequest};
@@ -23,7 +25,7 @@ use crate::{Millis, schema, triggers};
 use history::{baseline, baseline_once, catch_up, is_baseline_of};
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 /// What to install, as `runchain_install(options_json)` takes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct InstallOptions {
     /// What happens to the runs that are there.
     #[serde(default)]
     pub backfill: Backfill,
+    /// How writes become known; `None`: as it is installed, else by triggers.
+    #[serde(default)]
+    pub capture: Option<Capture>,
     /// Do everything, report it, and take it all back.
     #[serde(default)]
     pub dry_run: bool,
@@ -41,11 +46,19 @@ pub struct InstallOptions {
     /// queue what was missed.
     #[serde(default)]
     pub repair: bool,
+    /// Who wants it, for the audit trail.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 impl InstallOptions {
     /// The keys of the JSON form.
-    pub const KEYS: [&str; 6] = ["table", "id", "status", "backfill", "dry_run", "repair"];
+    pub const KEYS: [&str; 9] = [
+        "table", "id", "status", "backfill", "capture", "dry_run", "repair", "actor", "reason",
+    ];
 
     /// Reads the JSON form.
     ///
@@ -76,6 +89,8 @@ impl InstallOptions {
 pub struct Installed {
     /// The table that is captured.
     pub mapping: Mapping,
+    /// How its writes become known.
+    pub capture: Capture,
     /// Whether anything was changed; `false` when all of it stood there already.
     pub changed: bool,
     /// Whether it was taken back again.
@@ -127,12 +142,18 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
         }
         sql.push_str(&schema::views_sql());
         let faults = triggers::faults(conn, &mapping)?;
-        let in_place = before.as_ref() == Some(&mapping) && faults.is_empty();
+        let was = before.as_ref().map(|_| capture::installed(conn)).transpose()?;
+        let capture = options.capture.or(was).unwrap_or_default();
+        let in_place = before.as_ref() == Some(&mapping)
+            && was == Some(capture)
+            && faults.is_empty()
+            && (capture == Capture::Triggers || !triggers::any(conn)?);
         if !in_place {
-            let triggers = mapping.triggers_sql();
+            let triggers = capture.sql(&mapping);
             conn.execute_batch(&triggers)
                 .during("create the capture triggers")?;
             sql.push_str(&triggers);
+            capture::note(conn, capture)?;
         }
         let history = if !in_place && is_baseline_of(conn, &mapping)? {
             let mut history = baseline(conn, &mapping, options.backfill, now)?;
@@ -143,16 +164,23 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
         };
         let changed = !in_place || !migrations.is_empty();
         if changed {
-            let data = json!({ "mapping": mapping, "migrations": migrations, "history": history });
+            let mut data = audit::signed("install", options.actor.as_deref(), options.reason.as_deref());
+            data.insert("mapping".to_owned(), json!(mapping));
+            data.insert("capture".to_owned(), json!(capture));
+            data.insert("migrations".to_owned(), json!(migrations));
+            data.insert("history".to_owned(), json!(history));
+            data.insert("before".to_owned(), state(before.as_ref(), from));
+            data.insert("after".to_owned(), state(Some(&mapping), schema::version(conn)?));
             event::append(
                 conn,
-                &NewEvent::of_database(EventType::Installed, now, None, data),
+                &NewEvent::of_database(EventType::Installed, now, None, Json::Object(data)),
             )?;
         }
         let lost = if before.is_some() { faults } else { Vec::new() };
         triggers::restored(conn, &mapping, &lost, "install", now)?;
         Ok(Installed {
             mapping,
+            capture,
             changed,
             dry_run: options.dry_run,
             migrations,
@@ -161,6 +189,11 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
             sql: options.dry_run.then_some(sql),
         })
     })
+}
+
+/// What an install changes, for the audit trail.
+fn state(mapping: Option<&Mapping>, schema_version: i64) -> Json {
+    json!({ "table": mapping, "schema_version": schema_version })
 }
 
 /// A TEMP table of the same name would get the triggers, and they would go with this connection.

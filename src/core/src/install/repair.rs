@@ -6,6 +6,7 @@
 
 use super::renamed::{self, Evidence, Found};
 use super::{History, InstallOptions, Installed, history, refuse_shadows};
+use crate::capture;
 use crate::error::{During, Error, Result};
 use crate::mapping::{Mapping, MappingRequest};
 use crate::sweep::{self, Sweep};
@@ -49,7 +50,7 @@ pub(super) fn repair(conn: &Connection, options: &InstallOptions, now: Millis) -
         return Ok(installed);
     }
     installed.sql = None;
-    installed.history = sweep_all(conn, &installed.mapping)?;
+    installed.history = sweep_all(conn, &installed.mapping, now)?;
     Ok(installed)
 }
 
@@ -90,7 +91,8 @@ fn put_back(
         faults = triggers::faults(conn, &mapping)?;
     }
     let in_place = before == mapping && faults.is_empty();
-    let sql = mapping.triggers_sql();
+    let capture = capture::installed(conn)?;
+    let sql = capture.sql(&mapping);
     if !in_place {
         conn.execute_batch(&sql).during("put the capture triggers back")?;
     }
@@ -107,6 +109,7 @@ fn put_back(
             before,
             evidence,
         }),
+        capture,
         mapping,
     })
 }
@@ -154,12 +157,12 @@ fn refuse_other_table(before: &Mapping, found: &Found) -> Result<()> {
 }
 
 /// Compares every row, in chunks, and queues what differs from what was last acted on.
-fn sweep_all(conn: &Connection, mapping: &Mapping) -> Result<History> {
+fn sweep_all(conn: &Connection, mapping: &Mapping, captured: Millis) -> Result<History> {
     let mut sweep = Sweep::default();
     while !sweep.is_over() {
         let differ = sweep::chunk(conn, mapping, &mut sweep, SWEEP_ROWS)?;
         if !differ.is_empty() {
-            atomically(conn, true, || sweep::ask_to_look(conn, &differ))?;
+            atomically(conn, true, || sweep::ask_to_look(conn, &differ, captured))?;
         }
     }
     let differ = i64::try_from(sweep.found).unwrap_or(i64::MAX);

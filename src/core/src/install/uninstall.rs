@@ -2,10 +2,13 @@
 //!
 //! Invariant: works on a half-dropped schema, triggers first, and touches no object of the user's.
 
+use super::state;
+use crate::audit::{self, Action, By};
+use crate::capture::{self, Capture};
 use crate::error::{During, Result};
-use crate::mapping::TRIGGERS;
-use crate::schema;
+use crate::mapping::Mapping;
 use crate::transaction::atomically;
+use crate::{Millis, schema, triggers};
 use rusqlite::Connection;
 use serde::Serialize;
 
@@ -21,14 +24,16 @@ pub struct Uninstalled {
 }
 
 /// Takes triggers, views and mapping away; with `purge` also everything that runchain recorded.
-/// The user's own objects are never touched. An empty `sqlite_sequence` may remain: SQLite doesn't
-/// let anybody drop it.
+/// The user's own objects are never touched. It stands in the audit trail, unless that is purged. An
+/// empty `sqlite_sequence` may remain: SQLite doesn't let anybody drop it.
 ///
 /// # Errors
 /// Whatever SQLite answers; then nothing was changed.
-pub fn uninstall(conn: &Connection, purge: bool) -> Result<Uninstalled> {
+pub fn uninstall(conn: &Connection, purge: bool, by: &By, now: Millis) -> Result<Uninstalled> {
     atomically(conn, true, || {
-        let installed = schema::table_exists(conn, "runchain_mapping")? || has_triggers(conn)?;
+        // A half-dropped schema is no reason to stay.
+        let before = Mapping::installed(conn).ok().flatten();
+        let installed = schema::table_exists(conn, "runchain_mapping")? || triggers::any(conn)?;
         let live_steps = if schema::table_exists(conn, "runchain_steps")? {
             conn.query_row(
                 "SELECT count(*) FROM runchain_steps WHERE state IN ('waiting', 'ready', 'leased', 'running')",
@@ -41,10 +46,23 @@ pub fn uninstall(conn: &Connection, purge: bool) -> Result<Uninstalled> {
         };
         conn.execute_batch(schema::body(schema::UNINSTALL_SQL))
             .during("drop triggers and views")?;
+        if schema::table_exists(conn, "runchain_meta")? {
+            capture::note(conn, Capture::Triggers)?;
+        }
         let recorded =
             schema::table_exists(conn, "runchain_meta")? || schema::table_exists(conn, "runchain_queue")?;
         if purge {
             purge_tables(conn)?;
+        } else if installed && schema::table_exists(conn, "runchain_events")? {
+            let version = schema::version(conn)?;
+            let action = Action {
+                name: "uninstall",
+                run_id: None,
+                by,
+                before: state(before.as_ref(), version),
+                after: state(None, version),
+            };
+            audit::record(conn, &action, now)?;
         }
         Ok(Uninstalled {
             changed: installed || (purge && recorded),
@@ -52,16 +70,6 @@ pub fn uninstall(conn: &Connection, purge: bool) -> Result<Uninstalled> {
             live_steps,
         })
     })
-}
-
-fn has_triggers(conn: &Connection) -> Result<bool> {
-    let [insert, update, delete] = TRIGGERS;
-    conn.query_row(
-        "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND name IN (?1, ?2, ?3))",
-        [insert, update, delete],
-        |row| row.get(0),
-    )
-    .during("look for the capture triggers")
 }
 
 /// Tables that may have been the user's before us; dropped only if our schema made them. Children

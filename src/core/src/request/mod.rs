@@ -12,7 +12,7 @@ pub(crate) use take::take;
 use crate::error::{During, Error, Result};
 use crate::queue::known_run;
 use crate::vocabulary::{Phase, Vocabulary};
-use crate::{Mapping, RunId, StepId, steps};
+use crate::{Mapping, RunId, StepId, flags, steps};
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 
@@ -72,17 +72,21 @@ impl ChainAnswer {
 /// # Errors
 /// Whatever SQLite answers.
 pub fn judge_chain(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> Result<ChainAnswer> {
-    let Some(status) = mapping.status_of(conn, run_id)? else {
-        return Ok(ChainAnswer::NoSuchRun);
-    };
+    let row = mapping.status_of(conn, run_id)?;
     let known = known_run(conn, run_id)?.filter(|run| run.phase != Phase::Deleted);
-    let phase = Vocabulary::load(conn)?
-        .phase(status.as_deref())
-        .or(known.as_ref().map(|run| run.phase));
+    let by_flag = flags::of_run(conn, run_id)?
+        .is_some_and(|flagged| flagged.stands(row.as_ref().map(|status| status.as_deref())));
+    let says = match row {
+        _ if by_flag => None,
+        Some(status) => Vocabulary::load(conn)?.phase(status.as_deref()),
+        None => return Ok(ChainAnswer::NoSuchRun),
+    };
+    let phase = says.or(known.as_ref().map(|run| run.phase));
     if !phase.is_some_and(Phase::is_terminal) {
         return Ok(ChainAnswer::RunActive);
     }
-    let Some(run) = known.filter(|run| run.generation > 0 && run.phase.is_terminal()) else {
+    let Some(run) = known.filter(|run| run.generation > 0 && run.phase.is_terminal() && !run.is_left_alone())
+    else {
         return Ok(ChainAnswer::Queued);
     };
     let (live, dead): (Option<bool>, Option<bool>) = conn
@@ -230,6 +234,10 @@ struct StepState {
 
 fn newest_steps(conn: &Connection, run_id: &RunId) -> Result<Vec<StepState>> {
     let generation = known_run(conn, run_id)?.map_or(0, |run| run.generation);
+    steps_of(conn, run_id, generation)
+}
+
+fn steps_of(conn: &Connection, run_id: &RunId, generation: i64) -> Result<Vec<StepState>> {
     let mut statement = conn
         .prepare_cached(
             "SELECT id, step, state FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 ORDER BY id",

@@ -1,24 +1,26 @@
 //! Changes that somebody asks for: again, cancel, pause, resume.
 
+use super::settle::ready_what_waited;
+use super::{THROUGH, find};
 use crate::error::{During, Result};
 use crate::{Millis, RunId, StepId};
 use rusqlite::Connection;
 
-/// Makes a step that has ended ready again (waiting, where a step before it isn't done) with its
+/// Makes a step that has ended ready again (waiting, where a step before it holds it up) with its
 /// attempts at zero; its token and its failures stay. Its deadline goes: it counted from the end of the run, and who asks now means now.
 ///
 /// # Errors
 /// Whatever SQLite answers.
 pub fn ready_again(conn: &Connection, step_id: StepId, now: Millis) -> Result<()> {
-    conn.prepare_cached(
+    conn.prepare_cached(&format!(
         "UPDATE runchain_steps SET attempts = 0, ready_at_ms = ?2, finished_ms = NULL, note = NULL, deadline_ms = NULL,
            state = CASE WHEN EXISTS (
              SELECT 1 FROM json_each(needs) AS need WHERE NOT EXISTS (
                SELECT 1 FROM runchain_steps AS other
                WHERE other.run_id = runchain_steps.run_id AND other.generation = runchain_steps.generation
-                 AND other.step = need.value AND other.state = 'done')) THEN 'waiting' ELSE 'ready' END
-         WHERE id = ?1 AND state IN ('done', 'dead', 'cancelled')",
-    )
+                 AND other.step = need.value AND {THROUGH})) THEN 'waiting' ELSE 'ready' END
+         WHERE id = ?1 AND state IN ('done', 'dead', 'cancelled')"
+    ))
     .and_then(|mut statement| statement.execute((step_id, now)))
     .map(|_| ())
     .during("make a step ready again")
@@ -41,7 +43,7 @@ pub fn chain_again(conn: &Connection, run_id: &RunId, generation: i64, now: Mill
 }
 
 /// Cancels a step, and with it the steps that wait for it and could never run; who runs it is
-/// fenced off.
+/// fenced off. What waits for a step that isn't required goes on without it.
 ///
 /// # Errors
 /// Whatever SQLite answers.
@@ -53,14 +55,16 @@ pub fn cancel(conn: &Connection, step_id: StepId, now: Millis) -> Result<()> {
            hit(step) AS (
              SELECT step FROM meant
              UNION
-             SELECT c.step FROM hit JOIN chain AS c JOIN json_each(c.needs) AS need
+             SELECT c.step FROM hit JOIN chain AS before ON before.step = hit.step AND before.required
+             JOIN chain AS c JOIN json_each(c.needs) AS need
              WHERE c.state = 'waiting' AND need.value = hit.step)
          UPDATE runchain_steps SET state = 'cancelled', token = token + 1, executor_id = NULL, finished_ms = ?2
          WHERE id IN (SELECT c.id FROM chain AS c JOIN hit USING (step))",
     )
     .and_then(|mut statement| statement.execute((step_id, now)))
-    .map(|_| ())
-    .during("cancel a step")
+    .during("cancel a step")?;
+    let claim = find(conn, step_id)?.0;
+    ready_what_waited(conn, &claim.run_id, claim.generation, now)
 }
 
 /// The kind that stands for every kind.

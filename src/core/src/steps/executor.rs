@@ -1,6 +1,5 @@
 //! An executor's row: one lease for all the steps that it holds.
 
-use super::give_back;
 use crate::error::{During, Result};
 use crate::{ExecutorId, Millis, schema};
 use rusqlite::Connection;
@@ -42,12 +41,11 @@ impl Executor {
         Ok(())
     }
 
-    /// Leaves: leased steps go back, the row goes. Running steps must be settled before.
+    /// Takes the row away. What it runs must be settled before.
     ///
     /// # Errors
     /// Whatever SQLite answers.
     pub fn leave(&self, conn: &Connection) -> Result<()> {
-        give_back(conn, &self.id)?;
         conn.execute(
             "DELETE FROM runchain_executors WHERE executor_id = ?1",
             [&self.id],

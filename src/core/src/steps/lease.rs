@@ -1,4 +1,4 @@
-//! Lease and start: which steps an executor gets, and when an attempt begins to count.
+//! Lease and start, in one write: which steps an executor gets.
 
 use super::{Claim, EVERY_KIND};
 use crate::error::{During, Result};
@@ -44,38 +44,13 @@ pub struct Capacity<'a> {
 /// executor is empty.
 const SUSPECT_PATIENCE_MS: i64 = 5_000;
 
-/// Leases ready steps, in order of priority, then age: never more than there are free places, never
-/// more of one name than its limit, none of a paused kind, a suspect only alone. [`start`] follows
-/// when their work begins.
+/// Leases and starts ready steps, in order of priority, then age: never more than there are free
+/// places, never more of one name than its limit, none of a paused kind, a suspect only alone. One
+/// write for each step: nothing is held that isn't worked on.
 ///
 /// # Errors
 /// [`crate::Error::Outdated`] when the database asks for a newer writer,
 /// [`crate::Error::NotInstalled`], and whatever SQLite answers.
-pub fn lease(
-    conn: &Connection,
-    executor: &ExecutorId,
-    wanted: Wanted<'_>,
-    capacity: Capacity<'_>,
-    now: Millis,
-) -> Result<Vec<Claim>> {
-    let mut claims = candidates(conn, wanted, capacity, now)?;
-    let mut update = conn
-        .prepare_cached(
-            "UPDATE runchain_steps SET state = 'leased', executor_id = ?2, token = token + 1 WHERE id = ?1",
-        )
-        .during("lease a step")?;
-    for claim in &mut claims {
-        update.execute((claim.step_id, executor)).during("lease a step")?;
-        claim.token += 1;
-    }
-    Ok(claims)
-}
-
-/// [`lease`] and [`start`] at once, for who has a free place for each of them: nothing is held that
-/// isn't worked on, and each step is written once instead of twice.
-///
-/// # Errors
-/// As [`lease`].
 pub fn lease_and_start(
     conn: &Connection,
     executor: &ExecutorId,
@@ -353,25 +328,6 @@ impl Room {
         *left = left.saturating_sub(1);
         had
     }
-}
-
-/// Starts a leased step: from here on the attempt counts. `false` when the claim is no longer ours.
-///
-/// # Errors
-/// Whatever SQLite answers.
-pub fn start(conn: &Connection, claim: &mut Claim, executor: &ExecutorId, now: Millis) -> Result<bool> {
-    let started = conn
-        .prepare_cached(
-            "UPDATE runchain_steps SET state = 'running', attempts = attempts + 1, started_ms = ?4
-             WHERE id = ?1 AND token = ?2 AND executor_id = ?3 AND state = 'leased'",
-        )
-        .and_then(|mut statement| statement.execute((claim.step_id, claim.token, executor, now)))
-        .during("start a step")?
-        == 1;
-    if started {
-        claim.attempt += 1;
-    }
-    Ok(started)
 }
 
 /// When the next ready step of an unpaused kind is due, if there is one.

@@ -1,15 +1,19 @@
-//! The life of a step: lease, start, settle; and what brings it back when its executor is gone.
+//! The life of a step: lease and start, settle; and what brings it back when its executor is gone.
 //!
 //! ```text
-//! waiting -> ready -> leased -> running -> done
-//!              ^        |          |-----> dead      (attempts used up; `retry` -> ready)
-//!              |        |          |-----> ready     (failed: backoff; deferred: uncounted)
-//!              +--------+ given back, lease expired: uncounted
+//! waiting -> ready -> running -> done
+//!              ^         |-----> dead      (attempts used up; `retry` -> ready)
+//!              +---------+ failed: backoff; deferred: uncounted; executor gone: counted
 //! any but done -> cancelled
 //! ```
 //!
-//! Invariants: an attempt counts when the step starts, not when it is leased; only the holder of the
-//! current token can start or settle; the token grows with every lease and is never reset, so that
+//! An executor leases a step when it has a place to start it, by the same write. The schema knows a
+//! state `leased` between `ready` and `running`, of a step that somebody holds and hasn't started.
+//! Nothing here leads there, but another version's executor may have left such rows: they count as
+//! held, and [`recover`] takes them back uncounted.
+//!
+//! Invariants: an attempt counts when the step starts; only the holder of the current token can
+//! settle; the token grows with every lease and is never reset, so that
 //! nobody who was once declared gone can settle later. A step whose executor disappeared while it ran
 //! is a suspect: it runs alone from then on, so that a step that kills its executor takes no other
 //! step's attempts along.
@@ -22,16 +26,23 @@ mod executor;
 mod lease;
 mod recover;
 mod settle;
+mod terms;
 
 pub use change::{EVERY_KIND, cancel, chain_again, pause, ready_again, resume};
 pub use executor::Executor;
-pub use lease::{Capacity, Wanted, lease, lease_and_start, next_due, next_due_of, start, work_left};
-pub use recover::{give_back, recover};
+pub use lease::{Capacity, Wanted, lease_and_start, next_due, next_due_of, work_left};
+pub use recover::{has_strays, recover, take_strays};
 pub use settle::{Archival, Failure, Outcome, Settled, Success, settle};
+pub(crate) use settle::{log_archival, ready_what_waited};
+pub use terms::{Terms, terms_of};
 
 use crate::error::{During, Error, Result};
 use crate::{Millis, RunId, StepId};
 use rusqlite::{Connection, OptionalExtension, Row};
+
+/// Whether `other`, a step that is needed, holds nothing up any more.
+const THROUGH: &str =
+    "(other.state = 'done' OR (other.required = 0 AND other.state IN ('dead', 'cancelled')))";
 
 /// When a failed step runs again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Settle: what an execution led to, in one transaction with everything that follows from it.
 
-use super::{Backoff, Claim};
+use super::{Backoff, Claim, THROUGH};
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::transaction::atomically;
-use crate::{ExecutorId, Millis};
+use crate::{ExecutorId, Millis, RunId};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ pub enum Settled {
 
 /// Settles a started step, in one transaction with everything that follows from it: the event, the
 /// row in `archival_log`, and the steps that waited for it. An outdated executor may still settle
-/// what it runs; its next [`lease`](super::lease()) is what refuses.
+/// what it runs; its next [`lease_and_start`](super::lease_and_start()) is what refuses.
 ///
 /// # Errors
 /// Whatever SQLite answers.
@@ -165,33 +165,38 @@ fn settle_done(conn: &Connection, claim: &Claim, success: &Success, now: Millis)
     if let Some(archival) = &success.archival
         && !(archival.unchanged && archived_already(conn, claim, archival)?)
     {
-        log_archival(conn, claim, archival, now)?;
+        log_archival(conn, &claim.run_id, claim.generation, archival, now)?;
     }
     append(conn, done_event(&claim.step), claim, success.result.clone(), now)?;
-    ready_what_waited(conn, claim, now)?;
+    ready_what_waited(conn, &claim.run_id, claim.generation, now)?;
     Ok(Settled::Done)
 }
 
-/// Readies the steps whose last need this was. Most steps have none behind them, and to ask is a
+/// Readies the steps that wait for nothing any more. Most steps have none behind them, and to ask is a
 /// third of the cost of an UPDATE that finds nothing.
-fn ready_what_waited(conn: &Connection, claim: &Claim, now: Millis) -> Result<()> {
+pub(crate) fn ready_what_waited(
+    conn: &Connection,
+    run_id: &RunId,
+    generation: i64,
+    now: Millis,
+) -> Result<()> {
     let waits: bool = conn
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 AND state = 'waiting')",
         )
-        .and_then(|mut statement| statement.query_row((&claim.run_id, claim.generation), |row| row.get(0)))
+        .and_then(|mut statement| statement.query_row((run_id, generation), |row| row.get(0)))
         .during("look for steps that wait")?;
     if !waits {
         return Ok(());
     }
-    conn.prepare_cached(
+    conn.prepare_cached(&format!(
         "UPDATE runchain_steps SET state = 'ready', ready_at_ms = ?3 + delay_ms
          WHERE run_id = ?1 AND generation = ?2 AND state = 'waiting' AND NOT EXISTS (
            SELECT 1 FROM json_each(needs) AS need WHERE NOT EXISTS (
              SELECT 1 FROM runchain_steps AS other
-             WHERE other.run_id = ?1 AND other.generation = ?2 AND other.step = need.value AND other.state = 'done'))",
-    )
-    .and_then(|mut statement| statement.execute((&claim.run_id, claim.generation, now)))
+             WHERE other.run_id = ?1 AND other.generation = ?2 AND other.step = need.value AND {THROUGH}))"
+    ))
+    .and_then(|mut statement| statement.execute((run_id, generation, now)))
     .map(|_| ())
     .during("ready the steps that waited")
 }
@@ -242,6 +247,10 @@ pub(super) fn settle_failed(
         EventType::StepFailed
     };
     append(conn, kind, claim, data, now)?;
+    if dead {
+        // Where it isn't required.
+        ready_what_waited(conn, &claim.run_id, claim.generation, now)?;
+    }
     Ok(if dead {
         Settled::Dead
     } else {
@@ -278,13 +287,19 @@ fn archived_already(conn: &Connection, claim: &Claim, archival: &Archival) -> Re
 }
 
 /// `archival_log` may be the user's own, with fewer columns than ours: what it has is filled.
-fn log_archival(conn: &Connection, claim: &Claim, archival: &Archival, now: Millis) -> Result<()> {
+pub(crate) fn log_archival(
+    conn: &Connection,
+    run_id: &RunId,
+    generation: i64,
+    archival: &Archival,
+    now: Millis,
+) -> Result<()> {
     let values: [(&str, &dyn rusqlite::ToSql); 6] = [
-        ("run_id", &claim.run_id),
+        ("run_id", run_id),
         ("archive_path", &archival.archive_path),
         ("archived_at", &now.iso()),
         ("size_bytes", &archival.size_bytes),
-        ("generation", &claim.generation),
+        ("generation", &generation),
         ("digest", &archival.digest),
     ];
     let present = crate::mapping::columns(conn, "archival_log")?;

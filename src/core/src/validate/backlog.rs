@@ -9,11 +9,11 @@ use crate::{Millis, schema};
 use rusqlite::{Connection, OptionalExtension};
 
 /// Counts stop here.
-pub(super) const COUNT_LIMIT: i64 = 10_000;
+pub(crate) const COUNT_LIMIT: i64 = 10_000;
 
 /// What can be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Backlog {
+pub(crate) enum Backlog {
     QueueRows,
     WaitingSteps,
     ReadySteps,
@@ -28,7 +28,7 @@ pub(super) enum Backlog {
 
 impl Backlog {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::QueueRows,
         Self::WaitingSteps,
         Self::ReadySteps,
@@ -58,7 +58,7 @@ impl Backlog {
         }
     }
 
-    pub(super) fn sql(self) -> String {
+    pub(crate) fn sql(self) -> String {
         format!(
             "SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {COUNT_LIMIT})",
             self.rows()
@@ -66,7 +66,7 @@ impl Backlog {
     }
 
     /// How many there are, up to [`COUNT_LIMIT`].
-    pub(super) fn count(self, conn: &Connection) -> Result<i64> {
+    pub(crate) fn count(self, conn: &Connection) -> Result<i64> {
         conn.query_row(&self.sql(), [], |row| row.get(0))
             .during("count what is waiting")
     }
@@ -74,22 +74,22 @@ impl Backlog {
 
 /// Since when the oldest ready step has been due; `None` when none is due yet. What is paused is not
 /// due.
-pub(super) fn oldest_due_step(conn: &Connection, now: Millis) -> Result<Option<Millis>> {
+pub(crate) fn oldest_due_step(conn: &Connection, now: Millis) -> Result<Option<Millis>> {
     Ok(steps::next_due(conn)?.filter(|at| *at <= now))
 }
 
 /// A kind of steps that is not started for now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pause {
+pub(crate) struct Pause {
     /// The kind, or [`crate::steps::EVERY_KIND`].
-    pub(super) step: String,
-    pub(super) since: Millis,
-    pub(super) actor: Option<String>,
-    pub(super) reason: Option<String>,
+    pub(crate) step: String,
+    pub(crate) since: Millis,
+    pub(crate) actor: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// Every pause, the oldest first; there are as many as kinds of steps.
-pub(super) fn pauses(conn: &Connection) -> Result<Vec<Pause>> {
+pub(crate) fn pauses(conn: &Connection) -> Result<Vec<Pause>> {
     let mut select = conn
         .prepare("SELECT step, since_ms, actor, reason FROM runchain_pauses ORDER BY since_ms, step")
         .during("read the pauses")?;
@@ -108,14 +108,14 @@ pub(super) fn pauses(conn: &Connection) -> Result<Vec<Pause>> {
 
 /// The queue's first row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OldestQueueRow {
-    pub(super) id: i64,
+pub(crate) struct OldestQueueRow {
+    pub(crate) id: i64,
     /// `None` where the writer put something that is no number.
-    pub(super) at: Option<Millis>,
+    pub(crate) at: Option<Millis>,
 }
 
 /// The first row that the executor will expand.
-pub(super) fn oldest_queue_row(conn: &Connection) -> Result<Option<OldestQueueRow>> {
+pub(crate) fn oldest_queue_row(conn: &Connection) -> Result<Option<OldestQueueRow>> {
     conn.query_row(
         "SELECT id, CASE WHEN typeof(at_ms) IN ('integer', 'real') THEN CAST(at_ms AS INTEGER) END
          FROM runchain_queue ORDER BY id LIMIT 1",
@@ -132,7 +132,7 @@ pub(super) fn oldest_queue_row(conn: &Connection) -> Result<Option<OldestQueueRo
 }
 
 /// The executor that was heard of last, as a person would name it.
-pub(super) fn last_executor(conn: &Connection) -> Result<Option<String>> {
+pub(crate) fn last_executor(conn: &Connection) -> Result<Option<String>> {
     if !schema::table_exists(conn, "runchain_executors")? {
         return Ok(None);
     }

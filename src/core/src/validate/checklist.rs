@@ -1,6 +1,6 @@
 //! The list of all checks: what each is called, when it applies, what it promises.
 
-use super::{Context, Verdict, database, files, installation, nearby, vocabulary, work};
+use super::{Context, Verdict, database, files, identity, installation, nearby, vocabulary, work};
 use crate::error::Result;
 
 /// What must be there for a check to make sense. Where it isn't, another check says so.
@@ -96,10 +96,22 @@ pub(super) const CHECKS: &[Check] = &[
         run: database::uuid,
     },
     Check {
+        name: "identity",
+        needs: Needs::FilesAndTables,
+        promise: "this is the database that its executors know, at the place where they know it",
+        run: identity::identity,
+    },
+    Check {
         name: "journal_mode",
         needs: Needs::Nothing,
         promise: "readers and the writer don't block each other",
         run: database::journal_mode,
+    },
+    Check {
+        name: "free_pages",
+        needs: Needs::Nothing,
+        promise: "the database file is about as large as what is in it",
+        run: database::free_pages,
     },
     Check {
         name: "host_sqlite",

@@ -106,6 +106,37 @@ pub(super) fn journal_mode(context: &Context<'_>) -> Result<Verdict> {
     })
 }
 
+/// Free pages below this are not worth a word.
+const FEW_FREE_BYTES: i64 = 64 << 20;
+
+pub(super) fn free_pages(context: &Context<'_>) -> Result<Verdict> {
+    let ask = |pragma: &str| -> Result<i64> {
+        context
+            .conn
+            .query_row(&format!("PRAGMA main.{pragma}"), [], |row| row.get(0))
+            .during("ask about the database's pages")
+    };
+    let page_bytes = ask("page_size")?;
+    let (free_bytes, all_bytes) = (
+        ask("freelist_count")? * page_bytes,
+        ask("page_count")? * page_bytes,
+    );
+    let found = format!("{free_bytes} of {all_bytes} bytes are free");
+    if free_bytes < FEW_FREE_BYTES || free_bytes < all_bytes / 4 {
+        return Ok(Verdict::ok(found));
+    }
+    let incremental = ask("auto_vacuum")? == 2;
+    Ok(Verdict::warning(
+        found,
+        "SQLite uses them again before the file grows; only who needs the room elsewhere needs to do something",
+    )
+    .remedy(if incremental {
+        "PRAGMA incremental_vacuum(1000); -- a few milliseconds each time; or `runchain prune`"
+    } else {
+        "VACUUM; -- while nobody writes: it needs as much room again, and keeps every writer out"
+    }))
+}
+
 /// What is known of a SQLite release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Release {

@@ -2,6 +2,7 @@
 
 use super::database::schema_remedy;
 use super::{Context, Verdict};
+use crate::capture::{self, Capture};
 use crate::error::{During, Error, Result};
 use crate::mapping::{self, Mapping, MappingRequest, TRIGGERS};
 use crate::{install, schema, triggers};
@@ -212,6 +213,9 @@ const REPAIR_SQL: &str = "SELECT runchain_install('{\"repair\":true}'); -- or ru
 
 pub(super) fn triggers(context: &Context<'_>) -> Result<Verdict> {
     let mapping = context.mapping()?;
+    if capture::installed(context.conn)? == Capture::Sweep {
+        return by_sweep(context);
+    }
     let faults = triggers::faults(context.conn, mapping)?;
     Ok(if faults.is_empty() {
         Verdict::ok(format!(
@@ -226,6 +230,20 @@ pub(super) fn triggers(context: &Context<'_>) -> Result<Verdict> {
         )
         .remedy(REPAIR_SQL)
     })
+}
+
+/// Without triggers by somebody's own wish.
+fn by_sweep(context: &Context<'_>) -> Result<Verdict> {
+    if !triggers::any(context.conn)? {
+        return Ok(Verdict::ok(
+            "capture is by sweep: no triggers, the executor compares after every commit",
+        ));
+    }
+    Ok(Verdict::warning(
+        "capture is by sweep, but there are capture triggers",
+        "somebody read sql/triggers.sql since; every write is captured twice, which does no harm",
+    )
+    .remedy("SELECT runchain_install('{\"capture\":\"sweep\"}'); -- or \"triggers\""))
 }
 
 pub(super) fn foreign_triggers(context: &Context<'_>) -> Result<Verdict> {

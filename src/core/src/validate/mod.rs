@@ -8,17 +8,18 @@
 //!
 //! Doesn't belong here: mending anything, and deciding what an exit code or a screen makes of it.
 
-mod backlog;
+pub(crate) mod backlog;
 mod checklist;
 mod database;
 mod files;
+mod identity;
 mod installation;
 mod nearby;
 mod status;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
-mod wording;
+pub(crate) mod wording;
 mod work;
 
 pub use status::status;
@@ -180,7 +181,7 @@ impl<'a> Context<'a> {
 }
 
 /// Where the main database lies; `None` when it is in memory or temporary.
-fn database_path(conn: &Connection) -> Result<Option<PathBuf>> {
+pub(crate) fn database_path(conn: &Connection) -> Result<Option<PathBuf>> {
     // Bytes, because a path needs not be UTF-8.
     let path = conn
         .query_row(

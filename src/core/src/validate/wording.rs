@@ -8,7 +8,7 @@ use std::path::Path;
 const SHOWN_CHARACTERS: usize = 60;
 
 /// An age in its largest whole unit.
-pub(super) fn age(age_ms: i64) -> String {
+pub(crate) fn age(age_ms: i64) -> String {
     const UNITS: [(i64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
     UNITS
         .iter()
@@ -20,7 +20,7 @@ pub(super) fn age(age_ms: i64) -> String {
 }
 
 /// `1 dead step`, `3 dead steps`, `10000 or more dead steps`.
-pub(super) fn count(count: i64, thing: &str) -> String {
+pub(crate) fn count(count: i64, thing: &str) -> String {
     let more = if count >= super::backlog::COUNT_LIMIT {
         " or more"
     } else {
@@ -31,7 +31,7 @@ pub(super) fn count(count: i64, thing: &str) -> String {
 }
 
 /// Foreign text, cut to a length that fits a sentence.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARACTERS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -42,22 +42,26 @@ impl World {
         match verb {
             Verb::Retry if step.state == Dead && is_current => self.again(index, self.turn_of(index)),
             Verb::Redo if ended && is_current => self.again(index, self.turn_of(index)),
-            Verb::Cancel if ![Done, Cancelled].contains(&step.state) => self.cancel_step(index),
+            Verb::Cancel if ![Done, Cancelled].contains(&step.state) => {
+                self.cancel_step(index);
+                self.ready_those_that_waited(index);
+            }
             _ => {}
         }
     }
 
-    /// Ready, or waiting for a step before it that isn't done (any more).
+    /// Ready, or waiting for a step before it that isn't through (any more).
     fn turn_of(&self, index: usize) -> State {
         let step = &self.steps[index];
-        let is_done = |name: &&str| {
-            self.steps.iter().any(|other| {
+        let is_through = |name: &&str| {
+            (0..self.steps.len()).any(|at| {
+                let other = &self.steps[at];
                 (&other.run, other.generation) == (&step.run, step.generation)
                     && CHAIN[other.kind].name == *name
-                    && other.state == Done
+                    && self.is_through(at)
             })
         };
-        if CHAIN[step.kind].after.iter().all(is_done) {
+        if CHAIN[step.kind].after.iter().all(is_through) {
             Ready
         } else {
             Waiting
@@ -74,6 +78,9 @@ impl World {
     /// With those that wait for it and could never run.
     fn cancel_step(&mut self, index: usize) {
         self.end_step(index, Cancelled);
+        if !CHAIN[self.steps[index].kind].required {
+            return;
+        }
         let (run, generation, kind) = {
             let step = &self.steps[index];
             (step.run.clone(), step.generation, CHAIN[step.kind].name)

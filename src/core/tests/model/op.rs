@@ -25,11 +25,14 @@ pub(crate) enum Op {
         free: usize,
         limits: Limits,
     },
+    /// Another version's executor leases this one of the ready steps, and never starts it.
+    LeaseOnly {
+        executor: usize,
+        ready: usize,
+    },
     /// By index into all claims that were ever handed out.
-    Start(usize),
     Settle(usize, Ending, i64),
     Renew(usize),
-    GiveBack(usize),
     Leave(usize),
     /// Every executor but this one falls silent for longer than a lease; then somebody recovers.
     Silence(usize, i64),
@@ -146,10 +149,12 @@ pub(crate) fn random(rng: &mut Rng) -> Op {
             free: any(rng, &[0, 1, 1, 2, 3, 50]),
             limits: (0..rng.usize(..3)).map(|_| (kind(rng), rng.usize(..3))).collect(),
         },
-        54..70 => Op::Start(claim),
-        70..86 => Op::Settle(claim, ending(rng), half_pauses),
-        86 => Op::Renew(executor),
-        87 => Op::GiveBack(executor),
+        54..56 => Op::LeaseOnly {
+            executor,
+            ready: index,
+        },
+        56..86 => Op::Settle(claim, ending(rng), half_pauses),
+        86..88 => Op::Renew(executor),
         88 => Op::Leave(executor),
         89..91 => Op::Silence(executor, half_pauses),
         91 => Op::Recover(half_pauses),

@@ -1,8 +1,8 @@
-//! The model's work: lease, start, settle, and what brings a step back.
+//! The model's work: lease and start, settle, and what brings a step back.
 
 use crate::kinds::CHAIN;
 use crate::op::{Ending, Limits};
-use crate::world::State::{Dead, Done, Leased, Ready, Running, Waiting};
+use crate::world::State::{Dead, Done, Leased, Ready, Running};
 use crate::world::{Failure, Hold, Step, World};
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ impl World {
             || self.steps.iter().any(|step| step.hold.is_some())
     }
 
-    /// Leases for an executor; the steps in the order in which it gets them.
+    /// Leases and starts for an executor; the steps in the order in which it gets them.
     pub(crate) fn lease(
         &mut self,
         executor: usize,
@@ -107,6 +107,13 @@ impl World {
     }
 
     fn hand_out(&mut self, index: usize, executor: usize) -> Hold {
+        let hold = self.lease_only(index, executor);
+        self.steps[index].state = Running;
+        self.steps[index].attempts += 1;
+        hold
+    }
+
+    pub(crate) fn lease_only(&mut self, index: usize, executor: usize) -> Hold {
         self.leases += 1;
         let hold = Hold {
             executor,
@@ -117,14 +124,10 @@ impl World {
         hold
     }
 
-    pub(crate) fn start(&mut self, index: usize, hold: Hold) -> bool {
-        let step = &mut self.steps[index];
-        let good = step.hold == Some(hold) && step.state == Leased;
-        if good {
-            step.state = Running;
-            step.attempts += 1;
-        }
-        good
+    pub(crate) fn ready_steps(&self) -> Vec<usize> {
+        (0..self.steps.len())
+            .filter(|index| self.steps[*index].state == Ready)
+            .collect()
     }
 
     pub(crate) fn settle(&mut self, index: usize, hold: Hold, ending: Ending, half_pauses: i64) -> Settling {
@@ -150,29 +153,6 @@ impl World {
         }
     }
 
-    fn ready_those_that_waited(&mut self, index: usize) {
-        let (run, generation) = (self.steps[index].run.clone(), self.steps[index].generation);
-        let chain = |step: &Step| step.run == run && step.generation == generation;
-        let done: Vec<&str> = self
-            .steps
-            .iter()
-            .filter(|step| chain(step) && step.state == Done)
-            .map(|step| CHAIN[step.kind].name)
-            .collect();
-        let now = self.now;
-        for step in self
-            .steps
-            .iter_mut()
-            .filter(|step| chain(step) && step.state == Waiting)
-        {
-            let kind = &CHAIN[step.kind];
-            if kind.after.iter().all(|need| done.contains(need)) {
-                step.state = Ready;
-                step.ready_at = now + kind.delay_ms;
-            }
-        }
-    }
-
     fn fail(&mut self, index: usize, permanent: bool, error: &str, half_pauses: i64) -> Settling {
         let step = &mut self.steps[index];
         let Some(hold) = step.hold else {
@@ -187,6 +167,7 @@ impl World {
         });
         if permanent || step.attempts >= CHAIN[step.kind].max_attempts {
             self.end_step(index, Dead);
+            self.ready_those_that_waited(index);
             return Settling::Dead;
         }
         let doubled = BACKOFF_BASE_MS * 2_i64.pow(step.attempts as u32 - 1);
@@ -198,15 +179,6 @@ impl World {
 
     pub(crate) fn renew(&mut self, executor: usize) {
         self.executors.insert(executor, self.now + LEASE_MS);
-    }
-
-    pub(crate) fn give_back(&mut self, executor: usize) -> usize {
-        let leased = |index: &usize| self.steps[*index].state == Leased;
-        let back: Vec<usize> = self.held_by(executor).into_iter().filter(leased).collect();
-        for index in &back {
-            self.end_step(*index, Ready);
-        }
-        back.len()
     }
 
     pub(crate) fn recover(&mut self, half_pauses: i64, names: &[String]) -> usize {

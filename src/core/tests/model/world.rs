@@ -250,6 +250,31 @@ impl World {
         }
     }
 
+    /// Whether what comes after this step need not wait for it any more.
+    pub(crate) fn is_through(&self, index: usize) -> bool {
+        let step = &self.steps[index];
+        step.state == Done || (!CHAIN[step.kind].required && [State::Dead, Cancelled].contains(&step.state))
+    }
+
+    /// Readies the steps of the same chain that wait for nothing any more.
+    pub(crate) fn ready_those_that_waited(&mut self, index: usize) {
+        let (run, generation) = (self.steps[index].run.clone(), self.steps[index].generation);
+        let chain: Vec<usize> = (0..self.steps.len())
+            .filter(|at| self.steps[*at].run == run && self.steps[*at].generation == generation)
+            .collect();
+        let through: Vec<&str> = (chain.iter())
+            .filter(|at| self.is_through(**at))
+            .map(|at| CHAIN[self.steps[*at].kind].name)
+            .collect();
+        for at in chain {
+            let kind = &CHAIN[self.steps[at].kind];
+            if self.steps[at].state == Waiting && kind.after.iter().all(|need| through.contains(need)) {
+                self.steps[at].state = Ready;
+                self.steps[at].ready_at = self.now + kind.delay_ms;
+            }
+        }
+    }
+
     pub(crate) fn end_step(&mut self, index: usize, state: State) {
         self.steps[index].state = state;
         self.steps[index].hold = None;

@@ -8,11 +8,11 @@ use super::collect::Payload;
 use super::digest::{Hasher, hex, sha256};
 use super::files::{Candidate, Copied, Search};
 use super::name::tag_value;
+use crate::folder::Folder;
 use runchain_core::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
@@ -22,6 +22,8 @@ const MANIFEST: &str = "manifest-sha256.txt";
 const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
 /// More than this is no `bag-info.txt` of ours.
 const INFO_MAX_BYTES: u64 = 64 << 10;
+/// More than this is no manifest of ours: a million files.
+const MANIFEST_MAX_BYTES: u64 = 256 << 20;
 
 /// A complete bag, as its writer or its reader saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +47,7 @@ pub(super) struct Owner {
 
 /// Writes payload files and remembers what the manifests need.
 pub(super) struct Writer {
-    root: PathBuf,
+    root: Folder,
     manifest: BTreeMap<String, String>,
     payload_bytes: u64,
     open: Option<OpenFile>,
@@ -60,15 +62,14 @@ struct OpenFile {
 }
 
 impl Writer {
-    /// Begins a bag in `root`, which is made and must not exist.
-    pub(super) fn new(root: &Path) -> Result<Self> {
-        std::fs::create_dir(root).map_err(|error| Error::io("create", root, error))?;
-        Ok(Self {
-            root: root.to_owned(),
+    /// Begins a bag in an empty folder.
+    pub(super) fn new(root: Folder) -> Self {
+        Self {
+            root,
             manifest: BTreeMap::new(),
             payload_bytes: 0,
             open: None,
-        })
+        }
     }
 
     /// Writes the tag files and brings everything to the disk.
@@ -102,7 +103,7 @@ impl Writer {
         let mut tags = BTreeMap::new();
         let mut size_bytes = self.payload_bytes;
         let mut tag = |name: &str, text: &str| -> Result<String> {
-            write_synced(&self.root.join(name), text.as_bytes())?;
+            write_synced(&self.root, name, text.as_bytes())?;
             size_bytes += text.len() as u64;
             Ok(hex(&sha256(text.as_bytes())))
         };
@@ -114,7 +115,7 @@ impl Writer {
             tags.insert(name.to_owned(), tag(name, text)?);
         }
         let digest = tag(TAG_MANIFEST, &listed(&tags))?;
-        sync_folders(&self.root)?;
+        sync_folders(self.root.path())?;
         Ok(Verified {
             digest: format!("sha256:{digest}"),
             size_bytes,
@@ -123,7 +124,7 @@ impl Writer {
     }
 
     fn open_file(&mut self) -> Result<&mut OpenFile> {
-        let root = &self.root;
+        let root = self.root.path();
         self.open.as_mut().ok_or_else(|| {
             Error::refused(
                 format!("no payload file is open in {}", root.display()),
@@ -135,14 +136,10 @@ impl Writer {
 
 impl Payload for Writer {
     fn begin(&mut self, name: &str) -> Result<()> {
-        let path = self.root.join(name);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, error))?;
-        }
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)
+        let path = self.root.path().join(name);
+        let file = self
+            .root
+            .create_file(Path::new(name))
             .map_err(|error| Error::io("create", &path, error))?;
         self.open = Some(OpenFile {
             name: name.to_owned(),
@@ -183,8 +180,9 @@ impl Payload for Writer {
         let copied = search.copy(found, &mut |bytes| self.write(bytes))?;
         if copied == Copied::Gone {
             self.open = None;
-            let path = self.root.join(name);
-            std::fs::remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+            self.root
+                .remove_file(Path::new(name))
+                .map_err(|error| Error::io("remove", self.root.path().join(name), error))?;
             return Ok((0, copied));
         }
         let size_bytes = self.open_file()?.size_bytes;
@@ -199,6 +197,12 @@ impl Payload for Writer {
 /// # Errors
 /// A refusal that names the first file that is wrong; I/O errors.
 pub(crate) fn verify(bag_dir: &Path) -> Result<Verified> {
+    verify_in(&open(bag_dir)?)
+}
+
+/// The same of a bag that is open.
+pub(super) fn verify_in(bag: &Folder) -> Result<Verified> {
+    let bag_dir = bag.path();
     let damaged = |what: String| {
         Error::refused(
             format!("the bag {} is damaged: {what}", bag_dir.display()),
@@ -206,7 +210,7 @@ pub(crate) fn verify(bag_dir: &Path) -> Result<Verified> {
         )
     };
     let (tag_manifest, mut size_bytes) = {
-        let text = read_text(&bag_dir.join(TAG_MANIFEST))?;
+        let text = read_text(bag, TAG_MANIFEST, MANIFEST_MAX_BYTES)?;
         let size = text.len() as u64;
         (text, size)
     };
@@ -217,11 +221,11 @@ pub(crate) fn verify(bag_dir: &Path) -> Result<Verified> {
             return Err(damaged(format!("{TAG_MANIFEST} doesn't list {name}")));
         }
     }
-    let manifest = parse_manifest(&read_text(&bag_dir.join(MANIFEST))?)
+    let manifest = parse_manifest(&read_text(bag, MANIFEST, MANIFEST_MAX_BYTES)?)
         .ok_or_else(|| damaged(format!("{MANIFEST} can't be read")))?;
     let mut payload_bytes = 0;
     for (name, digest) in tags.iter().chain(&manifest) {
-        let read = hash_file(&bag_dir.join(name))?;
+        let read = hash_file(bag, name)?;
         if read.digest != *digest {
             return Err(damaged(format!("{name} is not what the manifest says")));
         }
@@ -238,7 +242,7 @@ pub(crate) fn verify(bag_dir: &Path) -> Result<Verified> {
         }
     }
     let oxum = format!("{payload_bytes}.{}", manifest.len());
-    if info_value(&read_info(bag_dir)?, "Payload-Oxum") != Some(&oxum) {
+    if info_value(&read_info(bag)?, "Payload-Oxum") != Some(&oxum) {
         return Err(damaged(format!("its payload is {oxum}, not its Payload-Oxum")));
     }
     Ok(Verified {
@@ -250,8 +254,8 @@ pub(crate) fn verify(bag_dir: &Path) -> Result<Verified> {
 
 /// Owner and generation of the bag that stands in a folder, by its `bag-info.txt`; `None` when that
 /// is none of ours.
-pub(super) fn owner_of(bag_dir: &Path) -> Option<(Owner, String)> {
-    let info = read_info(bag_dir).ok()?;
+pub(super) fn owner_of(bag: &Folder) -> Option<(Owner, String)> {
+    let info = read_info(bag).ok()?;
     let owner = Owner {
         run: info_value(&info, "External-Identifier")?.to_owned(),
         database_uuid: info_value(&info, "Runchain-Database")?.to_owned(),
@@ -262,11 +266,17 @@ pub(super) fn owner_of(bag_dir: &Path) -> Option<(Owner, String)> {
 }
 
 /// SHA-256 of the tag manifest as it stands, without looking at what it lists: `sha256:...`.
-pub(super) fn digest_of(bag_dir: &Path) -> Result<String> {
-    Ok(format!(
-        "sha256:{}",
-        hash_file(&bag_dir.join(TAG_MANIFEST))?.digest
-    ))
+pub(super) fn digest_of(bag: &Folder) -> Result<String> {
+    Ok(format!("sha256:{}", hash_file(bag, TAG_MANIFEST)?.digest))
+}
+
+/// The same of a bag at a path.
+pub(crate) fn digest_at(bag_dir: &Path) -> Result<String> {
+    digest_of(&open(bag_dir)?)
+}
+
+fn open(bag_dir: &Path) -> Result<Folder> {
+    Folder::open(bag_dir).map_err(|error| Error::io("open the bag", bag_dir, error))
 }
 
 fn info_value<'a>(info: &'a str, label: &str) -> Option<&'a str> {
@@ -274,17 +284,23 @@ fn info_value<'a>(info: &'a str, label: &str) -> Option<&'a str> {
         .find_map(|line| line.strip_prefix(label)?.strip_prefix(": "))
 }
 
-fn read_info(bag_dir: &Path) -> Result<String> {
-    let path = bag_dir.join(INFO);
+fn read_info(bag: &Folder) -> Result<String> {
+    read_text(bag, INFO, INFO_MAX_BYTES)
+}
+
+fn read_text(bag: &Folder, name: &str, max_bytes: u64) -> Result<String> {
     let mut text = String::new();
-    File::open(&path)
-        .and_then(|file| file.take(INFO_MAX_BYTES).read_to_string(&mut text))
-        .map_err(|error| Error::io("read", &path, error))?;
+    open_file(bag, name)?
+        .take(max_bytes)
+        .read_to_string(&mut text)
+        .map_err(|error| Error::io("read", bag.path().join(name), error))?;
     Ok(text)
 }
 
-fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))
+/// A symlink, also on the way, or a pipe in place of a file is damage, and a pipe must not hold us up.
+fn open_file(bag: &Folder, name: &str) -> Result<File> {
+    bag.open_file(Path::new(name), |_| Ok(()))
+        .map_err(|error| Error::io("read", bag.path().join(name), error))
 }
 
 /// Lines of `digest  name`; a name that leaves the bag makes the whole manifest unreadable.
@@ -305,19 +321,15 @@ struct Hashed {
     size_bytes: u64,
 }
 
-fn hash_file(path: &Path) -> Result<Hashed> {
-    let io = |error| Error::io("read", path, error);
-    // A symlink or a pipe in place of a file is damage, and a pipe must not hold us up.
-    let mut file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(io)?;
+fn hash_file(bag: &Folder, name: &str) -> Result<Hashed> {
+    let mut file = open_file(bag, name)?;
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 64 << 10];
     let mut size_bytes = 0;
     loop {
-        let read = file.read(&mut buffer).map_err(io)?;
+        let read = file
+            .read(&mut buffer)
+            .map_err(|error| Error::io("read", bag.path().join(name), error))?;
         if read == 0 {
             return Ok(Hashed {
                 digest: hasher.finish(),
@@ -329,13 +341,13 @@ fn hash_file(path: &Path) -> Result<Hashed> {
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    File::create_new(path)
+fn write_synced(bag: &Folder, name: &str, bytes: &[u8]) -> Result<()> {
+    bag.create_file(Path::new(name))
         .and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()
         })
-        .map_err(|error| Error::io("write", path, error))
+        .map_err(|error| Error::io("write", bag.path().join(name), error))
 }
 
 /// Brings every folder of a tree to the disk, the deepest first.

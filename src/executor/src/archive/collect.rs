@@ -9,8 +9,9 @@ use super::files::{Candidate, Copied, Found, Search, lossy};
 use super::name::PayloadNames;
 use super::refer::{self, Source};
 use super::rows::{self, Reader, RowEncoder, Values};
+use crate::redact::Redactor;
 use runchain_core::error::{Error, Result};
-use runchain_core::{Mapping, schema};
+use runchain_core::{Mapping, flags, schema};
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 use std::os::unix::ffi::OsStrExt;
@@ -48,6 +49,8 @@ pub(super) struct Subject<'a> {
     pub(super) run: &'a Ended<'a>,
     /// Its files.
     pub(super) search: &'a Search<'a>,
+    /// What its rows must not tell.
+    pub(super) redactor: &'a Redactor,
 }
 
 /// Walks through all that belongs to the run.
@@ -57,14 +60,15 @@ pub(super) fn collect(subject: &Subject<'_>, payload: &mut dyn Payload) -> Resul
         hasher: Hasher::default(),
         size_bytes: 0,
         moving: false,
+        redacted: Map::new(),
     };
     let rows = walk.rows(
         subject,
         &refer::run_row(subject.conn, subject.mapping)?,
         "data/run.json",
-        true,
+        false,
     )?;
-    if rows == 0 {
+    if rows == 0 && !flags::is_known_by_flag_only(subject.conn, subject.run.run_id)? {
         return Err(Error::refused(
             format!(
                 "run {} has no row in table {} any more",
@@ -77,7 +81,10 @@ pub(super) fn collect(subject: &Subject<'_>, payload: &mut dyn Payload) -> Resul
     walk.events(subject)?;
     let found = subject.search.run(subject.run.run_id)?;
     let files = walk.files(subject.search, &found)?;
-    let names = json!({ "tables": tables, "files": files, "skipped": found.skipped });
+    let mut names = json!({ "tables": tables, "files": files, "skipped": found.skipped });
+    if !walk.redacted.is_empty() {
+        names["redacted"] = Value::Object(std::mem::take(&mut walk.redacted));
+    }
     let mut text = serde_json::to_vec_pretty(&names).unwrap_or_default();
     text.push(b'\n');
     walk.begin("data/names.json")?;
@@ -95,6 +102,8 @@ struct Walk<'a> {
     hasher: Hasher,
     size_bytes: u64,
     moving: bool,
+    /// How many values are not as they stand in the database, by file.
+    redacted: Map<String, Value>,
 }
 
 impl Walk<'_> {
@@ -117,13 +126,16 @@ impl Walk<'_> {
         let mut lines = Lines {
             walk: self,
             path,
-            encoder: RowEncoder::new(&source.columns),
+            encoder: RowEncoder::new(source, subject.redactor),
             buffer: Vec::new(),
             begun: false,
             rows: 0,
         };
         rows::read(subject.conn, source, subject.run.run_id, &mut lines)?;
-        let (rows, begun) = (lines.rows, lines.begun);
+        let (rows, begun, redacted) = (lines.rows, lines.begun, lines.encoder.redacted);
+        if redacted > 0 {
+            self.redacted.insert(path.to_owned(), Value::from(redacted));
+        }
         if always && !begun {
             self.begin(path)?;
         }
@@ -188,7 +200,7 @@ impl Walk<'_> {
 struct Lines<'a, 'b> {
     walk: &'a mut Walk<'b>,
     path: &'a str,
-    encoder: RowEncoder,
+    encoder: RowEncoder<'a>,
     buffer: Vec<u8>,
     begun: bool,
     rows: u64,

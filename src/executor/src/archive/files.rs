@@ -4,15 +4,17 @@
 //! of it would drop SQLite's locks); nothing of our own output gets into a bag; memory is bounded.
 
 use super::name::is_path_component;
+use crate::folder::Folder;
 use globset::{GlobBuilder, GlobMatcher};
 use runchain_core::RunId;
 use runchain_core::error::{During, Error, Result};
 use rusqlite::Connection;
+use rustix::fs::Stat;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
@@ -75,6 +77,13 @@ impl Identity {
             inode: metadata.ino(),
         }
     }
+
+    fn of_stat(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
+    }
 }
 
 /// The files of every database that a connection has open, by name; looked at again each time,
@@ -102,7 +111,10 @@ impl DatabaseFiles {
     }
 
     fn contains(&self, metadata: &Metadata) -> bool {
-        let identity = Identity::of(metadata);
+        self.holds(Identity::of(metadata))
+    }
+
+    fn holds(&self, identity: Identity) -> bool {
         self.0
             .iter()
             .filter_map(|path| std::fs::metadata(path).ok())
@@ -226,21 +238,24 @@ impl Search<'_> {
                 Err(Error::io("read", path, error))
             }
         };
-        // Looked at before it is opened: what is opened gets closed, and closing a database's file
-        // drops the locks on it.
-        let before = match std::fs::symlink_metadata(path) {
-            Ok(metadata) => metadata,
-            Err(error) => return missing_or(error),
-        };
-        if !before.is_file() || self.database.contains(&before) {
+        let Ok(relative) = path.strip_prefix(self.root) else {
             return Ok(Copied::Gone);
-        }
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path);
+        };
+        // Looked at before it is opened: what is opened gets closed, and closing a database's file
+        // drops the locks on it. No part of the way may have become a symlink meanwhile.
+        let opened = Folder::open_root(self.root).and_then(|root| {
+            root.open_file(relative, |stat| {
+                if self.database.holds(Identity::of_stat(stat)) {
+                    Err(ErrorKind::NotFound.into())
+                } else {
+                    Ok(())
+                }
+            })
+        });
         let mut file = match opened {
             Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::InvalidInput => return Ok(Copied::Gone),
+            Err(error) if error.kind() == ErrorKind::InvalidData => return Ok(Copied::Changed),
             Err(error) => return missing_or(error),
         };
         let state = |file: &File| -> Result<Candidate> {
@@ -250,6 +265,9 @@ impl Search<'_> {
             Ok(Candidate::new(path, &metadata))
         };
         let opened = state(&file)?;
+        if opened.identity != candidate.identity {
+            return Ok(Copied::Changed);
+        }
         let mut buffer = vec![0; COPY_BUFFER_BYTES];
         // No further than the length it had: a file that grows faster than it is read would never end.
         let mut left = opened.size_bytes;
@@ -327,6 +345,7 @@ fn is_missing(error: &std::io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::OpenOptions;
     use std::io::Write;
 
     #[test]

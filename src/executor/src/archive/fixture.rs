@@ -34,6 +34,7 @@ impl Fixture {
             settle_limit_ms: 10_000,
             files: Vec::new(),
             excluded: vec![dir.path().join("reports")],
+            redactor: crate::redact::Redactor::default(),
             min_free_bytes: 0,
         };
         Self {

@@ -28,10 +28,12 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use bag::verify;
+pub(crate) use bag::{digest_at, verify};
 pub(crate) use name::folder_name;
+pub(crate) use rows::encode as encode_value;
 
 use crate::fault;
+use crate::redact::Redactor;
 use bag::Owner;
 use collect::{Look, Subject, collect};
 use files::{DatabaseFiles, Search};
@@ -40,7 +42,7 @@ use runchain_core::error::{Error, Result};
 use runchain_core::{Mapping, Millis, RunId};
 use rusqlite::Connection;
 use settle::{Note, Patience, Verdict};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How long to wait at least after something moved while it was staged.
 const LEAST_WAIT_MS: i64 = 100;
@@ -61,6 +63,8 @@ pub(crate) struct ArchiveOptions {
     pub files: Vec<String>,
     /// Our own folders and files besides `archive_dir` (reports, logs): no glob takes them.
     pub excluded: Vec<PathBuf>,
+    /// What its rows must not tell.
+    pub redactor: Redactor,
     /// What must stay free on the disk after the bag.
     pub min_free_bytes: u64,
 }
@@ -142,9 +146,9 @@ pub(crate) fn archive(
         run: name::tag_value(run.run_id.as_str()),
         database_uuid: name::tag_value(database_uuid),
     };
-    place::ensure_folder(&options.archive_dir)?;
+    let archive_folder = place::open_folder(&options.archive_dir)?;
     // Asked again when the bag is placed; asked here so that nobody waits for a refusal.
-    place::look(&options.archive_dir.join(&folder), &owner)?;
+    place::look(&archive_folder, &folder, &owner)?;
     let mut excluded = options.excluded.clone();
     excluded.push(options.archive_dir.clone());
     let search = Search {
@@ -158,6 +162,7 @@ pub(crate) fn archive(
         mapping,
         run,
         search: &search,
+        redactor: &options.redactor,
     };
     let seen = collect(&subject, &mut Look)?;
     let patience = Patience {
@@ -172,8 +177,8 @@ pub(crate) fn archive(
         };
     place::check_space(&options.archive_dir, seen.size_bytes, options.min_free_bytes)?;
 
-    let staging = Staging::new(&options.archive_dir, &folder)?;
-    let mut writer = bag::Writer::new(&staging.bag())?;
+    let staging = Staging::new(&archive_folder, &folder)?;
+    let mut writer = bag::Writer::new(staging.create_bag()?);
     let staged = collect(&subject, &mut writer)?;
     let moved = staged.moving || staged.fingerprint != note.fingerprint;
     if moved && settled && now.since(note.first_ms) < options.settle_limit_ms {
@@ -186,14 +191,7 @@ pub(crate) fn archive(
     }
     let sealed = writer.seal(run, &owner)?;
     fault::point("archive-before-place");
-    let placed = place::place(
-        &staging.bag(),
-        &sealed,
-        &options.archive_dir,
-        &folder,
-        &owner,
-        still_ours,
-    )?;
+    let placed = place::place(&staging, &sealed, &folder, &owner, still_ours)?;
     fault::point("archive-after-place");
     let path = options.archive_dir.join(&folder);
     let (unchanged, replaced) = match placed {
@@ -219,6 +217,65 @@ pub(crate) fn archive(
         replaced,
         settled: settled && !moved,
     }))
+}
+
+/// Whether a folder, and no symlink to one, is a bag of this run from this database.
+pub(crate) fn is_bag_of(place: &Path, run_id: &RunId, database_uuid: &str) -> bool {
+    let owner = Owner {
+        run: name::tag_value(run_id.as_str()),
+        database_uuid: name::tag_value(database_uuid),
+    };
+    let look = || {
+        let (archive_dir, name) = parts(place)?;
+        place::look(&place::open_folder(archive_dir)?, name, &owner)
+    };
+    matches!(look(), Ok(place::Standing::Bag { .. }))
+}
+
+/// The folders of every bag of a run, its older generations included, after what a crash left half made
+/// is removed.
+///
+/// # Errors
+/// Whatever the file system answers.
+pub(crate) fn bags_of(archive_dir: &Path, run_id: &RunId, database_uuid: &str) -> Result<Vec<PathBuf>> {
+    if !archive_dir.exists() {
+        return Ok(Vec::new());
+    }
+    let archive = place::open_folder(archive_dir)?;
+    place::remove_dead(&archive)?;
+    let folder = folder_name(run_id);
+    let older = format!("{folder}~g");
+    let names = archive
+        .names()
+        .map_err(|error| Error::io("look through", archive_dir, error))?;
+    let mut bags: Vec<PathBuf> = names
+        .iter()
+        .filter_map(|name| name.to_str())
+        .filter(|name| *name == folder || name.starts_with(&older))
+        .map(|name| archive_dir.join(name))
+        .filter(|bag| is_bag_of(bag, run_id, database_uuid))
+        .collect();
+    bags.sort();
+    Ok(bags)
+}
+
+/// Removes a bag, whole or not at all.
+///
+/// # Errors
+/// Whatever the file system answers.
+pub(crate) fn remove_bag(bag: &Path) -> Result<()> {
+    let (archive_dir, name) = parts(bag)?;
+    place::remove_bag(&place::open_folder(archive_dir)?, name)
+}
+
+fn parts(bag: &Path) -> Result<(&Path, &str)> {
+    let name = bag.file_name().and_then(|name| name.to_str());
+    bag.parent().zip(name).ok_or_else(|| {
+        Error::refused(
+            format!("{} is no bag's place", bag.display()),
+            "name a bag's folder",
+        )
+    })
 }
 
 /// Until a bag is tried to be placed again while another process is placing one.

@@ -5,12 +5,12 @@
 //! is followed out of the archive folder.
 
 use super::bag::{self, Owner, Verified};
+use crate::folder::Folder;
 use runchain_core::error::{Error, Result};
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with, statvfs};
+use rustix::fs::{FileType, FlockOperation, RenameFlags, flock, statvfs};
 use rustix::io::Errno;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -65,22 +65,29 @@ pub(crate) fn ensure_folder(folder: &Path) -> Result<()> {
     }
 }
 
+/// The same, and holds it open: whatever is put under its path later, what we do stays in it.
+pub(crate) fn open_folder(folder: &Path) -> Result<Folder> {
+    ensure_folder(folder)?;
+    Folder::open(folder).map_err(|error| Error::io("open", folder, error))
+}
+
 /// Looks at a run's place. What is not a bag of this run from this database is refused.
-pub(super) fn look(place: &Path, owner: &Owner) -> Result<Standing> {
+pub(super) fn look(archive: &Folder, folder: &str, owner: &Owner) -> Result<Standing> {
+    let place = archive.path().join(folder);
     let refused = |what: &str| {
         Error::refused(
             format!("{} {what}; it was left as it is", place.display()),
             "move it away, or name another archive folder in the configuration, and retry",
         )
     };
-    match std::fs::symlink_metadata(place) {
+    let bag = match archive.kind(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Standing::Nothing),
         Err(error) => return Err(Error::io("look at", place, error)),
-        Ok(metadata) if metadata.is_symlink() => return Err(refused("is a symlink")),
-        Ok(metadata) if !metadata.is_dir() => return Err(refused("is not a folder")),
-        Ok(_) => {}
-    }
-    match bag::owner_of(place) {
+        Ok(FileType::Symlink) => return Err(refused("is a symlink")),
+        Ok(FileType::Directory) => open_bag(archive, folder)?,
+        Ok(_) => return Err(refused("is not a folder")),
+    };
+    match bag::owner_of(&bag) {
         Some((found, generation)) if found == *owner => Ok(Standing::Bag { generation }),
         Some((found, _)) => Err(refused(&format!(
             "is a bag of run {} from database {}",
@@ -88,6 +95,13 @@ pub(super) fn look(place: &Path, owner: &Owner) -> Result<Standing> {
         ))),
         None => Err(refused("is not a bag of this run")),
     }
+}
+
+/// The bag in a run's place.
+pub(super) fn open_bag(archive: &Folder, folder: &str) -> Result<Folder> {
+    archive
+        .child(folder)
+        .map_err(|error| Error::io("open the bag", archive.path().join(folder), error))
 }
 
 /// Refuses when the bag and the reserve don't fit the disk.
@@ -114,110 +128,136 @@ pub(super) fn check_space(archive_dir: &Path, bag_bytes: u64, min_free_bytes: u6
 }
 
 /// A folder in the making. Its lock tells it from what a crash left; dropped, it is removed.
-pub(super) struct Staging {
-    folder: PathBuf,
+pub(super) struct Staging<'a> {
+    archive: &'a Folder,
+    folder: Folder,
+    name: String,
     /// Held until drop.
     _lock: File,
 }
 
-impl Staging {
+/// The staged bag in its staging folder.
+const BAG: &str = "bag";
+
+impl<'a> Staging<'a> {
     /// A new staging folder for a run's folder, after what dead ones left is removed, also of runs
     /// that are never archived again.
-    pub(super) fn new(archive_dir: &Path, folder: &str) -> Result<Self> {
-        remove_dead(archive_dir)?;
+    pub(super) fn new(archive: &'a Folder, folder: &str) -> Result<Self> {
+        remove_dead(archive)?;
         for _ in 0..TRIES {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let path = archive_dir.join(format!("{PREFIX}{folder}-{}-{number}", std::process::id()));
-            match std::fs::create_dir(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(Error::io("create", path, error)),
-            }
-            // Between the two calls another executor may have taken it for a dead one.
-            if let Some(lock) = try_lock(&path) {
-                return Ok(Self {
-                    folder: path,
-                    _lock: lock,
-                });
+            let name = format!("{PREFIX}{folder}-{}-{number}", std::process::id());
+            match archive.create_child(&name) {
+                // Between the two calls another executor may have taken it for a dead one.
+                Ok(made) => {
+                    if let Some(lock) = try_lock(&made) {
+                        return Ok(Self {
+                            archive,
+                            folder: made,
+                            name,
+                            _lock: lock,
+                        });
+                    }
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {}
+                Err(error) => return Err(Error::io("create", archive.path().join(name), error)),
             }
         }
         Err(Error::refused(
-            format!("no staging folder could be made in {}", archive_dir.display()),
+            format!("no staging folder could be made in {}", archive.path().display()),
             "look for other executors on this archive folder",
         ))
     }
 
-    /// Where the bag is made; not there yet.
-    pub(super) fn bag(&self) -> PathBuf {
-        self.folder.join("bag")
+    /// Makes the folder for the bag.
+    pub(super) fn create_bag(&self) -> Result<Folder> {
+        self.folder
+            .create_child(BAG)
+            .map_err(|error| Error::io("create", self.folder.path().join(BAG), error))
     }
 }
 
-impl Drop for Staging {
+impl Drop for Staging<'_> {
     fn drop(&mut self) {
         // What can't be removed now is removed by the next staging.
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = self.archive.remove_tree(&self.name);
     }
 }
 
 /// No folder of a run begins so.
 const PREFIX: &str = ".staging-";
 
-fn remove_dead(archive_dir: &Path) -> Result<()> {
-    let entries =
-        std::fs::read_dir(archive_dir).map_err(|error| Error::io("look through", archive_dir, error))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| Error::io("look through", archive_dir, error))?;
-        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if ours && let Some(_lock) = try_lock(&entry.path()) {
-            let path = entry.path();
-            match std::fs::remove_dir_all(&path) {
-                // Another worker removes it as well.
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
-                removed => removed.map_err(|error| Error::io("remove", path, error))?,
-            }
+/// Removes a bag: first out of its place by one rename, so that nobody meets half of it. What a kill
+/// leaves is a dead staging folder, which the next archiving removes.
+pub(super) fn remove_bag(archive: &Folder, name: &str) -> Result<()> {
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let gone = format!("{PREFIX}removed-{}-{number}", std::process::id());
+    let path = || archive.path().join(name);
+    archive
+        .rename(name, archive, &gone, RenameFlags::empty())
+        .map_err(|errno| Error::io("move away", path(), errno.into()))?;
+    archive
+        .sync()
+        .and_then(|()| archive.remove_tree(&gone))
+        .map_err(|error| Error::io("remove", path(), error))
+}
+
+pub(super) fn remove_dead(archive: &Folder) -> Result<()> {
+    let names = archive
+        .names()
+        .map_err(|error| Error::io("look through", archive.path(), error))?;
+    for name in names {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+            continue;
+        };
+        // What is gone, or no folder, is none of ours.
+        let Ok(folder) = archive.child(name) else {
+            continue;
+        };
+        let Some(_lock) = try_lock(&folder) else {
+            continue;
+        };
+        match archive.remove_tree(name) {
+            // Another worker removes it as well.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
+            removed => removed.map_err(|error| Error::io("remove", folder.path(), error))?,
         }
     }
     Ok(())
 }
 
 /// The lock of a staging folder, if nobody holds it and it is still that folder's.
-fn try_lock(folder: &Path) -> Option<File> {
-    let path = folder.join("lock");
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&path)
-        .ok()?;
+fn try_lock(folder: &Folder) -> Option<File> {
+    let file = folder.open_to_append("lock").ok()?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
-    let held = file.metadata().ok()?;
-    let named = std::fs::symlink_metadata(&path).ok()?;
-    (held.ino() == named.ino() && held.dev() == named.dev()).then_some(file)
+    folder.names_file("lock", &file).then_some(file)
 }
 
 /// The right to place bags of one run, from the question whether it is still ours to the rename that
 /// follows: an executor that is frozen in between keeps others from placing a newer bag, which its own
 /// rename would then put aside. It ends with its process.
-struct Placing(#[expect(dead_code, reason = "held until drop")] Staging);
+struct Placing<'a>(#[expect(dead_code, reason = "held until drop")] Staging<'a>);
 
-impl Placing {
+impl<'a> Placing<'a> {
     /// `None` while another process has it.
-    fn begin(archive_dir: &Path, folder: &str) -> Result<Option<Self>> {
-        let path = archive_dir.join(format!("{PREFIX}{folder}.placing"));
+    fn begin(archive: &'a Folder, folder: &str) -> Result<Option<Self>> {
+        let name = format!("{PREFIX}{folder}.placing");
         for _ in 0..TRIES {
-            match std::fs::create_dir(&path) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                    return Err(Error::io("create", path, error));
-                }
-                _ => {}
-            }
-            if let Some(lock) = try_lock(&path) {
+            let made = archive.create_child(&name).or_else(|error| match error.kind() {
+                ErrorKind::AlreadyExists => archive.child(&name),
+                _ => Err(error),
+            });
+            let lock = match made {
+                Ok(made) => try_lock(&made).map(|lock| (made, lock)),
+                // Removed in between by who had it.
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => return Err(Error::io("create", archive.path().join(name), error)),
+            };
+            if let Some((folder, lock)) = lock {
                 return Ok(Some(Self(Staging {
-                    folder: path,
+                    archive,
+                    folder,
+                    name,
                     _lock: lock,
                 })));
             }
@@ -230,15 +270,15 @@ impl Placing {
 /// Moves a staged bag to its place. `still_ours` is asked right before that, after everything that
 /// takes time: an executor that was held up must not put an older bag in the place of a newer one.
 pub(super) fn place(
-    staged: &Path,
+    staging: &Staging<'_>,
     sealed: &Verified,
-    archive_dir: &Path,
     folder: &str,
     owner: &Owner,
     still_ours: &dyn Fn() -> bool,
 ) -> Result<Placed> {
-    let place = archive_dir.join(folder);
-    let Some(_placing) = Placing::begin(archive_dir, folder)? else {
+    let archive = staging.archive;
+    let place = archive.path().join(folder);
+    let Some(_placing) = Placing::begin(archive, folder)? else {
         return Ok(Placed::Later);
     };
     let check_ours = || {
@@ -251,33 +291,35 @@ pub(super) fn place(
         ))
     };
     for _ in 0..TRIES {
-        let replaced = match look(&place, owner)? {
+        let replaced = match look(archive, folder, owner)? {
             Standing::Nothing => {
                 check_ours()?;
-                match rename_new(staged, &place) {
+                match rename_new(&staging.folder, BAG, archive, folder) {
                     Ok(()) => None,
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                     Err(error) => return Err(Error::io("place the bag at", place, error)),
                 }
             }
             // An equal digest is not enough: a damaged bag must be mended.
-            Standing::Bag { .. } if bag::verify(&place).is_ok_and(|found| found == *sealed) => {
+            Standing::Bag { .. } if is_bag(archive, folder, sealed) => {
                 // Who placed it may have been killed before its name was on the disk.
-                sync_folder(archive_dir)?;
+                sync(archive)?;
                 return Ok(Placed::Unchanged);
             }
             Standing::Bag { generation } => {
-                let digest = bag::digest_of(&place).unwrap_or_else(|_| "sha256:damaged0".to_owned());
+                let digest = open_bag(archive, folder)
+                    .and_then(|bag| bag::digest_of(&bag))
+                    .unwrap_or_else(|_| "sha256:damaged0".to_owned());
                 let short = digest
                     .trim_start_matches("sha256:")
                     .get(..8)
                     .unwrap_or("damaged0");
-                let aside = archive_dir.join(format!("{folder}~g{generation}-{short}"));
+                let aside = format!("{folder}~g{generation}-{short}");
                 check_ours()?;
-                Some(exchange(staged, sealed, &place, &aside)?)
+                Some(exchange(staging, sealed, folder, &aside)?)
             }
         };
-        sync_folder(archive_dir)?;
+        sync(archive)?;
         return Ok(Placed::New(replaced));
     }
     Err(Error::refused(
@@ -286,58 +328,80 @@ pub(super) fn place(
     ))
 }
 
+/// Whether the bag that stands there is this one, undamaged.
+fn is_bag(archive: &Folder, folder: &str, sealed: &Verified) -> bool {
+    open_bag(archive, folder)
+        .and_then(|bag| bag::verify_in(&bag))
+        .is_ok_and(|found| found == *sealed)
+}
+
 /// Puts the staged bag in the place of an older one, which goes to `aside` (or beside it).
 ///
 /// The new bag first takes the name that the old one will have, so that the old one is never under a
 /// staging name: those are removed after a crash. What a crash in between leaves under that name is
 /// the new bag; the next call goes on from there.
-fn exchange(staged: &Path, sealed: &Verified, place: &Path, aside: &Path) -> Result<PathBuf> {
-    let io = |error| Error::io("place the bag at", place, error);
+fn exchange(staging: &Staging<'_>, sealed: &Verified, folder: &str, aside: &str) -> Result<PathBuf> {
+    let archive = staging.archive;
+    let io = |error| Error::io("place the bag at", archive.path().join(folder), error);
     for number in 1..=TRIES {
         let aside = match number {
             1 => aside.to_owned(),
-            _ => PathBuf::from(format!("{}-{number}", aside.display())),
+            _ => format!("{aside}-{number}"),
         };
-        match rename_new(staged, &aside) {
+        match rename_new(&staging.folder, BAG, archive, &aside) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                if !bag::verify(&aside).is_ok_and(|found| found == *sealed) {
+                if !is_bag(archive, &aside, sealed) {
                     continue;
                 }
             }
             Err(error) => return Err(io(error)),
         }
-        let swapped = renameat_with(CWD, &aside, CWD, place, RenameFlags::EXCHANGE);
-        match swapped {
+        match archive.rename(&aside, archive, folder, RenameFlags::EXCHANGE) {
             Ok(()) => {}
             // A file system that can't exchange: for a moment nothing stands in the place.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                let staged_again = PathBuf::from(format!("{}-new", aside.display()));
-                std::fs::rename(&aside, &staged_again).map_err(io)?;
-                std::fs::rename(place, &aside).map_err(io)?;
-                std::fs::rename(&staged_again, place).map_err(io)?;
+                let staged_again = format!("{aside}-new");
+                for (from, to) in [
+                    (aside.as_str(), staged_again.as_str()),
+                    (folder, &aside),
+                    (&staged_again, folder),
+                ] {
+                    archive
+                        .rename(from, archive, to, RenameFlags::empty())
+                        .map_err(|errno| io(errno.into()))?;
+                }
             }
             Err(errno) => return Err(io(errno.into())),
         }
-        return Ok(aside);
+        return Ok(archive.path().join(aside));
     }
     Err(Error::refused(
-        format!("{} and {TRIES} names after it are taken", aside.display()),
+        format!(
+            "{} and {TRIES} names after it are taken",
+            archive.path().join(aside).display()
+        ),
         "move some of the older bags elsewhere",
     ))
 }
 
 /// Renames to a name that must be free.
-fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+fn rename_new(from: &Folder, old: &str, to: &Folder, new: &str) -> std::io::Result<()> {
+    match from.rename(old, to, new, RenameFlags::NOREPLACE) {
         // A file system without that flag; a plain rename of a folder still fails on a folder with
         // something in it.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match std::fs::symlink_metadata(to) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match to.kind(new) {
             Ok(_) => Err(ErrorKind::AlreadyExists.into()),
-            Err(_) => std::fs::rename(from, to),
+            Err(_) => Ok(from.rename(old, to, new, RenameFlags::empty())?),
         },
         other => other.map_err(Into::into),
     }
+}
+
+fn sync(folder: &Folder) -> Result<()> {
+    folder
+        .sync()
+        .map_err(|error| Error::io("write", folder.path(), error))
 }
 
 /// Brings a folder's entries to the disk.

@@ -52,7 +52,9 @@ impl Source {
 /// # Errors
 /// Whatever SQLite answers.
 pub(crate) fn run_row(conn: &Connection, mapping: &Mapping) -> Result<Source> {
-    describe(conn, &mapping.table, vec![mapping.id_column.clone()])
+    under_one_lock(conn, || {
+        describe(conn, &mapping.table, vec![mapping.id_column.clone()])
+    })
 }
 
 /// One of runchain's own tables, by columns that have an index.
@@ -64,7 +66,7 @@ pub(crate) fn own(conn: &Connection, table: &str, refs: &[&str], condition: &str
     Ok(Source {
         condition: condition.to_owned(),
         scanned: false,
-        ..describe(conn, table, refs)?
+        ..under_one_lock(conn, || describe(conn, table, refs))?
     })
 }
 
@@ -78,6 +80,10 @@ pub(crate) fn own(conn: &Connection, table: &str, refs: &[&str], condition: &str
 /// # Errors
 /// Whatever SQLite answers.
 pub(crate) fn referring(conn: &Connection, mapping: &Mapping) -> Result<Vec<Source>> {
+    under_one_lock(conn, || find_referring(conn, mapping))
+}
+
+fn find_referring(conn: &Connection, mapping: &Mapping) -> Result<Vec<Source>> {
     let parent_key = key_columns(conn, &mapping.table)?;
     let mut sources = Vec::new();
     for table in tables(conn)? {
@@ -96,6 +102,16 @@ pub(crate) fn referring(conn: &Connection, mapping: &Mapping) -> Result<Vec<Sour
         }
     }
     Ok(sources)
+}
+
+/// Asks a dozen questions about the schema in one short read. With a rollback journal a writer that
+/// commits waits, and everybody with it, for whoever reads at that moment: a lock for each question
+/// would be a dozen times the chance.
+fn under_one_lock<T>(conn: &Connection, ask: impl FnOnce() -> Result<T>) -> Result<T> {
+    let reading = conn.unchecked_transaction().during("read the schema")?;
+    let answer = ask()?;
+    reading.finish().during("read the schema")?;
+    Ok(answer)
 }
 
 /// The column names that mean "id of a run" in `table`.

@@ -6,6 +6,7 @@
 
 use super::digest::hex;
 use super::refer::Source;
+use crate::redact::{ColumnRule, MARKER, Redactor};
 use runchain_core::RunId;
 use runchain_core::error::{During, Result};
 use runchain_core::mapping::{keys, quote};
@@ -216,19 +217,21 @@ fn key_of(row: &Row<'_>, width: usize) -> rusqlite::Result<Vec<Value>> {
 }
 
 /// Writes rows as JSON objects, members in column order, one line each.
-///
-/// What JSON can't say becomes an object with one member: a BLOB `{"blob_hex": "00ff"}` (SQL reads
-/// it back as `x'00ff'`), text that is not UTF-8 `{"text_hex": "..."}`, an infinite number
-/// `{"real": "Infinity"}` or `{"real": "-Infinity"}`. A text stays a string, whatever it looks like.
-pub(super) struct RowEncoder {
+pub(super) struct RowEncoder<'a> {
     labels: Vec<String>,
+    rules: Vec<ColumnRule<'a>>,
+    /// Values that were redacted.
+    pub(super) redacted: usize,
 }
 
-impl RowEncoder {
-    /// For rows with these columns.
-    pub(super) fn new(columns: &[String]) -> Self {
+impl<'a> RowEncoder<'a> {
+    /// For rows of a source.
+    pub(super) fn new(source: &Source, redactor: &'a Redactor) -> Self {
+        let columns = source.columns.iter();
         Self {
-            labels: columns.iter().map(|name| format!("{}:", json(name))).collect(),
+            labels: columns.clone().map(|name| format!("{}:", json(name))).collect(),
+            rules: columns.map(|name| redactor.column(&source.table, name)).collect(),
+            redacted: 0,
         }
     }
 
@@ -236,12 +239,20 @@ impl RowEncoder {
     ///
     /// # Errors
     /// When the row has fewer columns.
-    pub(super) fn append(&self, values: Values<'_>, out: &mut Vec<u8>) -> rusqlite::Result<()> {
+    pub(super) fn append(&mut self, values: Values<'_>, out: &mut Vec<u8>) -> rusqlite::Result<()> {
         let mut separator = b'{';
-        for (index, label) in self.labels.iter().enumerate() {
+        for (index, (label, rule)) in self.labels.iter().zip(&self.rules).enumerate() {
             out.push(separator);
             out.extend_from_slice(label.as_bytes());
-            out.extend_from_slice(encode(values.get(index)?).as_bytes());
+            let value = values.get(index)?;
+            let encoded = match redacted(value, rule) {
+                Some((text, count)) => {
+                    self.redacted += count;
+                    json(&text)
+                }
+                None => encode(value),
+            };
+            out.extend_from_slice(encoded.as_bytes());
             separator = b',';
         }
         out.extend_from_slice(b"}\n");
@@ -249,7 +260,23 @@ impl RowEncoder {
     }
 }
 
-fn encode(value: ValueRef<'_>) -> String {
+/// What stands in the place of a value that must not leave as it is.
+fn redacted(value: ValueRef<'_>, rule: &ColumnRule<'_>) -> Option<(String, usize)> {
+    match value {
+        ValueRef::Null => None,
+        _ if rule.is_whole() => Some((MARKER.to_owned(), 1)),
+        // JSON is JSON also in a BLOB.
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => rule.json_text(std::str::from_utf8(bytes).ok()?),
+        _ => None,
+    }
+}
+
+/// A value as JSON.
+///
+/// What JSON can't say becomes an object with one member: a BLOB `{"blob_hex": "00ff"}` (SQL reads
+/// it back as `x'00ff'`), text that is not UTF-8 `{"text_hex": "..."}`, an infinite number
+/// `{"real": "Infinity"}` or `{"real": "-Infinity"}`. A text stays a string, whatever it looks like.
+pub(crate) fn encode(value: ValueRef<'_>) -> String {
     match value {
         ValueRef::Null => "null".to_owned(),
         ValueRef::Integer(number) => number.to_string(),

@@ -24,12 +24,15 @@
 //! a program, an option or a path. What does not belong here: what a step's end means for the queue.
 
 mod descendants;
+mod last_line;
+mod output;
 mod protocol;
 mod supervised;
 mod supervisor;
 mod tail;
 mod words;
 
+pub(crate) use last_line::{LINE_LIMIT_BYTES, LastLine};
 pub(crate) use supervised::run;
 pub(crate) use supervisor::{SUBCOMMAND, supervise};
 pub(crate) use words::{fill, fill_word};
@@ -79,6 +82,8 @@ pub(crate) struct Finished {
     /// The end of standard output and standard error, as they came; before it a line in brackets for
     /// whatever else is worth knowing.
     pub output_tail: String,
+    /// The last line of standard output alone.
+    pub last_line: LastLine,
 }
 
 /// "exit code 3" or "signal 9".

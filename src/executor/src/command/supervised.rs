@@ -6,19 +6,19 @@
 //! the command, which are the supervisor's business as long as it lives.
 
 use super::descendants;
+use super::output::Output;
 use super::protocol::{self, Order, Reason, Report, STILL_OURS, STOP};
+#[cfg(not(test))]
 use super::supervisor::SUBCOMMAND;
-use super::tail::Tail;
 use super::{CommandLine, Ending, Finished};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use std::collections::HashSet;
-use std::io::{Error, ErrorKind, PipeReader, Read, Result, Write};
+use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,35 +57,29 @@ pub(crate) fn run(line: &CommandLine, stdin: &[u8], go_on: &dyn Fn() -> bool) ->
 struct Supervised {
     supervisor: Child,
     control: UnixStream,
-    output: Option<PipeReader>,
-    tail: Tail,
+    output: Output,
     answer: Vec<u8>,
 }
 
 impl Supervised {
     fn start(line: &CommandLine, stdin: &[u8]) -> Result<Self> {
         let (control, theirs) = UnixStream::pair()?;
-        let (output, writer) = std::io::pipe()?;
-        rustix::io::ioctl_fionbio(&output, true)?;
-        let mut command = Command::new(own_program());
+        let (output, writers) = Output::open(line.output_bytes)?;
+        let mut command = supervisor();
         command
-            .arg0("runchain")
-            .env_clear()
             .current_dir("/")
             .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(writer)
+            .stdout(writers.stdout)
+            .stderr(writers.stderr)
             // Ctrl-C at a terminal is for the executor, which then decides.
             .process_group(0);
-        invoke(&mut command);
         let supervisor = Registry::lock().spawn(&mut command)?;
         // Our copies of its ends would keep us from seeing that it is gone.
         drop(command);
         let mut supervised = Self {
             supervisor,
             control,
-            output: Some(output),
-            tail: Tail::new(line.output_bytes),
+            output,
             answer: Vec::new(),
         };
         if let Err(error) = supervised.order(line, stdin) {
@@ -152,16 +146,16 @@ impl Supervised {
     /// Waits for output or the answer, and takes what there is; `false` at the end of the stream.
     fn wait(&mut self, timeout: Duration) -> Result<bool> {
         let mut ready = vec![PollFd::new(&self.control, PollFlags::IN)];
-        ready.extend(self.output.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        ready.extend(self.output.to_poll());
         let timeout = Timespec::try_from(timeout).ok();
         match poll(&mut ready, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let answered = !ready[0].revents().is_empty();
-        let printed = ready.get(1).is_some_and(|pipe| !pipe.revents().is_empty());
+        let printed = ready[1..].iter().any(|pipe| !pipe.revents().is_empty());
         if printed {
-            self.take_output();
+            self.output.take();
         }
         if !answered {
             return Ok(true);
@@ -174,25 +168,6 @@ impl Supervised {
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(true),
             Err(_) => Ok(false),
-        }
-    }
-
-    /// One read, so that a flood never keeps us from looking after the step; 0 when there is nothing.
-    fn take_output(&mut self) -> usize {
-        let Some(pipe) = &mut self.output else {
-            return 0;
-        };
-        let mut buffer = [0; 65_536];
-        match pipe.read(&mut buffer) {
-            Ok(count @ 1..) => {
-                self.tail.push(&buffer[..count]);
-                count
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
-            _ => {
-                self.output = None;
-                0
-            }
         }
     }
 
@@ -231,19 +206,24 @@ impl Supervised {
         };
         let mut rest = 0;
         while rest < REST_BYTES {
-            match self.take_output() {
+            match self.output.take() {
                 0 => break,
                 count => rest += count,
             }
         }
-        let output_tail = format!("{}{}", left.sentence(), self.tail.text());
+        let output_tail = format!("{}{}", left.sentence(), self.output.tail());
+        let last_line = self.output.last_line();
         if left.survivors > 0 {
             // It goes on trying, and is our child until it has succeeded.
             thread::spawn(move || self.dismiss());
         } else {
             self.dismiss();
         }
-        Ok(Finished { ending, output_tail })
+        Ok(Finished {
+            ending,
+            output_tail,
+            last_line,
+        })
     }
 
     /// Waits for a supervisor that has nothing more to do.
@@ -341,23 +321,29 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// This very binary, also when the file was replaced by a newer one since we were started.
-fn own_program() -> PathBuf {
-    if cfg!(target_os = "linux") {
-        PathBuf::from("/proc/self/exe")
-    } else {
-        std::env::current_exe().unwrap_or_else(|_| PathBuf::from("runchain"))
-    }
-}
-
 #[cfg(not(test))]
-fn invoke(command: &mut Command) {
-    command.arg(SUBCOMMAND);
+fn supervisor() -> Command {
+    let program = if cfg!(target_os = "linux") {
+        "/proc/self/exe".into()
+    } else {
+        std::env::current_exe().unwrap_or_else(|_| "runchain".into())
+    };
+    let mut command = Command::new(program);
+    command.arg0("runchain").arg(SUBCOMMAND).env_clear();
+    command
 }
 
-/// In a unit test this binary is the test harness, which reaches the supervisor by a test's name.
+/// In a unit test this binary is the test harness, which reaches the supervisor by a test's name and
+/// has words of its own for standard output.
 #[cfg(test)]
-fn invoke(command: &mut Command) {
+fn supervisor() -> Command {
+    let program = std::env::current_exe().unwrap_or_default();
+    let mut command = Command::new("/bin/sh");
     command
+        .args(["-c", "exec \"$0\" \"$@\" 3>&1 1>/dev/null"])
+        .arg(program)
         .args(["--exact", "command::tests::the_supervisor_itself", "--nocapture"])
-        .env(SUBCOMMAND, "1");
+        .env_clear()
+        .env(super::supervisor::SUBCOMMAND, "1");
+    command
 }

@@ -4,8 +4,8 @@
 //! and SIGSTOP: only the executor's word, its death or its silence count. It has one thread, reads
 //! no file but /proc, and never touches the database.
 //!
-//! Standard input is the socket to the executor, standard error the pipe that takes the command's
-//! output. What does not belong here: what an ending means.
+//! Standard input is the socket to the executor; standard output and standard error are the pipes
+//! that take the command's. What does not belong here: what an ending means.
 
 use super::descendants::{self, Descendant, Look};
 use super::protocol::{self, Order, Reason, Report, STOP};
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::collections::HashSet;
 use std::io::{ErrorKind, PipeWriter, Read, Result, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -98,7 +98,6 @@ fn outlive_signals() -> Result<()> {
 }
 
 fn start(order: &Order) -> Result<(Pid, PipeWriter)> {
-    let output = std::io::stderr();
     let (reader, stdin) = std::io::pipe()?;
     rustix::io::ioctl_fionbio(&stdin, true)?;
     let supervisor = rustix::process::getpid();
@@ -110,14 +109,26 @@ fn start(order: &Order) -> Result<(Pid, PipeWriter)> {
         .envs(order.env.iter().map(|(name, value)| (name, value)))
         .current_dir(&order.cwd)
         .stdin(reader)
-        .stdout(output.as_fd().try_clone_to_owned()?)
-        .stderr(output.as_fd().try_clone_to_owned()?);
+        .stdout(standard_output()?)
+        .stderr(std::io::stderr().as_fd().try_clone_to_owned()?);
     // SAFETY: `prepare` makes system calls only: it allocates nothing, takes no lock, and this
     // process has one thread anyway.
     unsafe {
         command.pre_exec(move || prepare(supervisor));
     }
     Ok((Pid::from_child(&command.spawn()?), stdin))
+}
+
+#[cfg(not(test))]
+fn standard_output() -> Result<OwnedFd> {
+    std::io::stdout().as_fd().try_clone_to_owned()
+}
+
+/// The harness has words of its own for standard output.
+#[cfg(test)]
+fn standard_output() -> Result<OwnedFd> {
+    let pipe = std::fs::File::options().write(true).open("/proc/self/fd/3")?;
+    Ok(pipe.into())
 }
 
 /// What happens in the child before it becomes the command.

@@ -82,6 +82,14 @@ fn the_environment_is_what_is_listed_and_input_arrives() {
 }
 
 #[test]
+fn the_last_line_of_standard_output_is_not_lost_among_errors() {
+    let script = "echo first; echo '{\"a\": 1}'; echo; echo warning >&2; exit 3";
+    let mut line = line(script, &mark());
+    line.output_bytes = 4;
+    assert_eq!(finished(&line).last_line, LastLine::Kept("{\"a\": 1}".to_owned()));
+}
+
+#[test]
 fn input_of_any_length_arrives_and_may_stay_unread() {
     let input = vec![b'x'; 3_000_000];
     let counted = run(&line("wc -c", &mark()), &input, &|| true).unwrap();

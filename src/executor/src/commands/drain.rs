@@ -2,12 +2,16 @@
 
 use super::open_checked;
 use crate::cli::DrainArgs;
-use crate::config::{ConfigError, Settings};
+use crate::config::{self, ConfigError, Known, Settings};
+use crate::door;
 use crate::drain::{self, Ended, Goal, Reload};
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::identity;
+use crate::open::{self, OpenMode};
 use crate::output::Output;
 use runchain_core::Millis;
+use rusqlite::Connection;
 use signal_hook::consts::SIGINT;
 use std::sync::Arc;
 
@@ -33,17 +37,41 @@ pub(super) fn until(
     reload: Reload<'_>,
     output: &Output,
 ) -> Outcome<Exit> {
-    drop(open_checked(settings)?);
+    let conn = open_checked(settings)?;
     let say = |text: &str| {
         // A service whose standard error is gone still drains.
         let _ = output.progress(&format!("{} {text}", Millis::now().iso()));
     };
     if *goal == Goal::Forever {
         say(&format!("draining {}", settings.state_db_path.display()));
+        say_misfits(settings, &conn, &say);
     }
-    Ok(match drain::run(settings, goal, &say, reload)? {
+    drop(conn);
+    let reload = || {
+        let new = reload()?;
+        if let Ok(conn) = open::open_state(&new.state_db_path, OpenMode::ReadOnly) {
+            say_misfits(&new, &conn, &say);
+        }
+        Ok(new)
+    };
+    let ended = drain::run(settings, goal, &say, &reload)
+        .inspect_err(|error| identity::log(settings, error, Millis::now()))?;
+    Ok(match ended {
         Ended::Reached | Ended::Stopped => Exit::Ok,
         Ended::Forced(SIGINT) => Exit::Interrupted,
         Ended::Forced(_) => Exit::Terminated,
     })
+}
+
+/// Says what in the configuration means nothing on this machine or in this database. It may be mended
+/// while the service runs.
+fn say_misfits(settings: &Settings, conn: &Connection, say: drain::Say<'_>) {
+    let mut misfits = config::programs(settings);
+    // A table that is being rebuilt has no columns to compare with.
+    if let Ok(known) = door::patiently(|| Known::of(conn)) {
+        misfits.extend(config::unknown_words(settings, &known));
+    }
+    for misfit in misfits {
+        say(&format!("configuration: {misfit}"));
+    }
 }

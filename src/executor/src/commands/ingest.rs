@@ -1,18 +1,23 @@
 //! `runchain ingest PATH...`: event logs into the database, each event once.
 
 use super::open;
+use crate::actor;
 use crate::cli::IngestArgs;
 use crate::config::Settings;
-use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::OpenMode;
 use crate::output::Output;
-use runchain_core::Millis;
-use runchain_core::ingest::{self, IngestOptions};
+use crate::{disk, door};
+use runchain_core::audit::{self, Action};
+use runchain_core::ingest::{self, IngestOptions, IngestReport};
+use runchain_core::{Millis, Result};
+use rusqlite::Connection;
+use serde_json::{Value, json};
 
 pub(super) fn ingest(arguments: &IngestArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
-    let conn = open(settings, OpenMode::ReadWrite)?;
+    let mut conn = open(settings, OpenMode::ReadWrite)?;
+    disk::refuse_while_low(&conn)?;
     let options = IngestOptions {
         finalise: arguments.finalise,
         ..IngestOptions::default()
@@ -21,7 +26,10 @@ pub(super) fn ingest(arguments: &IngestArgs, settings: &Settings, output: &Outpu
     let mut failed = 0_usize;
     for path in &arguments.paths {
         match door::patiently(|| ingest::ingest_path(&conn, path, Millis::now(), &options)) {
-            Ok(report) => reports.push(report),
+            Ok(report) => {
+                remember(&mut conn, &report, arguments)?;
+                reports.push(report);
+            }
             Err(error) => {
                 failed += 1;
                 output.error(&error, Exit::Failed.code())?;
@@ -41,4 +49,21 @@ pub(super) fn ingest(arguments: &IngestArgs, settings: &Settings, output: &Outpu
         )?;
     }
     Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
+}
+
+/// What was taken in stands in the audit trail; a look that found nothing doesn't.
+fn remember(conn: &mut Connection, report: &IngestReport, arguments: &IngestArgs) -> Result<()> {
+    if report.bytes == 0 {
+        return Ok(());
+    }
+    let action = Action {
+        name: "ingest",
+        run_id: None,
+        by: &actor::by(arguments.why.reason.as_deref()),
+        before: Value::Null,
+        after: json!({
+            "path": report.path, "stored": report.stored, "duplicate": report.duplicate, "rejected": report.rejected,
+        }),
+    };
+    door::write(conn, |conn| audit::record(conn, &action, Millis::now())).map(|_| ())
 }

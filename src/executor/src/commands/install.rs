@@ -1,13 +1,15 @@
 //! `runchain install` and `runchain uninstall`.
 
 use super::open;
+use crate::actor;
 use crate::cli::{Backfill as BackfillArg, InstallArgs, UninstallArgs};
-use crate::config::Settings;
+use crate::config::{Settings, Source};
 use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::OpenMode;
 use crate::output::{self, Output};
+use runchain_core::capture::Capture;
 use runchain_core::error::{During, Error};
 use runchain_core::install::{self, Backfill, InstallOptions, Installed, Repair};
 use runchain_core::mapping::MappingRequest;
@@ -29,13 +31,19 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
             BackfillArg::Active => Backfill::Active,
             BackfillArg::All => Backfill::All,
         },
+        capture: (settings.source_of("capture") != Some(&Source::Default)).then_some(settings.capture),
         dry_run: arguments.dry_run,
         repair: arguments.repair,
+        actor: Some(actor::actor().to_string()),
+        reason: arguments.why.reason.clone(),
     };
     if options.dry_run {
         return rehearse(&options, settings, output);
     }
     let conn = open(settings, OpenMode::ReadWrite)?;
+    if let Some(text) = crate::disk::preflight(settings) {
+        output.note(&text)?;
+    }
     let installed = door::patiently(|| install::install(&conn, &options, Millis::now()))?;
     if output.json {
         output.print_json(&installed)?;
@@ -58,6 +66,9 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
         mapping.id_column,
         mapping.status_column
     ))?;
+    if installed.capture == Capture::Sweep {
+        output.line("no triggers: the executor compares after every commit, and misses what flips back between two looks")?;
+    }
     say_history(&installed, output)?;
     output.line("next: runchain drain (as a service), or runchain drain --until-idle")?;
     Ok(Exit::Ok)
@@ -173,7 +184,9 @@ fn copy(conn: &Connection, path: &std::path::Path) -> Result<Connection> {
 
 pub(super) fn uninstall(arguments: &UninstallArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadWrite)?;
-    let uninstalled = door::patiently(|| install::uninstall(&conn, arguments.purge))?;
+    let by = actor::by(arguments.why.reason.as_deref());
+    let uninstalled = door::patiently(|| install::uninstall(&conn, arguments.purge, &by, Millis::now()))?;
+    crate::disk::remove_ballast(settings);
     if output.json {
         output.print_json(&uninstalled)?;
         return Ok(Exit::Ok);

@@ -1,9 +1,18 @@
 //! One file for each command (or family of commands): opens the database, asks the core, prints.
 
+mod adopt;
+mod audit;
+mod check;
 mod drain;
+mod exec;
+mod explain;
+mod forget;
+mod held;
 mod ingest;
 mod install;
+mod membership;
 mod pause;
+mod prune;
 mod request;
 mod run;
 mod show;
@@ -14,6 +23,7 @@ use crate::cli::{Command, ConfigCommand};
 use crate::config::{self, ConfigError, Settings, Source};
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::identity;
 use crate::open::{self, OpenError, OpenMode};
 use crate::output::Output;
 use runchain_core::request::StepVerb;
@@ -35,28 +45,46 @@ pub(crate) fn run(
         Command::Uninstall(arguments) => install::uninstall(arguments, &settings, output),
         Command::Validate => validate::validate(&settings, output),
         Command::Ingest(arguments) => ingest::ingest(arguments, &settings, output),
-        Command::Archive(arguments) => run::step(&arguments.run_id, "archive", &settings, output),
-        Command::Report(arguments) => run::step(&arguments.run_id, "report", &settings, output),
-        Command::Finish(arguments) => run::finish(&arguments.run_id, &settings, output),
+        Command::Adopt(arguments) => adopt::adopt(arguments, &settings, output),
+        Command::Archive(arguments) => run::step(arguments, "archive", &settings, output),
+        Command::Report(arguments) => run::step(arguments, "report", &settings, output),
+        Command::Finish(arguments) => run::finish(arguments, &settings, output),
+        Command::Explain(arguments) => explain::explain(arguments, &settings, output),
+        Command::Exec(arguments) => exec::exec(arguments, &settings, output),
+        Command::Audit(arguments) => audit::audit(arguments, &settings, output),
         Command::Status => status::status(&settings, output),
         Command::Show(arguments) => show::show(&arguments.id, &settings, output),
         Command::Retry(arguments) => request::request(StepVerb::Retry, arguments, &settings, output),
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
-        Command::Config(arguments) => {
-            match arguments.command {
-                ConfigCommand::Show => config::show(&settings, output)?,
-                ConfigCommand::Check => config::say_ok(&settings, output)?,
+        Command::Held(arguments) => held::held(arguments, &settings, output),
+        Command::Forget(arguments) => forget::forget(arguments, &settings, output),
+        Command::Prune(arguments) => prune::prune(arguments, &settings, output),
+        Command::Config(arguments) => match arguments.command {
+            ConfigCommand::Show => {
+                config::show(&settings, output)?;
+                Ok(Exit::Ok)
             }
-            Ok(Exit::Ok)
-        }
+            ConfigCommand::Check => check::check(&settings, output),
+        },
     }
 }
 
 /// Opens the state database; what is wrong with it also stands in `logs/monitor.jsonl` then.
 fn open(settings: &Settings, mode: OpenMode) -> Outcome<Connection> {
-    let conn = open::open_state(&settings.state_db_path, mode).map_err(|error| logged(settings, error))?;
+    let ground = |conn| match mode {
+        OpenMode::ReadWrite => open::ground::refuse_unsafe_wal(settings, conn),
+        OpenMode::ReadOnly => Ok(()),
+    };
+    let path = &settings.state_db_path;
+    let proved = ground(None).and_then(|()| match mode {
+        OpenMode::ReadWrite => open::prove_shared(path),
+        OpenMode::ReadOnly => Ok(()),
+    });
+    let opened = proved.and_then(|()| open::open_state(path, mode));
+    let conn = opened.map_err(|error| logged(settings, error))?;
+    ground(Some(&conn)).map_err(|error| logged(settings, error))?;
     functions::register(&conn, functions::Surface::Full)?;
     Ok(conn)
 }
@@ -65,6 +93,7 @@ fn open(settings: &Settings, mode: OpenMode) -> Outcome<Connection> {
 fn open_checked(settings: &Settings) -> Outcome<Connection> {
     let conn = open(settings, OpenMode::ReadWrite)?;
     open::required_tables(&conn, &required(&conn, settings)?).map_err(|error| logged(settings, error))?;
+    identity::require(&conn, settings).inspect_err(|error| identity::log(settings, error, Millis::now()))?;
     Ok(conn)
 }
 

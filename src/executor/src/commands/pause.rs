@@ -1,7 +1,7 @@
 //! `runchain pause` and `runchain resume`: requests about a kind of steps, through the queue.
 
 use super::open;
-use super::request::actor;
+use crate::actor::actor;
 use crate::cli::PauseArgs;
 use crate::config::Settings;
 use crate::door;
@@ -37,7 +37,8 @@ fn kind(arguments: &PauseArgs) -> &str {
 fn ask(pause: bool, arguments: &PauseArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadWrite)?;
     let (kind, reason) = (kind(arguments), arguments.reason.as_deref());
-    let answer = door::patiently(|| request::ask_for_pause(&conn, pause, kind, &actor(), reason))?;
+    let answer =
+        door::patiently(|| request::ask_for_pause(&conn, pause, kind, &actor().to_string(), reason))?;
     if output.json {
         output.print_json(&answer)?;
     } else {

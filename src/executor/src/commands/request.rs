@@ -1,6 +1,7 @@
 //! `runchain retry` and `runchain cancel`: requests about a run's steps, through the queue.
 
 use super::open;
+use crate::actor::actor;
 use crate::cli::RequestArgs;
 use crate::config::Settings;
 use crate::door;
@@ -28,7 +29,8 @@ pub(super) fn request(
         ));
     }
     let reason = arguments.reason.as_deref();
-    let steps = door::patiently(|| request::ask_about_run(&conn, verb, &run_id, &actor(), reason))?;
+    let steps =
+        door::patiently(|| request::ask_about_run(&conn, verb, &run_id, &actor().to_string(), reason))?;
     if output.json {
         output.print_json(&json!({ "run_id": run_id, "steps": steps }))?;
     } else if steps == 0 {
@@ -37,11 +39,4 @@ pub(super) fn request(
         output.line(&format!("queued for {steps} steps of run {run_id}"))?;
     }
     Ok(Exit::Ok)
-}
-
-/// Who asks, for the audit event.
-pub(super) fn actor() -> String {
-    let name = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{name} (uid {}) on {host}", rustix::process::getuid().as_raw())
 }

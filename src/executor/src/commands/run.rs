@@ -1,10 +1,12 @@
-//! `runchain archive`, `report` and `finish`: a run's chain now, in the foreground.
+//! `runchain archive`, `report`, `exec` and `finish`: a run's chain now, in the foreground.
 //!
 //! They ask through the queue like everybody else and then drain only that run, so that a service
 //! that runs beside them and they never do one step twice.
 
 use super::drain::until;
-use super::{open_checked, request::actor};
+use super::{membership, open_checked};
+use crate::actor::actor;
+use crate::cli::RunArgs;
 use crate::config::Settings;
 use crate::door;
 use crate::drain::Goal;
@@ -18,36 +20,53 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) fn finish(run_id: &str, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
-    let run_id = RunId(run_id.to_owned());
+pub(super) fn finish(arguments: &RunArgs, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
+    let run_id = RunId(arguments.run_id.clone());
     let conn = open_checked(settings)?;
-    ask_for_chain(&conn, &run_id)?;
+    ask_for_chain(&conn, &run_id, arguments.why.reason.as_deref())?;
     execute(&conn, &run_id, None, settings, output)
 }
 
-pub(super) fn step(run_id: &str, step: &str, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
-    let run_id = RunId(run_id.to_owned());
+pub(super) fn step(
+    arguments: &RunArgs,
+    step: &str,
+    settings: &Arc<Settings>,
+    output: &Output,
+) -> Outcome<Exit> {
+    let run_id = RunId(arguments.run_id.clone());
+    let reason = arguments.why.reason.as_deref();
     let conn = open_checked(settings)?;
     // A step of a run that is gone or under way again would work on what is no longer there.
-    require_over(&conn, &run_id)?;
-    let asked = door::patiently(|| request::ask_for_step(&conn, &run_id, step, &actor(), None))?;
+    let mapping = prepare_for(&conn, &run_id)?;
+    if let Some(ended) = door::patiently(|| membership::ended(&conn, &mapping, &run_id))? {
+        door::patiently(|| membership::standing(&conn, settings, &mapping, &run_id, &ended, step))?
+            .require_in_chain(&run_id, step)?;
+    }
+    let asked =
+        door::patiently(|| request::ask_for_step(&conn, &run_id, step, &actor().to_string(), reason))?;
     if !asked {
-        ask_for_chain(&conn, &run_id)?;
+        ask_for_chain(&conn, &run_id, reason)?;
     }
     execute(&conn, &run_id, Some(step), settings, output)
 }
 
-fn ask_for_chain(conn: &Connection, run_id: &RunId) -> Outcome<()> {
-    require_over(conn, run_id)?;
-    door::patiently(|| request::enqueue_chain(conn, run_id, &actor(), None))?;
+fn ask_for_chain(conn: &Connection, run_id: &RunId, reason: Option<&str>) -> Outcome<()> {
+    prepare_for(conn, run_id)?;
+    door::patiently(|| request::enqueue_chain(conn, run_id, &actor().to_string(), reason))?;
     Ok(())
 }
 
-/// Refuses for a run that is not there or not over.
-fn require_over(conn: &Connection, run_id: &RunId) -> Outcome<()> {
+/// Brings the schema up to date, and refuses for a run that is not there or not over.
+fn prepare_for(conn: &Connection, run_id: &RunId) -> Outcome<Mapping> {
     door::patiently(|| install::prepare(conn, Millis::now()))?;
     let mapping = Mapping::require(conn)?;
-    let answer = door::patiently(|| request::judge_chain(conn, &mapping, run_id))?;
+    require_over(conn, &mapping, run_id)?;
+    Ok(mapping)
+}
+
+/// Refuses for a run that is not there or not over.
+pub(super) fn require_over(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> Outcome<()> {
+    let answer = door::patiently(|| request::judge_chain(conn, mapping, run_id))?;
     match answer {
         ChainAnswer::NoSuchRun => Err(Failure::new(
             Exit::NoSuchRun,
@@ -56,12 +75,16 @@ fn require_over(conn: &Connection, run_id: &RunId) -> Outcome<()> {
                 mapping.table
             ),
         )),
-        ChainAnswer::RunActive => Err(Failure::new(
-            Exit::Failed,
-            format!("run {run_id} is not over; its chain begins by itself when it ends"),
-        )),
+        ChainAnswer::RunActive => Err(not_over(run_id)),
         _ => Ok(()),
     }
+}
+
+pub(super) fn not_over(run_id: &RunId) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        format!("run {run_id} is not over; its chain begins by itself when it ends"),
+    )
 }
 
 fn execute(
@@ -100,7 +123,10 @@ fn execute(
     if let Some(waiting) = meant.iter().find(|one| one.state == "waiting" && step.is_some()) {
         return Err(request::waits_for_others(run_id, &waiting.step).into());
     }
-    if let Some(stuck) = meant.iter().find(|one| one.state != "done") {
+    if let Some(stuck) = meant
+        .iter()
+        .find(|one| one.state != "done" && (one.required || step.is_some()))
+    {
         return Err(Failure::new(
             Exit::ChainDead,
             format!(
@@ -120,6 +146,7 @@ struct StepResult {
     state: String,
     result: Option<Value>,
     error: Option<String>,
+    required: bool,
 }
 
 impl StepResult {
@@ -141,7 +168,7 @@ impl StepResult {
 fn results(conn: &Connection, run_id: &RunId) -> Result<Vec<StepResult>> {
     let generation = queue::known_run(conn, run_id)?.map_or(0, |run| run.generation);
     let mut statement = conn
-        .prepare("SELECT step, state, result, error FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 ORDER BY id")
+        .prepare("SELECT step, state, result, error, required FROM runchain_steps WHERE run_id = ?1 AND generation = ?2 ORDER BY id")
         .during("read the run's steps")?;
     let rows = statement
         .query_map((run_id, generation), |row| {
@@ -151,6 +178,7 @@ fn results(conn: &Connection, run_id: &RunId) -> Result<Vec<StepResult>> {
                 state: row.get(1)?,
                 result: result.and_then(|text| serde_json::from_str(&text).ok()),
                 error: row.get(3)?,
+                required: row.get(4)?,
             })
         })
         .during("read the run's steps")?;

@@ -7,7 +7,7 @@ use crate::failure::{Failure, Outcome};
 use crate::open::OpenMode;
 use crate::output::{self, Output};
 use runchain_core::error::During;
-use runchain_core::{Mapping, Millis, Result, RunId, StepId, queue};
+use runchain_core::{Mapping, Millis, Result, RunId, StepId, queue, schema};
 use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -83,6 +83,7 @@ struct Step {
     result: Option<Value>,
     error: Option<String>,
     output_tail: Option<String>,
+    required: bool,
 }
 
 impl Step {
@@ -91,28 +92,40 @@ impl Step {
             let result = self.result.as_ref()?;
             Some(below(root, result.get(key)?.as_str()?))
         };
+        let files = || place("path").or(place("summary")).map(str::to_owned);
+        let whole = || Some(brief(self.result.as_ref()?, root)).filter(|text| text != "null");
+        let is_optional = self.state == "dead" && !self.required;
         [
             self.id.to_string(),
             self.generation.to_string(),
             self.step.clone(),
-            self.state.clone(),
+            format!(
+                "{}{}",
+                self.state,
+                if is_optional { ", not required" } else { "" }
+            ),
             format!("{} of {}", self.attempts, self.max_attempts),
             self.error
-                .as_deref()
-                .or(place("path"))
-                .or(place("summary"))
-                .unwrap_or_default()
-                .to_owned(),
+                .clone()
+                .or_else(files)
+                .or_else(whole)
+                .unwrap_or_default(),
         ]
     }
 }
 
 fn steps(conn: &Connection, run_id: &RunId) -> Result<Vec<Step>> {
+    // Looking migrates nothing, so the schema may be an older one.
+    let required = if schema::version(conn)? < 3 {
+        "1"
+    } else {
+        "required"
+    };
     let mut statement = conn
-        .prepare(
-            "SELECT id, generation, step, state, attempts, max_attempts, result, error, output_tail
-             FROM runchain_steps WHERE run_id = ?1 ORDER BY generation, id",
-        )
+        .prepare(&format!(
+            "SELECT id, generation, step, state, attempts, max_attempts, result, error, output_tail, {required}
+             FROM runchain_steps WHERE run_id = ?1 ORDER BY generation, id"
+        ))
         .during("read the run's steps")?;
     let rows = statement
         .query_map([run_id], |row| {
@@ -128,6 +141,7 @@ fn steps(conn: &Connection, run_id: &RunId) -> Result<Vec<Step>> {
                     .and_then(|text| serde_json::from_str(&text).ok()),
                 error: row.get(7)?,
                 output_tail: row.get(8)?,
+                required: row.get(9)?,
             })
         })
         .during("read the run's steps")?;

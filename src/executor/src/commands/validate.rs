@@ -4,10 +4,28 @@ use super::{open, required};
 use crate::config::Settings;
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::identity;
 use crate::open::{OpenMode, required_tables};
 use crate::output::Output;
-use runchain_core::Millis;
-use runchain_core::validate::{self, Severity, ValidateOptions};
+use runchain_core::validate::{self, Finding, Severity, ValidateOptions};
+use runchain_core::{Error, Millis};
+use rusqlite::Connection;
+
+/// The check of the identity again, with what the logs know.
+fn ask_the_logs(findings: &mut [Finding], conn: &Connection, settings: &Settings) {
+    let Some(finding) = findings
+        .iter_mut()
+        .find(|one| one.check == "identity" && one.severity == Severity::Ok)
+    else {
+        return;
+    };
+    if let Err(Error::OtherIdentity { what, remedy }) = identity::require(conn, settings) {
+        finding.severity = Severity::Error;
+        finding.found = what;
+        finding.meaning = "no executor drains this database before somebody says what it is".to_owned();
+        finding.remedy = Some(remedy);
+    }
+}
 
 pub(super) fn validate(settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadOnly)?;
@@ -16,7 +34,8 @@ pub(super) fn validate(settings: &Settings, output: &Output) -> Outcome<Exit> {
         required_tables: required.clone(),
         look_at_files: true,
     };
-    let findings = validate::checks(&conn, &options, Millis::now())?;
+    let mut findings = validate::checks(&conn, &options, Millis::now())?;
+    ask_the_logs(&mut findings, &conn, settings);
     if output.json {
         output.print_json(&validate::to_json(&findings))?;
     } else {

@@ -1,7 +1,7 @@
 //! `runchain.toml`: reads it, refuses what it does not know, and keeps the place of every value.
 
-use super::NAMES;
 use super::error::{ConfigError, Problem, suggest};
+use super::{NAMES, trust};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,12 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Reads the file.
+    /// Reads the file, if nobody else could have written it.
     pub(super) fn read(path: PathBuf) -> Result<Self, ConfigError> {
+        let problems = trust::problems(&path);
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Self { path, text }),
             Err(error) => Err(Problem::new(
@@ -62,6 +66,8 @@ pub(super) struct File<'a> {
     values: BTreeMap<String, Located<'a>>,
     /// The tables below `[steps]`, not looked into yet.
     pub(super) steps: Vec<(String, Located<'a>)>,
+    /// The entries of `[[flags]]`, not looked into yet.
+    pub(super) flags: Vec<Located<'a>>,
     /// Keys that are not known.
     pub(super) problems: Vec<Problem>,
 }
@@ -78,6 +84,7 @@ impl<'a> File<'a> {
             document,
             values: BTreeMap::new(),
             steps: Vec::new(),
+            flags: Vec::new(),
             problems: Vec::new(),
         };
         file.walk("", root.into_inner());
@@ -110,6 +117,12 @@ impl<'a> File<'a> {
             let name = format!("{prefix}{}", key.get_ref());
             if NAMES.contains(&name.as_str()) {
                 self.values.insert(name, value);
+            } else if name == "flags" {
+                match value.into_inner() {
+                    DeValue::Array(entries) => self.flags = entries.into_iter().collect(),
+                    // One that isn't a list of tables is refused where it is read.
+                    other => self.flags = vec![Spanned::new(key.span(), other)],
+                }
             } else if name == "steps" || sections().any(|section| section == name) {
                 self.section(&name, value);
             } else {
@@ -139,7 +152,7 @@ impl<'a> File<'a> {
     fn unknown(&mut self, prefix: &str, key: &str, span: &Range<usize>) {
         let known: Vec<&str> = if prefix.is_empty() {
             let top = NAMES.iter().copied().filter(|name| !name.contains('.'));
-            top.chain(sections()).chain(["steps"]).collect()
+            top.chain(sections()).chain(["steps", "flags"]).collect()
         } else {
             NAMES
                 .iter()

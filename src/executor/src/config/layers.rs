@@ -3,6 +3,7 @@
 use super::error::{Problem, nearest};
 use super::file::{File, article};
 use super::{NAMES, Row};
+use runchain_core::capture::Capture;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -307,6 +308,22 @@ impl Setting for Vec<String> {
 
     fn json(&self) -> Value {
         self.as_slice().into()
+    }
+}
+
+impl Setting for Capture {
+    const EXPECTED: &'static str = "\"triggers\" or \"sweep\"";
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        Self::from_word(value.as_str()?)
+    }
+
+    fn from_text(text: &OsStr) -> Option<Self> {
+        Self::from_word(text.to_str()?)
+    }
+
+    fn json(&self) -> Value {
+        self.as_str().into()
     }
 }
 

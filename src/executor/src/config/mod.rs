@@ -4,19 +4,25 @@
 //! complete and consistent; all its paths are absolute; each value knows where it came from. What
 //! does not belong here: opening the database, creating anything.
 
+mod check;
 mod error;
 mod file;
+mod flags;
 mod layers;
 mod show;
 mod steps;
+mod trust;
 
+pub(crate) use check::{Known, programs, words as unknown_words};
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use layers::{Flag, Source, Surroundings};
 pub(crate) use show::{say_ok, show};
-pub(crate) use steps::{Action, CommandStep, Step};
+pub(crate) use steps::{Action, CommandStep, Step, suggest_step};
 
 use file::{Document, File};
 use layers::Layers;
+use runchain_core::capture::Capture;
+use runchain_core::flags::FlagSource;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -51,6 +57,8 @@ macro_rules! keys {
             pub(crate) file: Option<PathBuf>,
             /// The chain, each step after those that it needs.
             pub(crate) steps: Vec<Step>,
+            /// Tables whose rows are flags.
+            pub(crate) flags: Vec<FlagSource>,
             /// Where each value came from.
             pub(crate) rows: Vec<Row>,
             /// What is odd, but no error.
@@ -65,6 +73,7 @@ macro_rules! keys {
                     root: layers.root.to_owned(),
                     file: layers.file.map(|file| file.path().to_owned()),
                     steps: Vec::new(),
+                    flags: Vec::new(),
                     rows: Vec::new(),
                     notes: layers.notes(),
                 }
@@ -78,11 +87,16 @@ macro_rules! keys {
 /// The longest time that a key takes: 31 days.
 const LONGEST_MS: i64 = 31 * 24 * 60 * 60 * 1000;
 
+/// The longest age that a key takes: a hundred years.
+const LONGEST_DAYS: i64 = 36_500;
+
 keys! {
     /// The orchestrator's database.
     state_db_path: PathBuf = "state_db_path", PathBuf::from(".state/orchestration.db");
     /// Tables that must be there.
     required_tables: Vec<String> = "required_tables", words(&["runs", "tasks", "workstreams"]);
+    /// How `install` makes writes known: by triggers, or by comparing.
+    capture: Capture = "capture", Capture::Triggers;
     /// Folder of the bags.
     archive_dir: PathBuf = "archive_dir", PathBuf::from(".archive");
     /// Folder of the reports.
@@ -93,14 +107,22 @@ keys! {
     workers: usize = "workers", 4, in 1..=256;
     /// Time between two looks when no watcher reports anything.
     poll_ms: i64 = "poll_ms", 60_000, in 100..=LONGEST_MS;
+    /// The same where a watcher can't see what others write: network file systems, FUSE.
+    poll_unwatched_ms: i64 = "poll_unwatched_ms", 1_000, in 100..=LONGEST_MS;
+    /// WAL on a file system that other machines may share: they never open the database.
+    allow_shared_wal: bool = "allow_shared_wal", false;
     /// Least time between two sweeps for what no trigger saw.
     sweep_ms: i64 = "sweep_ms", 600_000, in 100..=LONGEST_MS;
+    /// What waited for longer than this at the start is said: EXECUTOR_WAS_DOWN.
+    down_after_ms: i64 = "down_after_ms", 300_000, in 1..=LONGEST_MS;
     /// Whether the leader puts lost capture triggers back by itself.
     auto_repair: bool = "auto_repair", false;
     /// How long a graceful stop lets running steps finish.
     stop_grace_ms: i64 = "stop_grace_ms", 20_000, in 0..=LONGEST_MS;
     /// How long an executor's steps stay its own without renewal.
     lease_ms: i64 = "lease_ms", 30_000, in 1_000..=LONGEST_MS;
+    /// Size of the file beside the database that is removed when the disk is full; 0: none.
+    ballast_bytes: i64 = "ballast_bytes", 16_777_216, in 0..=1 << 40;
     /// Time between two heartbeat lines of an active run.
     monitor_heartbeat_ms: i64 = "monitor.heartbeat_ms", 10_000, in 100..=LONGEST_MS;
     /// Quiet time after which an active run is reported as stalled.
@@ -119,12 +141,74 @@ keys! {
     logs_rotate_after_ms: i64 = "logs.rotate_after_ms", 0, in 0..=LONGEST_MS * 12;
     /// Rotated files of each log that are kept.
     logs_keep_files: usize = "logs.keep_files", 20, in 0..=100_000;
+    /// Runs that may end within the window before the rest is held as a storm; 0: never.
+    storm_max_transitions: usize = "storm.max_transitions", 1_000, in 0..=100_000;
+    /// The window, by the times at which the writes were captured.
+    storm_window_ms: i64 = "storm.window_ms", 10_000, in 1_000..=LONGEST_MS;
+    /// Steps under way up to which released chains are begun.
+    storm_release_ahead: usize = "storm.release_ahead", 100, in 1..=10_000;
+    /// Age at which a rotated log goes; 0: never for its age.
+    logs_keep_days: i64 = "logs.keep_days", 0, in 0..=LONGEST_DAYS;
+    /// Size that the rotated files of each log may have together; 0: any.
+    logs_keep_bytes: i64 = "logs.keep_bytes", 0, in 0..=i64::MAX;
     /// Attempts of a step before it is dead.
     retry_max_attempts: u32 = "retry.max_attempts", 5, in 1..=1_000;
     /// Longest wait before the second attempt.
     retry_base_ms: i64 = "retry.base_ms", 1_000, in 1..=LONGEST_MS;
     /// Longest wait before any attempt.
     retry_cap_ms: i64 = "retry.cap_ms", 300_000, in 1..=LONGEST_MS;
+    /// Columns whose values never leave the database: "runs.metadata_json", "*.notes".
+    redact_columns: Vec<String> = "redact.columns", Vec::new();
+    /// Places in JSON whose values never leave it: "$.token", "$.steps[*].env".
+    redact_json_paths: Vec<String> = "redact.json_paths", Vec::new();
+    /// Globs of column names and JSON keys whose values never leave it: "*password*".
+    redact_keys: Vec<String> = "redact.keys", Vec::new();
+    /// Least time between two passes of retention.
+    retention_every_ms: i64 = "retention.every_ms", 3_600_000, in 100..=LONGEST_MS;
+    /// Age at which a chain that is over loses its steps; 0, here and below: never for that.
+    retention_steps_days: i64 = "retention.steps_days", 365, in 0..=LONGEST_DAYS;
+    /// The newest of this number of steps stay.
+    retention_steps_rows: i64 = "retention.steps_rows", 10_000_000, in 0..=i64::MAX;
+    /// The newest of about this size stay.
+    retention_steps_bytes: i64 = "retention.steps_bytes", 8_589_934_592, in 0..=i64::MAX;
+    /// Age at which a dead step goes as well. Never: somebody has to look at it.
+    retention_dead_steps_days: i64 = "retention.dead_steps_days", 0, in 0..=LONGEST_DAYS;
+    /// Age at which lifecycle and audit events go from the database (not from the logs).
+    retention_events_days: i64 = "retention.events_days", 365, in 0..=LONGEST_DAYS;
+    /// The newest of this number stay.
+    retention_events_rows: i64 = "retention.events_rows", 20_000_000, in 0..=i64::MAX;
+    /// The newest of about this size stay.
+    retention_events_bytes: i64 = "retention.events_bytes", 8_589_934_592, in 0..=i64::MAX;
+    /// Age at which events go that were kept from event logs.
+    retention_ingested_days: i64 = "retention.ingested_days", 365, in 0..=LONGEST_DAYS;
+    /// The newest of this number stay.
+    retention_ingested_rows: i64 = "retention.ingested_rows", 20_000_000, in 0..=i64::MAX;
+    /// The newest of about this size stay.
+    retention_ingested_bytes: i64 = "retention.ingested_bytes", 17_179_869_184, in 0..=i64::MAX;
+    /// Age at which rejected lines go.
+    retention_rejects_days: i64 = "retention.rejects_days", 90, in 0..=LONGEST_DAYS;
+    /// The newest of this number stay.
+    retention_rejects_rows: i64 = "retention.rejects_rows", 1_000_000, in 0..=i64::MAX;
+    /// The newest of about this size stay.
+    retention_rejects_bytes: i64 = "retention.rejects_bytes", 1_073_741_824, in 0..=i64::MAX;
+    /// Age at which ended rows go from uet_executions and uet_tasks, where runchain made them.
+    retention_executions_days: i64 = "retention.executions_days", 365, in 0..=LONGEST_DAYS;
+    /// Age at which resolved alerts go.
+    retention_alerts_days: i64 = "retention.alerts_days", 365, in 0..=LONGEST_DAYS;
+    /// The newest of this number stay.
+    retention_alerts_rows: i64 = "retention.alerts_rows", 1_000_000, in 0..=i64::MAX;
+    /// Age at which the row of an executor goes that ended without a word.
+    retention_executors_days: i64 = "retention.executors_days", 30, in 0..=LONGEST_DAYS;
+    /// Age at which a run is forgotten whose row you deleted.
+    retention_runs_days: i64 = "retention.runs_days", 365, in 0..=LONGEST_DAYS;
+    /// Age at which a bag goes whose chain is over: ten years.
+    retention_bags_days: i64 = "retention.bags_days", 3_650, in 0..=LONGEST_DAYS;
+    /// The newest of this number stay.
+    retention_bags_count: i64 = "retention.bags_count", 0, in 0..=i64::MAX;
+    /// The newest of about this size stay.
+    retention_bags_bytes: i64 = "retention.bags_bytes", 0, in 0..=i64::MAX;
+    /// Age at which reports go of a run whose chain is over: ten years.
+    retention_reports_days: i64 = "retention.reports_days", 3_650, in 0..=LONGEST_DAYS;
 }
 
 fn words(list: &[&str]) -> Vec<String> {
@@ -166,6 +250,7 @@ impl Settings {
         let mut gathered = layers::Gathered::of_file(file.as_ref());
         let mut settings = Self::of_keys(&layers, &mut gathered);
         settings.steps = steps::resolve(&layers, settings.retry_max_attempts, &mut gathered);
+        settings.flags = flags::resolve(&layers, &mut gathered);
         settings.rows = gathered.rows;
         settings.consistent(gathered.problems)
     }
@@ -211,6 +296,14 @@ impl Settings {
                 place,
                 format!("archive.files: {error}"),
                 "mend the glob",
+            ));
+        }
+        for what in crate::redact::Redactor::of(&self).err().unwrap_or_default() {
+            let place = what.split(':').next().and_then(|key| self.source_of(key));
+            problems.push(Problem::new(
+                place.map(ToString::to_string),
+                what,
+                "mend the rule",
             ));
         }
         if problems.is_empty() {

@@ -1,17 +1,16 @@
-//! The database as a file: how it is opened, whether it is still the same, whether anybody has
-//! committed. And who we are, as its rows name us.
+//! The database as a file: how it is opened, and whether anybody has committed. And who we are, as its
+//! rows name us.
 
 use crate::open::{self, OpenMode};
 use runchain_core::ExecutorId;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::steps::Executor;
 use rusqlite::Connection;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
 /// A connection for work.
-pub(super) fn connect(database: &Path) -> Result<Connection> {
+pub(crate) fn connect(database: &Path) -> Result<Connection> {
     open::open_state(database, OpenMode::ReadWrite)
         .map_err(|error| Error::refused(error.what(), error.remedy()))
 }
@@ -24,18 +23,25 @@ pub(super) fn identity() -> Executor {
     Executor { id, host, pid }
 }
 
-/// Device and inode of the database: a file that was replaced under us must not be written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileIdentity(Option<(u64, u64)>);
+/// Whether others write. `PRAGMA data_version` ignores the commits of the connection that is asked:
+/// asked on the one that we write by, it tells of all others.
+#[derive(Debug, Default)]
+pub(super) struct OthersWrote {
+    seen: Option<i64>,
+}
 
-impl FileIdentity {
-    pub(super) fn of(path: &Path) -> Self {
-        Self(
-            std::fs::metadata(path)
-                .ok()
-                .map(|found| (found.dev(), found.ino())),
-        )
+impl OthersWrote {
+    /// Since the last call; the first one answers no.
+    pub(super) fn wrote(&mut self, conn: &Connection) -> bool {
+        // Busy: somebody is at it.
+        let now = data_version(conn).unwrap_or(i64::MIN);
+        self.seen.replace(now).is_some_and(|seen| seen != now)
     }
+}
+
+fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("PRAGMA data_version")?
+        .query_row([], |row| row.get(0))
 }
 
 /// `PRAGMA data_version` on a connection that never writes: it ignores the connection's own commits.
@@ -58,11 +64,7 @@ impl Version {
 
     /// Whether anybody has committed since the last call. A busy database counts as changed.
     pub(super) fn changed(&mut self) -> bool {
-        let now = self
-            .conn
-            .prepare_cached("PRAGMA data_version")
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .ok();
+        let now = data_version(&self.conn).ok();
         let changed = now.is_none() || now != self.seen;
         self.seen = now;
         changed

@@ -6,10 +6,12 @@
 
 use super::worker::{Workshop, failed};
 use crate::archive::{self, ArchiveOptions, Archived, Ended};
-use crate::command::{self, CommandLine, Ending};
+use crate::command::{self, CommandLine};
 use crate::config::{Action, CommandStep, Settings};
 use crate::fault;
+use crate::redact::Redactor;
 use crate::report::{self, ReportOptions, ReportedBag};
+use crate::step;
 use runchain_core::error::{During, Result};
 use runchain_core::steps::{self, Archival, Claim, Failure, Outcome, Success};
 use runchain_core::{Mapping, Millis, queue};
@@ -18,6 +20,9 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// How long a bag waits before it is looked whether there is room again.
+const WHILE_LOW_MS: i64 = 2_000;
 
 /// Executes a started step.
 ///
@@ -30,33 +35,28 @@ pub(super) fn execute(workshop: &Workshop, conn: &mut Option<Connection>, claim:
         Some(conn) => conn,
         None => conn.insert(super::connect(&settings.state_db_path)?),
     };
-    let permanent = |error: String| {
-        Ok(Outcome::Failed(Failure {
-            error,
-            permanent: true,
-            ..Failure::default()
-        }))
-    };
+    // Also after opening: what was opened may be another file of the same name.
+    workshop.file.check()?;
     if claim.deadline.is_some_and(|deadline| deadline <= Millis::now()) {
-        return permanent("its deadline had passed before it could start".to_owned());
+        return Ok(never("its deadline had passed before it could start".to_owned()));
     }
-    let Some(step) = settings.steps.iter().find(|step| step.name == claim.step) else {
+    let Some(configured) = settings.step(&claim.step) else {
         let name = &claim.step;
-        return permanent(format!(
-            "no step {name} is configured any more; add [steps.{name}] again or cancel it"
-        ));
+        return Ok(never(format!(
+            "no step {name} is configured any more; add [steps.{name}] again and retry it, or cancel it"
+        )));
     };
     let Some(run) = Run::of(conn, claim)? else {
-        return permanent(format!(
+        return Ok(never(format!(
             "generation {} of run {} is over; a newer one has a chain of its own",
             claim.generation, claim.run_id
-        ));
+        )));
     };
     let ended = run.ended(claim);
-    match &step.action {
+    match &configured.action {
         Action::Archive => archive_run(workshop, &settings, conn, claim, &ended),
         Action::Report => report_run(&settings, conn, claim, &ended),
-        Action::Command(command) => run_command(workshop, &settings, conn, claim, &ended, command),
+        Action::Command(command) => run_command(workshop, &settings, conn, claim, &run.known, command),
     }
 }
 
@@ -97,6 +97,12 @@ fn archive_run(
     claim: &Claim,
     ended: &Ended<'_>,
 ) -> Result<Outcome> {
+    if workshop.disk_is_low.load(Ordering::Acquire) {
+        return Ok(Outcome::Deferred {
+            note: claim.note.clone().unwrap_or_default(),
+            until: Millis::now().plus(WHILE_LOW_MS),
+        });
+    }
     let options = ArchiveOptions {
         archive_dir: settings.archive_dir.clone(),
         root: settings.root.clone(),
@@ -104,9 +110,10 @@ fn archive_run(
         settle_limit_ms: settings.archive_settle_limit_ms,
         files: settings.archive_files.clone(),
         excluded: vec![settings.reports_dir.clone(), settings.logs_dir.clone()],
+        redactor: Redactor::checked(settings),
         min_free_bytes: u64::try_from(settings.archive_min_free_bytes).unwrap_or(0),
     };
-    let still_ours = || steps::still_held(conn, claim).unwrap_or(false);
+    let still_ours = || steps::still_held(conn, claim).unwrap_or(false) && workshop.file.is_current();
     let archived = archive::archive(
         conn,
         &Mapping::require(conn)?,
@@ -140,6 +147,7 @@ fn report_run(settings: &Settings, conn: &Connection, claim: &Claim, ended: &End
     let options = ReportOptions {
         reports_dir: settings.reports_dir.clone(),
         root: settings.root.clone(),
+        redactor: Redactor::checked(settings),
     };
     // The step's own beginning, not the clock: a second execution leaves the same bytes.
     let generated_at = claim.created;
@@ -170,153 +178,69 @@ fn earlier_result(conn: &Connection, claim: &Claim, step: &str) -> Result<Option
     Ok(text.flatten().and_then(|text| serde_json::from_str(&text).ok()))
 }
 
+/// Runs a command under the terms that its chain began with; only what runs is the file's to say.
 fn run_command(
     workshop: &Workshop,
     settings: &Settings,
     conn: &Connection,
     claim: &Claim,
-    ended: &Ended<'_>,
-    step: &CommandStep,
+    run: &queue::KnownRun,
+    command: &CommandStep,
 ) -> Result<Outcome> {
-    let values = [
-        ("run_id", claim.run_id.0.clone()),
-        ("generation", claim.generation.to_string()),
-        ("step", claim.step.clone()),
-    ];
-    let permanent = |error: String| {
-        Ok(Outcome::Failed(Failure {
-            error,
-            permanent: true,
-            ..Failure::default()
-        }))
+    let subject = step::Subject {
+        run_id: claim.run_id.clone(),
+        generation: claim.generation,
+        step: claim.step.clone(),
+        attempt: claim.attempt,
     };
-    let argv = match command::fill(&step.command, &values) {
-        Ok(argv) => argv,
-        Err(error) => return permanent(error),
+    let mapping = Mapping::require(conn)?;
+    let call = step::Call::gather(conn, &mapping, settings, run, subject)?;
+    let prepared = match step::prepare(&call, command) {
+        Ok(prepared) => prepared,
+        Err(error) => return Ok(never(error)),
     };
-    let env = match environment(workshop, claim, ended, step, &values) {
-        Ok(env) => env,
-        Err(error) => return permanent(error),
-    };
+    let timeout_ms = steps::terms_of(conn, claim.step_id)?
+        .timeout_ms
+        .unwrap_or(command.timeout_ms);
     let line = CommandLine {
-        argv,
-        env,
-        cwd: step.cwd.clone(),
-        timeout: time_for(step, claim),
+        argv: prepared.argv,
+        env: (prepared.env.into_iter())
+            .map(|variable| (variable.name, variable.value))
+            .collect(),
+        cwd: prepared.cwd,
+        timeout: time_for(timeout_ms, claim),
         lease: Duration::from_millis(u64::try_from(settings.lease_ms).unwrap_or(0)),
-        output_bytes: step.output_bytes,
+        output_bytes: command.output_bytes,
     };
     let stopping = || workshop.stop.load(Ordering::Acquire);
-    let go_on = || !stopping() && steps::still_held(conn, claim).unwrap_or(true);
-    let input = json!({
-        "run_id": claim.run_id, "generation": claim.generation, "status": ended.status, "phase": ended.phase,
-        "archive": earlier_result(conn, claim, "archive")?,
-    });
-    let finished = match command::run(&line, input.to_string().as_bytes(), &go_on) {
+    let go_on =
+        || !stopping() && steps::still_held(conn, claim).unwrap_or(true) && workshop.file.is_current();
+    let finished = match command::run(&line, prepared.document.to_string().as_bytes(), &go_on) {
         Ok(finished) => finished,
         Err(error) => return Ok(failed(format!("can't start {:?}: {error}", line.argv[0]))),
     };
-    let error = match finished.ending {
-        Ending::Exited(status) if status.success() => {
-            return Ok(Outcome::Done(Success {
-                result: result_of(&finished.output_tail),
-                output_tail: Some(finished.output_tail),
-                archival: None,
-            }));
-        }
-        Ending::Stopped if stopping() => {
-            return Ok(Outcome::Deferred {
-                note: claim.note.clone().unwrap_or_default(),
-                until: Millis::now(),
-            });
-        }
-        Ending::Exited(status) => format!("{:?} ended with {}", line.argv[0], command::said(status)),
-        Ending::TimedOut if claim.deadline.is_some_and(|deadline| deadline <= Millis::now()) => {
-            return Ok(Outcome::Failed(Failure {
-                error: format!("{:?} was ended at the step's deadline", line.argv[0]),
-                output_tail: Some(finished.output_tail),
-                permanent: true,
-                ..Failure::default()
-            }));
-        }
-        Ending::TimedOut => format!(
-            "{:?} was ended after its timeout of {} ms",
-            line.argv[0], step.timeout_ms
-        ),
-        Ending::Stopped => format!("{:?} was ended because its step was cancelled", line.argv[0]),
-        Ending::Abandoned => format!(
-            "{:?} was ended because the executor gave no sign of life for a part of its lease of {} ms",
-            line.argv[0], settings.lease_ms
-        ),
-        Ending::Unsupervised => format!(
-            "{:?} was ended because somebody killed its supervisor",
-            line.argv[0]
-        ),
+    let circumstances = step::Circumstances {
+        program: &line.argv[0],
+        timeout_ms,
+        lease_ms: settings.lease_ms,
+        stopping: stopping(),
     };
-    Ok(Outcome::Failed(Failure {
-        error,
-        output_tail: Some(finished.output_tail),
-        ..Failure::default()
-    }))
+    Ok(step::outcome(claim, finished, &circumstances))
 }
 
 /// Its timeout, or what is left until its deadline.
-fn time_for(step: &CommandStep, claim: &Claim) -> Duration {
+fn time_for(timeout_ms: i64, claim: &Claim) -> Duration {
     let left_ms = claim
         .deadline
         .map_or(i64::MAX, |deadline| deadline.since(Millis::now()));
-    Duration::from_millis(u64::try_from(step.timeout_ms.min(left_ms)).unwrap_or(0))
+    Duration::from_millis(u64::try_from(timeout_ms.min(left_ms)).unwrap_or(0))
 }
 
-/// The last line of the output, where it is a JSON object.
-fn result_of(output: &str) -> Value {
-    output
-        .lines()
-        .next_back()
-        .and_then(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(Value::is_object)
-        .unwrap_or(Value::Null)
-}
-
-/// Variables that every program expects; everything else has to be listed.
-const PASSED: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
-
-fn environment(
-    workshop: &Workshop,
-    claim: &Claim,
-    ended: &Ended<'_>,
-    step: &CommandStep,
-    values: &[(&str, String)],
-) -> std::result::Result<Vec<(String, String)>, String> {
-    let mut env: Vec<(String, String)> = PASSED
-        .iter()
-        .copied()
-        .chain(step.pass_env.iter().map(String::as_str))
-        .filter_map(|name| std::env::var(name).ok().map(|value| (name.to_owned(), value)))
-        .collect();
-    let key = format!(
-        "{}-{}-{}-{}",
-        workshop.database_uuid, claim.run_id, claim.generation, claim.step
-    );
-    let ours = [
-        ("RUNCHAIN_RUN_ID", claim.run_id.0.clone()),
-        ("RUNCHAIN_GENERATION", claim.generation.to_string()),
-        ("RUNCHAIN_STATUS", ended.status.clone().unwrap_or_default()),
-        ("RUNCHAIN_STEP", claim.step.clone()),
-        ("RUNCHAIN_ATTEMPT", claim.attempt.to_string()),
-        ("RUNCHAIN_IDEMPOTENCY_KEY", key),
-    ];
-    for (name, value) in ours {
-        if value.contains('\0') {
-            return Err(format!(
-                "{name} would hold a NUL character, which no environment can carry"
-            ));
-        }
-        env.push((name.to_owned(), value));
-    }
-    for (name, value) in &step.env {
-        let filled = command::fill_word(value, values)?;
-        env.push((name.clone(), filled));
-    }
-    Ok(env)
+/// A failure that trying again can't mend.
+fn never(error: String) -> Outcome {
+    Outcome::Failed(Failure {
+        error,
+        permanent: true,
+        ..Failure::default()
+    })
 }

@@ -1,13 +1,16 @@
 //! What only the leader does: monitor active runs, project events to the logs, sweep.
 
+use super::look::Looker;
 use super::triggers::{News, Triggers};
 use crate::config::Settings;
-use crate::door;
+use crate::identity::witness::{self, Witness};
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
+use crate::redact::Redactor;
+use crate::retention::Duty;
 use runchain_core::error::Result;
+use runchain_core::identity::Place;
 use runchain_core::liveness::Leadership;
-use runchain_core::sweep::{self, Sweep};
 use runchain_core::{ExecutorId, Mapping, Millis};
 use rusqlite::Connection;
 use std::time::{Duration, Instant};
@@ -16,31 +19,24 @@ use std::time::{Duration, Instant};
 const PROJECT_EVENTS: usize = 1_000;
 /// Projections before the main loop goes on.
 const PROJECTIONS_AT_ONCE: usize = 10;
-/// Rows compared in one statement of the sweep: some ten milliseconds of reading in a table of a
-/// million (examples/sweep_cost.rs), for which a rollback journal keeps writers waiting.
-const SWEEP_ROWS: u32 = 1_000;
-/// A sweep of a large table waits this many times as long as it took before the next one, so that
-/// sweeping costs at most a thousandth of a core.
-const SWEEP_SHARE: i64 = 1_000;
+/// How far the witness may be behind the logs, which speak for themselves while they are there.
+const TESTIFY_EVERY: Duration = Duration::from_secs(60);
 
 /// The lead, and what goes with it.
 pub(super) struct Lead {
     // Dropped in this order: who takes the lead over must find the logs let go of.
     projector: Projector,
     leadership: Leadership,
+    witness: Witness,
+    testified: Instant,
     monitor: Monitor,
     triggers: Triggers,
     monitor_due: Option<Millis>,
     /// Events are left to project.
     behind: bool,
     rest_until: Option<Instant>,
-    sweep: Sweep,
-    /// Time that the sweep under way has taken.
-    sweep_took_ms: i64,
-    sweep_due: Millis,
-    sweep_ms: i64,
-    /// The first sweep is through.
-    has_swept: bool,
+    looker: Looker,
+    retention: Duty,
 }
 
 impl Lead {
@@ -49,24 +45,47 @@ impl Lead {
         settings: &Settings,
         conn: &Connection,
         executor: &ExecutorId,
+        place: &Place,
     ) -> Result<Option<Self>> {
         let Some(leadership) = Leadership::try_acquire(&settings.state_db_path, &executor.0)? else {
             return Ok(None);
         };
-        Ok(Some(Self {
+        let mut projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
+        projector.use_redactor(Redactor::checked(settings));
+        let mut lead = Self {
             leadership,
-            projector: Projector::open(&settings.logs_dir, rotation(settings), conn)?,
+            witness: Witness {
+                database_uuid: projector.database_uuid().to_owned(),
+                epoch: projector.epoch(),
+                // Nothing is known to be durable yet, but what an earlier witness said.
+                seq: Witness::read(&settings.logs_dir)
+                    .filter(|earlier| earlier.database_uuid == projector.database_uuid())
+                    .filter(|earlier| earlier.epoch == projector.epoch())
+                    .map_or(0, |earlier| earlier.seq),
+                place: place.clone(),
+                folder_inode: 0,
+            },
+            testified: Instant::now(),
+            projector,
             monitor: Monitor::new(monitor_options(settings)),
             triggers: Triggers::new(settings.auto_repair),
             monitor_due: None,
             behind: false,
             rest_until: None,
-            sweep: Sweep::default(),
-            sweep_took_ms: 0,
-            sweep_due: Millis::now(),
-            sweep_ms: settings.sweep_ms,
-            has_swept: false,
-        }))
+            looker: Looker::new(settings),
+            retention: Duty::new(settings, Millis::now()),
+        };
+        lead.testify()?;
+        Ok(Some(lead))
+    }
+
+    /// Writes the witness anew.
+    pub(super) fn testify(&mut self) -> Result<()> {
+        self.testified = Instant::now();
+        let folder = self.projector.folder();
+        self.witness.seq = self.witness.seq.max(self.projector.covered());
+        self.witness.folder_inode = witness::folder_inode(folder).unwrap_or(0);
+        self.witness.write(folder)
     }
 
     /// Whether the lock file is still the one that we hold.
@@ -77,9 +96,10 @@ impl Lead {
     /// Takes a new configuration over; stall clocks start anew.
     pub(super) fn use_settings(&mut self, settings: &Settings) {
         self.monitor = Monitor::new(monitor_options(settings));
+        self.looker.use_settings(settings);
         self.triggers.use_auto_repair(settings.auto_repair);
-        self.sweep_ms = settings.sweep_ms;
         self.projector.use_rotation(rotation(settings));
+        self.projector.use_redactor(Redactor::checked(settings));
     }
 
     /// Whether writes are still captured. What was missed meanwhile is swept for at once.
@@ -90,21 +110,26 @@ impl Lead {
     ) -> Result<Option<News>> {
         let news = self.triggers.look(conn, mapping, Millis::now())?;
         if matches!(news, Some(News::Back(_))) {
-            self.sweep = Sweep::default();
-            self.sweep_took_ms = 0;
-            self.sweep_due = Millis::now();
-            self.has_swept = false;
+            self.looker.sweep_anew();
         }
         Ok(news)
     }
 
-    /// One round. A stopping executor begins nothing new, but says what has happened.
-    pub(super) fn duties(&mut self, conn: &mut Connection, mapping: &Mapping, stopping: bool) -> Result<()> {
+    /// One round. A stopping executor begins nothing new, but says what has happened; one that catches
+    /// up monitors nothing yet.
+    pub(super) fn duties(
+        &mut self,
+        settings: &Settings,
+        conn: &mut Connection,
+        mapping: &Mapping,
+        monitors: bool,
+        stopping: bool,
+    ) -> Result<()> {
         if self.rests() {
             return Ok(());
         }
         self.rest_until = None;
-        if !stopping {
+        if monitors {
             self.monitor_due = self
                 .monitor
                 .tick(conn, mapping, &mut self.projector, Millis::now())?;
@@ -117,29 +142,21 @@ impl Lead {
                 break;
             }
         }
-        if !stopping && Millis::now() >= self.sweep_due {
-            self.sweep_on(conn, mapping)?;
+        if self.witness.seq < self.projector.covered() && self.testified.elapsed() >= TESTIFY_EVERY {
+            self.testify()?;
+        }
+        if !stopping {
+            self.looker.look(conn, mapping)?;
+        }
+        if !stopping && !self.behind {
+            self.retention.go_on(settings, conn, mapping)?;
         }
         Ok(())
     }
 
-    /// The next chunk of the sweep, a transaction only where something differs.
-    fn sweep_on(&mut self, conn: &mut Connection, mapping: &Mapping) -> Result<()> {
-        let began = Millis::now();
-        let found = door::patiently(|| sweep::chunk(conn, mapping, &mut self.sweep, SWEEP_ROWS))?;
-        if !found.is_empty() {
-            door::write(conn, |conn| sweep::ask_to_look(conn, &found))?;
-        }
-        let now = Millis::now();
-        self.sweep_took_ms += now.since(began);
-        self.sweep_due = now.plus(1);
-        if self.sweep.is_over() {
-            self.sweep_due = now.plus(self.sweep_ms.max(self.sweep_took_ms.saturating_mul(SWEEP_SHARE)));
-            self.sweep = Sweep::default();
-            self.has_swept = true;
-            self.sweep_took_ms = 0;
-        }
-        Ok(())
+    /// Queues what tables of flags say. What is wrong with one keeps nothing else from being done.
+    pub(super) fn read_flags(&mut self, conn: &mut Connection) -> Result<()> {
+        self.looker.read_flags(conn)
     }
 
     /// After a failure: leaves the duties be for this long.
@@ -155,7 +172,7 @@ impl Lead {
     /// Whether every row was compared once since the lead was taken, or since the triggers came back,
     /// and no repair is due that would make it necessary again.
     pub(super) fn has_swept(&self) -> bool {
-        self.has_swept && self.triggers.due().is_none()
+        self.looker.has_looked() && self.triggers.due().is_none()
     }
 
     /// When it wants to be called next.
@@ -169,8 +186,8 @@ impl Lead {
         if self.behind {
             return Some(Millis::now());
         }
-        let due = self.monitor_due.into_iter().chain(repair);
-        due.chain([self.sweep_due]).min()
+        let others = self.looker.next().into_iter().chain([self.retention.due()]);
+        self.monitor_due.into_iter().chain(repair).chain(others).min()
     }
 }
 
@@ -179,6 +196,8 @@ fn rotation(settings: &Settings) -> Rotation {
         bytes: u64::try_from(settings.logs_rotate_bytes).unwrap_or(0),
         after_ms: settings.logs_rotate_after_ms,
         keep_files: settings.logs_keep_files,
+        keep_days: settings.logs_keep_days,
+        keep_bytes: u64::try_from(settings.logs_keep_bytes).unwrap_or(0),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::lead::Lead;
 use super::{Drain, Ended, Goal, LEAD_EVERY, millis};
+use crate::disk::Space;
 use crate::door;
 use crate::wake::Wake;
 use runchain_core::error::{Error, Result};
@@ -29,7 +30,9 @@ impl Drain<'_> {
             Goal::Forever => false,
             Goal::Once => self.lease_after.is_some() || !self.is_due()?,
             // What no trigger saw is work, too: whoever leads has looked at every row once.
-            Goal::UntilIdle => self.lead.as_ref().is_none_or(Lead::has_swept) && !left(None, None)?,
+            Goal::UntilIdle => {
+                self.lead.as_ref().is_none_or(Lead::has_swept) && !left(None, None)? && !self.carries_out()?
+            }
             Goal::Run { run_id, step } => !left(Some(run_id), step.as_deref())?,
         };
         Ok(reached.then_some(Ended::Reached))
@@ -46,12 +49,20 @@ impl Drain<'_> {
         })
     }
 
+    /// Between two looks that nothing has asked for.
+    fn poll_ms(&self) -> i64 {
+        match self.watch {
+            Some(_) if self.is_reported => self.settings.poll_ms,
+            _ => self.settings.poll_ms.min(self.settings.poll_unwatched_ms),
+        }
+    }
+
     /// How long nothing is known to happen: the next timer, or the fallback poll.
     pub(super) fn until_next(&self) -> Result<Duration> {
         if self.more {
             return Ok(Duration::ZERO);
         }
-        let mut timeout = millis(self.settings.poll_ms);
+        let mut timeout = millis(self.poll_ms());
         let now = Millis::now();
         let until = |at: Millis| millis(at.since(now).max(1));
         let begins = self.stopping.is_none() && self.outdated.is_none();
@@ -70,6 +81,12 @@ impl Drain<'_> {
         }
         if self.running > 0 || self.others_hold()? {
             timeout = timeout.min(self.lease_part());
+        }
+        if let Some(at) = self.space.as_ref().and_then(Space::due) {
+            timeout = timeout.min(at.saturating_duration_since(Instant::now()));
+        }
+        if let Some(at) = self.carry_out_at {
+            timeout = timeout.min(until(at));
         }
         if let Some(at) = self.expand_after {
             timeout = timeout.min(at.saturating_duration_since(Instant::now()));
@@ -97,9 +114,7 @@ impl Drain<'_> {
             match one {
                 Wake::Changed => {
                     self.looks = 0;
-                    if let Some(watch) = &self.watch {
-                        watch.rearm();
-                    }
+                    self.hinted = true;
                 }
                 Wake::Finished(finished) => self.finished.push(*finished),
                 Wake::Reload => self.reload_settings(),

@@ -1,8 +1,8 @@
 //! What signals ask for: to stop in order, to stop at once, to read the configuration again.
 
-use super::database::FileIdentity;
-use super::{Drain, Ended, chain_of, concurrency_of, millis};
+use super::{Drain, Ended, Goal, concurrency_of, millis, trail};
 use crate::door;
+use runchain_core::error::Result;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,25 +81,51 @@ impl Drain<'_> {
             (self.say)(&format!("can't start more workers: {error}"));
         }
         let new = Arc::new(new);
+        let old = Arc::clone(&self.settings);
         self.workshop.use_settings(&new);
-        self.chain = chain_of(&new);
+        self.chain = new.chain();
         self.concurrency = concurrency_of(&new);
         if let Some(lead) = &mut self.lead {
             lead.use_settings(&new);
         }
         self.settings = new;
         self.version.forget();
+        if *self.goal == Goal::Forever
+            && let Err(error) = trail::reloaded(&mut self.conn, &old, &self.settings)
+        {
+            (self.say)(&format!("{error}; the reload is not in the audit trail"));
+        }
         (self.say)("the configuration was read again");
     }
 
-    /// Takes the executor off the list, so that nobody waits for its lease.
-    pub(super) fn leave(&mut self) {
-        if self.running > 0 || FileIdentity::of(&self.settings.state_db_path) != self.file {
+    /// Takes the executor off the list, so that nobody waits for its lease, and says why it ended.
+    pub(super) fn leave(&mut self, ended: &Result<Ended>) {
+        if self.running > 0 || self.guard.verify(&self.conn).is_err() {
             return;
         }
-        let executor = &self.executor;
-        if let Err(error) = door::write(&mut self.conn, |conn| executor.leave(conn)) {
+        let signal = self.stopping.as_ref().map(|stop| stop.signal);
+        let (executor, forever) = (&self.executor, *self.goal == Goal::Forever);
+        let left = door::write(&self.conn, |conn| {
+            executor.leave(conn)?;
+            if forever {
+                trail::over(conn, executor, &trail::why(ended, signal))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = left {
             (self.say)(&format!("{error}; the lease will run out by itself"));
+            return;
+        }
+        // Nobody else may come for a long time.
+        if let Some(lead) = self.lead.as_mut().filter(|_| forever)
+            && let Err(error) = lead.duties(&self.settings, &mut self.conn, &self.mapping, false, true)
+        {
+            (self.say)(&format!("{error}; the next executor writes the rest of the log"));
+        }
+        if let Some(lead) = &mut self.lead
+            && let Err(error) = lead.testify()
+        {
+            (self.say)(&format!("{error}; the logs themselves say how far they are"));
         }
     }
 }

@@ -10,8 +10,9 @@ use runchain_core::error::{During, Error, Result};
 use runchain_core::queue::Expanded;
 use runchain_core::steps::{self, Capacity, Claim, Settled, Wanted};
 use runchain_core::transaction::atomically;
-use runchain_core::{Millis, queue};
+use runchain_core::{Millis, StepId, queue};
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Queue rows for one turn: some ten milliseconds of writing.
@@ -37,6 +38,7 @@ struct ToDo {
 struct Turn {
     settled: Vec<Settled>,
     recovered: usize,
+    strays: usize,
     expanded: Result<Expanded>,
     claims: Vec<Claim>,
 }
@@ -52,6 +54,8 @@ impl Drain<'_> {
             trace::mark(trace::Mark::Seen);
         }
         let turn = self.commit_turn(to_do)?;
+        // What went into a file that has lost its name is not done, and nothing of it is begun.
+        self.guard.file.check()?;
         if !turn.claims.is_empty() {
             trace::mark(trace::Mark::Started);
         }
@@ -92,7 +96,7 @@ impl Drain<'_> {
         Ok(ToDo {
             settle: !self.finished.is_empty(),
             renew: self.running > 0 && self.renewed.elapsed() >= self.lease_part(),
-            recover: recover_due && self.others_hold()?,
+            recover: recover_due && (self.others_hold()? || self.has_strays()?),
             expand,
             lease: self.free() > 0 && self.is_due()?,
         })
@@ -130,6 +134,10 @@ impl Drain<'_> {
         })
     }
 
+    fn has_strays(&self) -> Result<bool> {
+        door::patiently(|| steps::has_strays(&self.conn, &self.executor.id, |claim| knows(&self.held, claim)))
+    }
+
     fn commit_turn(&mut self, to_do: ToDo) -> Result<Turn> {
         let backoff = self.backoff();
         let wanted = match self.goal {
@@ -146,8 +154,12 @@ impl Drain<'_> {
         };
         let (finished, executor, chain, mapping) =
             (&self.finished, &self.executor, &self.chain, &self.mapping);
+        let guard = &self.guard;
+        let storm = super::storm::limit(&self.settings);
+        let held = &self.held;
         let (lease_ms, forever) = (self.settings.lease_ms, *self.goal == Goal::Forever);
-        door::write(&mut self.conn, |conn| {
+        door::write(&self.conn, |conn| {
+            guard.verify(conn)?;
             let now = Millis::now();
             // First of all, so that nobody takes our own steps for abandoned, whatever the clocks did.
             if to_do.renew || to_do.recover {
@@ -160,14 +172,15 @@ impl Drain<'_> {
                     "look for triggers with RAISE(ROLLBACK) on archival_log, and at the disk",
                 ));
             }
-            let recovered = if to_do.recover {
-                steps::recover(conn, backoff, fastrand::f64(), now)?
-            } else {
-                0
-            };
+            let (mut recovered, mut strays) = (0, 0);
+            if to_do.recover {
+                recovered = steps::recover(conn, backoff, fastrand::f64(), now)?;
+                let knows = |claim: &Claim| knows(held, claim);
+                strays = steps::take_strays(conn, &executor.id, knows, backoff, fastrand::f64(), now)?;
+            }
             let expanded = if to_do.expand {
                 atomically(conn, true, || {
-                    queue::expand(conn, mapping, chain, EXPAND_ROWS, now)
+                    queue::expand_within(conn, mapping, chain, EXPAND_ROWS, storm, now)
                 })
             } else {
                 Ok(Expanded::default())
@@ -196,6 +209,7 @@ impl Drain<'_> {
             Ok(Turn {
                 settled,
                 recovered,
+                strays,
                 expanded,
                 claims,
             })
@@ -210,6 +224,7 @@ impl Drain<'_> {
         let finished = std::mem::take(&mut self.finished);
         for (one, settled) in finished.iter().zip(&turn.settled) {
             self.running -= 1;
+            self.held.remove(&one.claim.step_id);
             self.tell(one, *settled);
         }
         if self.running == 0 {
@@ -219,6 +234,12 @@ impl Drain<'_> {
             (self.say)(&format!(
                 "took {} steps back from an executor that is gone",
                 turn.recovered
+            ));
+        }
+        if turn.strays > 0 {
+            (self.say)(&format!(
+                "took {} steps back that were started by a commit that seemed to have failed",
+                turn.strays
             ));
         }
         let more = match &turn.expanded {
@@ -237,11 +258,17 @@ impl Drain<'_> {
         };
         for claim in turn.claims {
             self.running += 1;
+            self.held.insert(claim.step_id, claim.token);
             self.suspect |= claim.lost > 0;
             self.workers.execute(claim);
         }
         more
     }
+}
+
+/// Whether this is what runs: the same step under the same fence.
+fn knows(held: &BTreeMap<StepId, i64>, claim: &Claim) -> bool {
+    held.get(&claim.step_id) == Some(&claim.token)
 }
 
 fn settle(

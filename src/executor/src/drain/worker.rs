@@ -6,6 +6,7 @@
 use super::effect::execute;
 use crate::config::Settings;
 use crate::fault;
+use crate::identity::WatchedFile;
 use crate::wake::Wake;
 use runchain_core::steps::{Claim, Failure, Outcome};
 use std::sync::atomic::AtomicBool;
@@ -19,16 +20,22 @@ pub(crate) struct Workshop {
     settings: RwLock<Arc<Settings>>,
     /// Identity of the database, as it stands in bags.
     pub(super) database_uuid: String,
+    /// The database as a file: nothing is done for one that is gone.
+    pub(super) file: WatchedFile,
     /// Set when running commands must end now.
     pub(super) stop: AtomicBool,
+    /// Set while copies into bags have to wait for room.
+    pub(super) disk_is_low: AtomicBool,
 }
 
 impl Workshop {
-    pub(super) fn new(settings: &Arc<Settings>, database_uuid: String) -> Self {
+    pub(super) fn new(settings: &Arc<Settings>, database_uuid: String, file: WatchedFile) -> Self {
         Self {
             settings: RwLock::new(Arc::clone(settings)),
             database_uuid,
+            file,
             stop: AtomicBool::new(false),
+            disk_is_low: AtomicBool::new(false),
         }
     }
 

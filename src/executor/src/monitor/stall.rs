@@ -6,9 +6,9 @@
 
 use super::MonitoredRun;
 use super::observe::Fingerprint;
+use crate::door;
 use runchain_core::error::{During, Result};
 use runchain_core::event::{self, EventType, NewEvent};
-use runchain_core::transaction::atomically;
 use runchain_core::{Millis, schema};
 use rusqlite::Connection;
 use serde_json::json;
@@ -100,7 +100,7 @@ pub(super) fn record(conn: &Connection, news: &[StallNews<'_>], now: Millis) -> 
     if news.is_empty() {
         return Ok(());
     }
-    atomically(conn, true, || {
+    door::write(conn, |conn| {
         schema::check_writer(conn)?;
         news.iter().try_for_each(|one| record_one(conn, one, now))
     })

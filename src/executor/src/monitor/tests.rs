@@ -41,6 +41,8 @@ impl Fixture {
                 bytes: 0,
                 after_ms: 0,
                 keep_files: 1,
+                keep_days: 0,
+                keep_bytes: 0,
             },
             &conn,
         )

@@ -3,9 +3,9 @@
 //! asking costs the same with a million runs as with none.
 
 use super::{MonitorOptions, MonitoredRun};
+use crate::door;
 use runchain_core::error::{During, Result};
 use runchain_core::event::{self, EventType, NewEvent};
-use runchain_core::transaction::atomically;
 use runchain_core::vocabulary::Phase;
 use runchain_core::{Millis, RunId, schema};
 use rusqlite::{Connection, OptionalExtension};
@@ -47,7 +47,7 @@ pub(super) fn apply(
         return Ok(Changes::default());
     }
     let limit = options.transitions_per_tick;
-    atomically(conn, true, || {
+    door::write(conn, |conn| {
         schema::check_writer(conn)?;
         let ended = runs_to_stop(conn, limit)?;
         for run in &ended {

@@ -1,13 +1,18 @@
 //! Whether we may use the file, and whether its owner still could after we did.
 //!
 //! SQLite creates `-wal`, `-shm` and `-journal` with the mode of the database, but with the owner
-//! and group of who creates them: the orchestrator's own writes can then fail because of us.
+//! and group of who creates them: the orchestrator's own writes can then fail because of us. What
+//! [`check`] predicts, [`prove`] tries out before the first write, because access control lists, file
+//! servers and containers have their own ideas of owners and groups.
+//!
+//! A group in common is taken to include the owner: who is in which group only the system's user
+//! database knows, and that need not be the one of this machine.
 
 use super::{OpenMode, Problem};
-use rustix::fs::{Access, AtFlags, CWD, accessat};
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, Uid, accessat, fchmod, fchown};
+use std::fs::{Metadata, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 /// Refuses what would fail later, or would make others fail.
 pub(super) fn check(path: &Path, found: &Metadata, mode: OpenMode) -> Result<(), Problem> {
@@ -43,11 +48,77 @@ pub(super) fn check(path: &Path, found: &Metadata, mode: OpenMode) -> Result<(),
     Ok(())
 }
 
+/// What SQLite may create beside a database.
+const SIDECARS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Tries out what [`check`] predicts: makes a file as SQLite would, looks whose it is, and removes it.
+/// And what stands there already must be for us and for the owner to write.
+pub(super) fn prove(path: &Path) -> Result<(), Problem> {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let unreadable = |error: std::io::Error| Problem::Unreadable {
+        reason: error.to_string(),
+    };
+    let found = std::fs::metadata(&path).map_err(unreadable)?;
+    let database = Place::of(&found);
+    let left = SIDECARS.map(|suffix| beside(&path, suffix));
+    let wrong: Vec<PathBuf> = left
+        .into_iter()
+        .filter(|file| {
+            std::fs::metadata(file).is_ok_and(|sidecar| {
+                !database.owner_can_write(&Place::of(&sidecar)) || may(file, Access::WRITE_OK).is_err()
+            })
+        })
+        .collect();
+    if !wrong.is_empty() {
+        return Err(Problem::ForeignSidecars {
+            files: wrong,
+            owner: database.user,
+            group: database.group,
+            mode: database.mode & 0o777,
+        });
+    }
+    let made = probe(&path, &database).map_err(unreadable)?;
+    if database.owner_can_write(&made) {
+        Ok(())
+    } else {
+        Err(Problem::LocksOwnerOut {
+            owner: database.user,
+            group: database.group,
+        })
+    }
+}
+
+/// Makes and removes a file as SQLite makes its own: the mode of the database whatever the umask, and
+/// as root its owner, as far as the system lets it.
+fn probe(path: &Path, database: &Place) -> std::io::Result<Place> {
+    let name = beside(path, &format!(".runchain-probe-{}", std::process::id()));
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(database.mode & 0o777)
+        .open(&name)?;
+    let looked = fchmod(&file, Mode::from_raw_mode(database.mode & 0o777))
+        .map_err(std::io::Error::from)
+        .and_then(|()| {
+            if rustix::process::geteuid().is_root() {
+                // SQLite goes on when it fails, too; whose the file is then shows below.
+                let _ = fchown(
+                    &file,
+                    Some(Uid::from_raw(database.user)),
+                    Some(Gid::from_raw(database.group)),
+                );
+            }
+            file.metadata()
+        });
+    std::fs::remove_file(&name)?;
+    looked.map(|made| Place::of(&made))
+}
+
 fn may(path: &Path, access: Access) -> rustix::io::Result<()> {
     accessat(CWD, path, access, AtFlags::EACCESS)
 }
 
-fn beside(path: &Path, suffix: &str) -> std::path::PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -75,6 +146,16 @@ impl Place {
             group: found.gid(),
             mode: found.mode(),
         }
+    }
+}
+
+impl Place {
+    /// Whether the owner of this file (the database) can write another one.
+    fn owner_can_write(&self, other: &Self) -> bool {
+        self.user == 0
+            || (self.user == other.user && other.mode & 0o200 != 0)
+            || (self.group == other.group && other.mode & 0o020 != 0)
+            || other.mode & 0o002 != 0
     }
 }
 

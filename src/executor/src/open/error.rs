@@ -58,6 +58,22 @@ pub(crate) enum Problem {
         /// Group id of the file.
         group: u32,
     },
+    /// Files beside it that its owner, or we, can't write.
+    ForeignSidecars {
+        /// Their paths.
+        files: Vec<PathBuf>,
+        /// User id of the owner.
+        owner: u32,
+        /// Group id of the database.
+        group: u32,
+        /// Permission bits of the database.
+        mode: u32,
+    },
+    /// WAL on a file system without memory that all processes share.
+    WalOnShared {
+        /// The kind of file system.
+        name: String,
+    },
     /// Somebody else holds the lock for longer than we wait.
     Locked,
     /// Required tables are not there.
@@ -92,7 +108,9 @@ impl OpenError {
             Problem::NotAFile { .. }
             | Problem::Unreadable { .. }
             | Problem::NotWritable { .. }
-            | Problem::LocksOwnerOut { .. } => Exit::DatabaseUnreadable,
+            | Problem::LocksOwnerOut { .. }
+            | Problem::ForeignSidecars { .. }
+            | Problem::WalOnShared { .. } => Exit::DatabaseUnreadable,
             Problem::Locked => Exit::DatabaseLocked,
             Problem::MissingTables { .. } => Exit::SchemaInvalid,
         }
@@ -126,6 +144,13 @@ impl OpenError {
             ),
             Problem::LocksOwnerOut { owner, .. } => format!(
                 "opening {path} as another user would lock its owner (user id {owner}) out: files that SQLite creates beside it would be ours"
+            ),
+            Problem::ForeignSidecars { files, owner, .. } => format!(
+                "{} can't be written by the owner of {path} (user id {owner}) or by us: writes fail with \"attempt to write a readonly database\"",
+                listed(files, ", ")
+            ),
+            Problem::WalOnShared { name } => format!(
+                "the state database {path} is in WAL mode on {name}, where processes of other machines don't see its shared memory: it would be damaged"
             ),
             Problem::Locked => format!("the state database {path} stayed locked by another process"),
             Problem::MissingTables { missing, found } => format!(
@@ -163,14 +188,31 @@ impl OpenError {
                 rustix::process::geteuid().as_raw()
             ),
             Problem::NotWritable { what } => {
-                format!("run as its owner, or allow user id {} to write {}", rustix::process::geteuid().as_raw(), what.display())
+                format!(
+                    "run as its owner, or let its group in: as root, usermod -aG GROUP USER for user id {}, then chmod g+rw {path} && chmod g+rwxs {}; now {} is not for us to write",
+                    rustix::process::geteuid().as_raw(),
+                    self.path.parent().unwrap_or(&self.path).display(),
+                    what.display()
+                )
             }
             Problem::LocksOwnerOut { owner, group } => {
                 let folder = self.path.parent().unwrap_or(&self.path).display();
                 format!(
-                    "run as user id {owner}, or share the group {group}: chgrp {group} {folder} && chmod g+rwxs {folder} && chmod g+rw {path}"
+                    "run as user id {owner}, or share the group {group}, as the owner or root: chgrp {group} {folder} && chmod g+rwxs {folder} && chmod g+rw {path}"
                 )
             }
+            Problem::ForeignSidecars {
+                files,
+                owner,
+                group,
+                mode,
+            } => {
+                let files = listed(files, " ");
+                format!("as root: chown {owner}:{group} {files} && chmod {mode:o} {files}")
+            }
+            Problem::WalOnShared { .. } => format!(
+                "move it to a local disk; or, while nobody uses it, sqlite3 {path} 'PRAGMA journal_mode=DELETE'; or, if no other machine ever opens it, allow_shared_wal = true in runchain.toml"
+            ),
             Problem::Locked => {
                 format!("see which process holds it with fuser {path}, let that end its transaction, and try again")
             }
@@ -179,6 +221,11 @@ impl OpenError {
             }
         }
     }
+}
+
+fn listed(files: &[PathBuf], between: &str) -> String {
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    files.join(between)
 }
 
 impl fmt::Display for OpenError {

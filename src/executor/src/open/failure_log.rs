@@ -6,12 +6,12 @@
 
 use super::OpenError;
 use crate::config::{FILE_NAME, Settings};
+use crate::folder::Folder;
 use runchain_core::Millis;
 use runchain_core::event::Log;
-use serde_json::json;
-use std::fs::{File, OpenOptions};
+use serde_json::{Value, json};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 
 /// Appends the event STATE_DB_INVALID where that is possible.
 pub(crate) fn log_failure(settings: &Settings, error: &OpenError, at: Millis) {
@@ -22,17 +22,17 @@ pub(crate) fn log_failure(settings: &Settings, error: &OpenError, at: Millis) {
         "error": error.what(),
         "remedy": error.remedy(),
     });
+    log_line(settings, &line);
+}
+
+/// Appends a line without a number where that is possible.
+pub(crate) fn log_line(settings: &Settings, line: &Value) {
     if is_project(settings) {
         // Whether it worked shows at the append.
         let _ = std::fs::create_dir(&settings.logs_dir);
     }
-    if settings.logs_dir.is_dir() {
-        // The failure itself is reported in any case; the line is an extra.
-        let _ = append(
-            &settings.logs_dir.join(Log::Monitor.file_name()),
-            &line.to_string(),
-        );
-    }
+    // The failure itself is reported in any case; the line is an extra.
+    let _ = Folder::open(&settings.logs_dir).and_then(|folder| append(&folder, &line.to_string()));
 }
 
 fn is_project(settings: &Settings) -> bool {
@@ -40,16 +40,9 @@ fn is_project(settings: &Settings) -> bool {
 }
 
 /// One write of one whole line, also after a torn one.
-fn append(path: &Path, line: &str) -> io::Result<()> {
+fn append(folder: &Folder, line: &str) -> io::Result<()> {
     // A pipe or a link under this name is not ours to write to.
-    if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Ok(());
-    }
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(path)?;
+    let mut file = folder.open_to_append(Log::Monitor.file_name())?;
     let start = if ends_torn(&mut file)? { "\n" } else { "" };
     file.write_all(format!("{start}{line}\n").as_bytes())
 }

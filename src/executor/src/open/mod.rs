@@ -1,17 +1,18 @@
 //! Opens the orchestrator's database as a guest: it must be there, be sound, and stay as it is.
 //!
-//! Invariant: nothing is created, whatever is wrong. The file is looked at with `stat` only and is
+//! Invariant: nothing is left behind, whatever is wrong. The file is looked at with `stat` only and is
 //! read by SQLite alone: closing a descriptor of our own would drop SQLite's locks. What does not
 //! belong here: what the tables mean.
 
 mod access;
 mod error;
 mod failure_log;
+pub(crate) mod ground;
 mod nearby;
 mod tables;
 
 pub(crate) use error::{OpenError, Problem};
-pub(crate) use failure_log::log_failure;
+pub(crate) use failure_log::{log_failure, log_line};
 pub(crate) use tables::required_tables;
 
 use rusqlite::config::DbConfig;
@@ -56,6 +57,18 @@ pub(crate) fn open_state(path: &Path, mode: OpenMode) -> Result<Connection, Open
         Ok(_) => Ok(conn),
         Err(error) => Err(fails(Problem::of_sqlite(&error))),
     }
+}
+
+/// Proves that the owner can still write what SQLite creates for us. Before it is opened: in WAL mode the
+/// first read creates files.
+///
+/// # Errors
+/// The commands that mend it.
+pub(crate) fn prove_shared(path: &Path) -> Result<(), OpenError> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    look(&path, OpenMode::ReadWrite)
+        .and_then(|()| access::prove(&path))
+        .map_err(|problem| OpenError { path, problem })
 }
 
 /// What `stat` tells.

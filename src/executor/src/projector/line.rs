@@ -3,6 +3,7 @@
 //! The order of the keys is fixed: a line of ours begins with seq, epoch and db, so that its head is
 //! enough to place it.
 
+use crate::redact::Redactor;
 use runchain_core::error::{During, Result};
 use runchain_core::event::{EventType, Log};
 use runchain_core::{Millis, RunId};
@@ -66,13 +67,16 @@ impl StoredEvent {
     }
 
     /// Whether another program than an executor may have committed it, with whatever durability that
-    /// has: installing is done inside hosts of the extension, too.
+    /// has: installing is done inside hosts of the extension, too, and operators have commands.
     pub(crate) fn is_of_others(&self) -> bool {
-        EventType::from_word(&self.kind).is_none_or(|kind| kind == EventType::Installed)
+        let others = [EventType::Installed, EventType::OperatorAction];
+        EventType::from_word(&self.kind).is_none_or(|kind| others.contains(&kind))
     }
 
     /// The event as one line, newline included. Data that is no JSON is kept as a string.
-    pub(crate) fn line(&self, origin: &Origin) -> String {
+    pub(crate) fn line(&self, origin: &Origin, redactor: &Redactor) -> String {
+        let mut data = serde_json::from_str(&self.data).unwrap_or_else(|_| Value::String(self.data.clone()));
+        redactor.json(&mut data);
         let line = Line {
             seq: self.id,
             epoch: origin.epoch,
@@ -82,7 +86,7 @@ impl StoredEvent {
             run_id: self.run_id.as_ref(),
             generation: self.generation,
             step: self.step.as_deref(),
-            data: serde_json::from_str(&self.data).unwrap_or_else(|_| Value::String(self.data.clone())),
+            data,
         };
         // A struct of numbers, strings and a JSON value always serialises.
         let mut text = serde_json::to_string(&line).unwrap_or_default();
@@ -176,7 +180,7 @@ mod tests {
     #[test]
     fn a_line_has_its_keys_in_the_documented_order_and_stands_on_one_line() {
         assert_eq!(
-            event("{\n \"b\": 1, \"a\": {}}").line(&origin()),
+            event("{\n \"b\": 1, \"a\": {}}").line(&origin(), &Redactor::default()),
             "{\"seq\":17,\"epoch\":3,\"db\":\"0a1b\",\"ts\":\"2025-11-26T14:46:52.742+00:00\",\
              \"event\":\"RUN_CREATED\",\"run_id\":\"a\\n\\\"b\\u0000é\",\"generation\":0,\"data\":{\"b\":1,\"a\":{}}}\n"
         );
@@ -191,7 +195,7 @@ mod tests {
             ..event("{}")
         };
         assert_eq!(
-            event.line(&origin()),
+            event.line(&origin(), &Redactor::default()),
             "{\"seq\":17,\"epoch\":3,\"db\":\"0a1b\",\"ts\":\"2025-11-26T14:46:52.742+00:00\",\
              \"event\":\"INSTALLED\",\"data\":{}}\n"
         );
@@ -199,7 +203,11 @@ mod tests {
 
     #[test]
     fn data_that_is_no_json_is_kept_as_a_string() {
-        assert!(event("{oops").line(&origin()).ends_with(",\"data\":\"{oops\"}\n"));
+        assert!(
+            event("{oops")
+                .line(&origin(), &Redactor::default())
+                .ends_with(",\"data\":\"{oops\"}\n")
+        );
     }
 
     #[test]
@@ -217,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_head_of_a_line_is_enough_to_place_it() {
-        let line = event("{}").line(&origin());
+        let line = event("{}").line(&origin(), &Redactor::default());
         for end in [60, line.len()] {
             let head = LineHead::parse(&line.as_bytes()[..end]);
             assert_eq!(

@@ -11,12 +11,12 @@
 
 use super::backwards::{Backwards, LinePlace, head};
 use super::line::{HEAD_BYTES, HEADER_PREFIX, HEARTBEAT_PREFIX, LINE_PREFIX, LineHead, Origin};
+use crate::folder::Folder;
 use runchain_core::Millis;
 use runchain_core::error::{Error, Result};
-use rustix::fs::OFlags;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// A log file that is open for appending.
@@ -38,26 +38,22 @@ impl LogFile {
     /// Opens the file, created where it is missing. A symlink or anything else that is no plain
     /// file is refused: whoever can write the folder must not choose what we append to.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        match std::fs::symlink_metadata(path) {
-            Ok(found) if found.is_file() => {}
-            Ok(_) => return Err(not_a_file(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("look at the log file", path, error)),
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-            .open(path)
-            .map_err(|source| Error::io("open the log file", path, source))?;
-        if let Some(folder) = path.parent() {
-            // Durable lines in a file whose name is not durable would be lost with it. Also for a file
-            // that was there: who made it may have been killed before this.
-            File::open(folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(|source| Error::io("sync the log folder", folder, source))?;
-        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(not_a_file(path));
+        };
+        let folder =
+            Folder::open(parent).map_err(|source| Error::io("open the log folder", parent, source))?;
+        let file = folder
+            .open_to_append(name)
+            .map_err(|source| match std::fs::symlink_metadata(path) {
+                Ok(found) if !found.is_file() => not_a_file(path),
+                _ => Error::io("open the log file", path, source),
+            })?;
+        // Durable lines in a file whose name is not durable would be lost with it. Also for a file
+        // that was there: who made it may have been killed before this.
+        folder
+            .sync()
+            .map_err(|source| Error::io("sync the log folder", parent, source))?;
         Ok(Self {
             path: path.to_owned(),
             file,

@@ -10,29 +10,35 @@
 //!   `synchronous=EXTRA`, and what others commit is covered by a commit of its own. Otherwise power
 //!   loss could take an event back whose line is written, and give its id to another.
 //!
-//! A log that is ahead of its database (restored from a backup) begins a new epoch; (epoch, seq) is
-//! never used twice. Open the projector before anything else appends events.
+//! A log that is ahead of its database (restored from a backup) is refused: adopting the database
+//! begins a new epoch; (epoch, seq) is never used twice. Open the projector before anything else
+//! appends events.
 //!
 //! What does not belong here: deciding what happens, reading files of others.
 
 mod backwards;
+pub(crate) mod erase;
 mod line;
 mod logfile;
+mod newest;
 mod rotate;
 #[cfg(test)]
 mod tests;
 
-use crate::fault;
-use line::{LineHead, Origin};
+use crate::archive::place;
+use crate::redact::Redactor;
+use crate::{door, fault};
+use line::Origin;
+pub(crate) use line::{HEAD_BYTES, LineHead};
 use logfile::LogFile;
-pub(crate) use rotate::Rotation;
+pub(crate) use newest::{NewestLine, newest_line, owner_of};
+pub(crate) use rotate::{Rotation, files_of};
 use runchain_core::error::{During, Error, Result};
-use runchain_core::event::{self, EventType, Log, NewEvent};
+use runchain_core::event::{self, Log};
 use runchain_core::liveness::FileLock;
-use runchain_core::transaction::atomically;
 use runchain_core::{Millis, schema};
 use rusqlite::{Connection, OptionalExtension};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +47,7 @@ use std::time::Duration;
 pub(crate) struct Projector {
     folder: PathBuf,
     rotation: Rotation,
+    redactor: Redactor,
     lock: FileLock,
     origin: Origin,
     monitor: Track,
@@ -70,12 +77,13 @@ impl Projector {
     pub(crate) fn open(logs_dir: &Path, rotation: Rotation, conn: &Connection) -> Result<Self> {
         let origin = Origin {
             uuid: meta(conn, "database_uuid")?,
-            epoch: epoch(conn)?,
+            epoch: schema::epoch(conn)?,
         };
         let lock = claim(logs_dir, &origin.uuid)?;
         let mut projector = Self {
             folder: logs_dir.to_owned(),
             rotation,
+            redactor: Redactor::default(),
             lock,
             origin,
             monitor: Track::new(Log::Monitor, logs_dir, conn)?,
@@ -108,7 +116,7 @@ impl Projector {
                 let lines: String = events
                     .iter()
                     .filter(|event| event.log() == track.log && event.id > track.position)
-                    .map(|event| event.line(&self.origin))
+                    .map(|event| event.line(&self.origin, &self.redactor))
                     .collect();
                 track.append(&lines, true)?;
                 track.position = track.position.max(last.id);
@@ -124,6 +132,11 @@ impl Projector {
         }
         self.rotate_what_is_due(Millis::now())?;
         Ok(events.len())
+    }
+
+    /// Redacts by these rules from now on.
+    pub(crate) fn use_redactor(&mut self, redactor: Redactor) {
+        self.redactor = redactor;
     }
 
     /// Rotates by other rules from now on.
@@ -149,7 +162,7 @@ impl Projector {
                     track.position,
                     now,
                 )?);
-                rotate::retain(track.log, &self.folder, self.rotation.keep_files)?;
+                rotate::retain(track.log, &self.folder, self.rotation, now)?;
             }
         }
         Ok(())
@@ -203,50 +216,48 @@ impl Projector {
             track.file = Some(file);
         }
         match ahead {
-            Some(last) => self.begin_epoch_if_behind(conn, &last),
+            Some(last) => self.refuse_if_behind(conn, &last),
             None => Ok(()),
         }
     }
 
     /// A log with a line that the database can't have written yet: the database went back in time.
-    /// What it still holds is in the log already, so the new epoch begins at its end.
-    fn begin_epoch_if_behind(&mut self, conn: &Connection, last: &LineHead) -> Result<()> {
-        if (last.origin.epoch, last.seq) <= (self.origin.epoch, newest_event_id(conn)?) {
+    fn refuse_if_behind(&self, conn: &Connection, last: &LineHead) -> Result<()> {
+        let newest = event::newest_id(conn)?;
+        if (last.origin.epoch, last.seq) <= (self.origin.epoch, newest) {
             return Ok(());
         }
-        let epoch = last.origin.epoch.max(self.origin.epoch) + 1;
-        let newest = atomically(conn, true, || {
-            schema::check_writer(conn)?;
-            let newest = newest_event_id(conn)?;
-            conn.execute(
-                "UPDATE runchain_meta SET value = ?1 WHERE key = 'epoch'",
-                [epoch.to_string()],
-            )
-            .during("begin a new epoch")?;
-            let data = json!({
-                "epoch": epoch,
-                "log": {"epoch": last.origin.epoch, "seq": last.seq},
-                "database": {"epoch": self.origin.epoch, "seq": newest},
-            });
-            let event = NewEvent::of_database(EventType::EpochStarted, Millis::now(), None, data);
-            event::append(conn, &event)?;
-            for track in [&self.monitor, &self.archival] {
-                store_cursor(conn, track.log, newest)?;
-            }
-            Ok(newest)
-        })?;
-        self.origin.epoch = epoch;
-        for track in [&mut self.monitor, &mut self.archival] {
-            track.position = newest;
-            track.stored = newest;
-        }
-        Ok(())
+        Err(Error::other_identity(
+            format!(
+                "the database is older than its logs in {}: they know event {} of epoch {}, it has {newest} of epoch {}",
+                self.folder.display(),
+                last.seq,
+                last.origin.epoch,
+                self.origin.epoch
+            ),
+            "if it was restored from a backup: runchain adopt --as restored; else put the newer database back",
+        ))
+    }
+
+    /// The newest event whose line and cursor are on the disk.
+    pub(crate) fn covered(&self) -> i64 {
+        self.monitor.stored.min(self.archival.stored)
+    }
+
+    /// Where the logs are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The epoch that lines are written in.
+    pub(crate) fn epoch(&self) -> i64 {
+        self.origin.epoch
     }
 
     /// Whoever commits durably brings what was committed before to the disk as well.
     fn make_durable(&self, conn: &Connection) -> Result<()> {
         let Track { log, stored, .. } = self.monitor;
-        atomically(conn, true, || {
+        door::write(conn, |conn| {
             schema::check_writer(conn)?;
             // There and back: SQLite neither writes nor syncs where nothing changes.
             store_cursor(conn, log, stored + 1)?;
@@ -259,7 +270,7 @@ impl Projector {
         if tracks.iter().all(|track| track.position == track.stored) {
             return Ok(());
         }
-        atomically(conn, true, || {
+        door::write(conn, |conn| {
             schema::check_writer(conn)?;
             tracks
                 .iter()
@@ -310,8 +321,8 @@ impl Track {
 }
 
 /// Locks the folder and makes sure that it belongs to this database.
-fn claim(folder: &Path, uuid: &str) -> Result<FileLock> {
-    std::fs::create_dir_all(folder).map_err(|source| Error::io("create the log folder", folder, source))?;
+pub(crate) fn claim(folder: &Path, uuid: &str) -> Result<FileLock> {
+    place::ensure_folder(folder)?;
     let path = folder.join(".runchain.lock");
     let Some(mut lock) = acquire(&path)? else {
         return Err(Error::refused(
@@ -372,26 +383,6 @@ fn store_cursor(conn: &Connection, log: Log, event_id: i64) -> Result<()> {
     Ok(())
 }
 
-/// The newest id that the database has given out, pruned events included.
-fn newest_event_id(conn: &Connection) -> Result<i64> {
-    conn.prepare_cached(
-        "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'runchain_events'), 0), \
-         coalesce((SELECT max(id) FROM runchain_events), 0))",
-    )
-    .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-    .during("look for the newest event")
-}
-
 fn meta(conn: &Connection, key: &str) -> Result<String> {
     schema::meta(conn, key)?.ok_or(Error::NotInstalled)
-}
-
-fn epoch(conn: &Connection) -> Result<i64> {
-    let text = meta(conn, "epoch")?;
-    text.parse().map_err(|_| {
-        Error::refused(
-            format!("runchain_meta.epoch is {text:?}, which is no number"),
-            "restore it from a backup",
-        )
-    })
 }

@@ -15,6 +15,7 @@ use runchain_core::error::{Error, Result};
 use runchain_core::event::Log;
 use serde_json::json;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// When a log is rotated, and how many renamed files of each log are kept.
@@ -26,6 +27,10 @@ pub(crate) struct Rotation {
     pub(crate) after_ms: i64,
     /// Renamed files of each log that stay; the oldest go first.
     pub(crate) keep_files: usize,
+    /// Renamed files older than this go; 0: never for their age.
+    pub(crate) keep_days: i64,
+    /// Renamed files of each log have at most this size together; 0: any.
+    pub(crate) keep_bytes: u64,
 }
 
 impl Rotation {
@@ -85,17 +90,23 @@ fn prefix(log: Log) -> String {
     format!("{}.", log.file_name().trim_end_matches(".jsonl"))
 }
 
-/// Removes the oldest renamed files beyond `keep_files`.
-pub(super) fn retain(log: Log, folder: &Path, keep_files: usize) -> Result<()> {
-    let entries = fs::read_dir(folder).map_err(|source| Error::io("list the logs in", folder, source))?;
-    let mut renamed: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| is_renamed(log, path))
-        .collect();
-    renamed.sort();
-    let surplus = renamed.len().saturating_sub(keep_files);
-    for path in &renamed[..surplus] {
-        fs::remove_file(path).map_err(|source| Error::io("remove the old log", path, source))?;
+/// Removes the oldest renamed files beyond number, size and age.
+pub(super) fn retain(log: Log, folder: &Path, rotation: Rotation, now: Millis) -> Result<()> {
+    let mut surplus = 0;
+    let mut files = renamed(log, folder)?;
+    files.reverse();
+    let (mut newer_bytes, mut is_over) = (0, false);
+    for (newer, path) in files.iter().enumerate() {
+        let found = fs::metadata(path).map_err(|source| Error::io("look at the old log", path, source))?;
+        newer_bytes += found.len();
+        let age_ms = now.since(Millis(found.mtime().saturating_mul(1_000)));
+        is_over |= newer >= rotation.keep_files
+            || (rotation.keep_bytes > 0 && newer_bytes > rotation.keep_bytes)
+            || (rotation.keep_days > 0 && age_ms / 86_400_000 >= rotation.keep_days);
+        if is_over {
+            fs::remove_file(path).map_err(|source| Error::io("remove the old log", path, source))?;
+            surplus += 1;
+        }
     }
     if surplus > 0 {
         File::open(folder)
@@ -103,6 +114,28 @@ pub(super) fn retain(log: Log, folder: &Path, keep_files: usize) -> Result<()> {
             .map_err(|source| Error::io("sync the log folder", folder, source))?;
     }
     Ok(())
+}
+
+/// The files of a log that are there, the oldest first, the current one last.
+pub(crate) fn files_of(folder: &Path, log: Log) -> Result<Vec<PathBuf>> {
+    let mut files = match renamed(log, folder) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        files => files?,
+    };
+    files.push(folder.join(log.file_name()));
+    files.retain(|path| path.is_file());
+    Ok(files)
+}
+
+/// The renamed files of a log, the oldest first.
+pub(crate) fn renamed(log: Log, folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(|source| Error::io("list the logs in", folder, source))?;
+    let mut renamed: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| is_renamed(log, path))
+        .collect();
+    renamed.sort();
+    Ok(renamed)
 }
 
 fn is_renamed(log: Log, path: &Path) -> bool {
@@ -134,7 +167,14 @@ mod tests {
         for name in names {
             fs::write(folder.path().join(name), "x").unwrap();
         }
-        retain(Log::Monitor, folder.path(), 3).unwrap();
+        let rotation = Rotation {
+            bytes: 0,
+            after_ms: 0,
+            keep_files: 3,
+            keep_days: 0,
+            keep_bytes: 0,
+        };
+        retain(Log::Monitor, folder.path(), rotation, Millis::now()).unwrap();
         let mut left: Vec<String> = fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -1,6 +1,8 @@
 //! What the projector promises, on real files and a real database.
 
 use super::*;
+use runchain_core::event::{EventType, NewEvent};
+use serde_json::json;
 use std::fs;
 use tempfile::TempDir;
 
@@ -68,6 +70,8 @@ const NEVER: Rotation = Rotation {
     bytes: 0,
     after_ms: 0,
     keep_files: 9,
+    keep_days: 0,
+    keep_bytes: 0,
 };
 
 /// Ids 1, 2 and 5 go to the monitor log, 3 and 4 to the archival log.
@@ -188,11 +192,11 @@ fn one_folder_belongs_to_one_database() {
 }
 
 #[test]
-fn a_new_epoch_that_could_not_begin_begins_later() {
+fn a_database_behind_its_logs_is_refused_and_the_logs_stay_as_they_are() {
     let fixture = Fixture::new();
     fixture.append(&MIXED);
-    fixture.project_all(&mut fixture.open());
     let mut projector = fixture.open();
+    fixture.project_all(&mut projector);
     fixture
         .conn
         .execute_batch(
@@ -200,50 +204,39 @@ fn a_new_epoch_that_could_not_begin_begins_later() {
              UPDATE runchain_cursors SET event_id = 3",
         )
         .unwrap();
+    let before = fs::read(fixture.path(Log::Monitor)).unwrap();
+    // While it is open, and when it is opened.
     projector.monitor.file = None;
-    let writer = Connection::open(fixture.folder.path().join("state.db")).unwrap();
-    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
-    fixture.conn.busy_timeout(Duration::ZERO).unwrap();
-    assert!(projector.project(&fixture.conn, 10).unwrap_err().is_busy());
-    writer.execute_batch("COMMIT").unwrap();
-    fixture.project_all(&mut projector);
-    assert_eq!(fixture.seqs(Log::Monitor), [(1, 1), (1, 2), (1, 5), (2, 4)]);
+    for _ in 0..2 {
+        let error = projector.project(&fixture.conn, 10).unwrap_err();
+        assert!(matches!(error, Error::OtherIdentity { .. }), "{error}");
+    }
+    drop(projector);
+    let error = Projector::open(&fixture.logs(), NEVER, &fixture.conn).unwrap_err();
+    assert!(
+        error.to_string().contains("runchain adopt --as restored"),
+        "{error}"
+    );
+    assert_eq!(fs::read(fixture.path(Log::Monitor)).unwrap(), before);
 }
 
 #[test]
-fn a_restored_database_begins_a_new_epoch_and_goes_on() {
+fn in_a_new_epoch_numbers_that_were_used_before_are_projected_again() {
     let fixture = Fixture::new();
-    fixture.append(&MIXED[..2]);
+    fixture.append(&MIXED);
     fixture.project_all(&mut fixture.open());
-    let backup = fixture.folder.path().join("backup.db");
     fixture
         .conn
-        .execute("VACUUM INTO ?1", [backup.to_str().unwrap()])
+        .execute_batch(
+            "DELETE FROM runchain_events WHERE id > 2; UPDATE sqlite_sequence SET seq = 2;
+             UPDATE runchain_cursors SET event_id = 2; UPDATE runchain_meta SET value = 2 WHERE key = 'epoch'",
+        )
         .unwrap();
-    fixture.append(&MIXED[2..]);
+    fixture.append(&[EventType::EpochStarted, EventType::RunArchived]);
     fixture.project_all(&mut fixture.open());
-
-    // The same backup comes back twice: it knows neither the lost events nor the second epoch.
-    for (copy, epoch) in [("first.db", 2), ("second.db", 3)] {
-        let copy = fixture.folder.path().join(copy);
-        fs::copy(&backup, &copy).unwrap();
-        let conn = Connection::open(&copy).unwrap();
-        let restored = Fixture {
-            folder: tempfile::tempdir().unwrap(),
-            conn,
-        };
-        let mut projector = Projector::open(&fixture.logs(), NEVER, &restored.conn).unwrap();
-        restored.append(&MIXED[..1]);
-        restored.project_all(&mut projector);
-        let seqs = fixture.seqs(Log::Monitor);
-        assert_eq!(seqs[seqs.len() - 2..], [(epoch, 3), (epoch, 4)], "{seqs:?}");
-        drop(projector);
-        // Opened again, it is where it was.
-        restored.project_all(&mut Projector::open(&fixture.logs(), NEVER, &restored.conn).unwrap());
-        assert_eq!(fixture.seqs(Log::Monitor), seqs);
-    }
-    let text = fs::read_to_string(fixture.path(Log::Monitor)).unwrap();
-    assert_eq!(text.matches("EPOCH_STARTED").count(), 2);
+    fixture.project_all(&mut fixture.open());
+    assert_eq!(fixture.seqs(Log::Monitor), [(1, 1), (1, 2), (1, 5), (2, 3)]);
+    assert_eq!(fixture.seqs(Log::Archival), [(1, 3), (1, 4), (2, 4)]);
 }
 
 #[test]
@@ -337,7 +330,7 @@ fn across_rotations_each_event_stands_once_and_in_order() {
 }
 
 #[test]
-fn a_database_restored_right_after_a_rotation_still_begins_a_new_epoch() {
+fn a_database_restored_right_after_a_rotation_is_still_refused() {
     let fixture = Fixture::new();
     fixture.append(&MIXED);
     let mut projector =
@@ -350,13 +343,13 @@ fn a_database_restored_right_after_a_rotation_still_begins_a_new_epoch() {
             "DELETE FROM runchain_events; UPDATE sqlite_sequence SET seq = 2; DELETE FROM runchain_cursors",
         )
         .unwrap();
-    fixture.append(&[EventType::RunCreated]);
-    let mut projector = fixture.open();
-    fixture.project_all(&mut projector);
-    assert_eq!(
-        schema::meta(&fixture.conn, "epoch").unwrap().as_deref(),
-        Some("2")
+    let newest = newest_line(
+        &fixture.logs(),
+        Log::Monitor,
+        &meta(&fixture.conn, "database_uuid").unwrap(),
     );
+    assert_eq!(newest.unwrap().map(|line| (line.epoch, line.seq)), Some((1, 5)));
+    assert!(Projector::open(&fixture.logs(), NEVER, &fixture.conn).is_err());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::archive::refer::Source;
 use crate::archive::rows::{Reader, Values, read};
+use crate::redact::Redactor;
 use runchain_core::RunId;
 use runchain_core::error::{During, Result};
 use rusqlite::Connection;
@@ -190,6 +191,7 @@ pub(super) fn last_errors(
     source: &Source,
     run_id: &RunId,
     words: &Words,
+    redactor: &Redactor,
 ) -> Result<Vec<ErrorLine>> {
     let names = [STATUS, STEP, CODE, MESSAGE, AT].concat();
     let Some(narrow) = source.only(&names) else {
@@ -198,6 +200,7 @@ pub(super) fn last_errors(
     let mut reader = Last {
         source: &narrow,
         words,
+        redactor,
         lines: VecDeque::new(),
     };
     read(conn, &narrow, run_id, &mut reader)?;
@@ -207,6 +210,7 @@ pub(super) fn last_errors(
 struct Last<'a> {
     source: &'a Source,
     words: &'a Words,
+    redactor: &'a Redactor,
     lines: VecDeque<ErrorLine>,
 }
 
@@ -219,17 +223,25 @@ impl Reader for Last<'_> {
                     .columns
                     .iter()
                     .position(|column| column.eq_ignore_ascii_case(name))?;
-                values.get(index).ok().and_then(text)
+                Some((index, values.get(index).ok().and_then(text)?))
             })
         };
-        let failed = value(STATUS).is_none_or(|word| self.words.phase(&word) == Some("failed"));
+        let told = |names: &[&str]| {
+            let (index, text) = value(names)?;
+            Some(
+                self.redactor
+                    .column(&self.source.table, &self.source.columns[index])
+                    .text(text),
+            )
+        };
+        let failed = value(STATUS).is_none_or(|(_, word)| self.words.phase(&word) == Some("failed"));
         if failed {
             let line = ErrorLine {
                 source: self.source.table.clone(),
-                step: value(STEP),
-                code: value(CODE),
-                message: value(MESSAGE).map(|text| cut(&text)),
-                at: value(AT),
+                step: told(STEP),
+                code: told(CODE),
+                message: told(MESSAGE).map(|text| cut(&text)),
+                at: told(AT),
             };
             self.lines.push_back(line);
         }

@@ -11,6 +11,7 @@ const GENERATED_AT: Millis = Millis(1_769_860_810_000);
 
 fn generate(fixture: &Fixture, run: &Ended<'_>, bag: Option<ReportedBag<'_>>) -> Reports {
     let options = ReportOptions {
+        redactor: crate::redact::Redactor::default(),
         reports_dir: fixture.path("reports"),
         root: fixture.dir.path().to_owned(),
     };
@@ -211,6 +212,7 @@ fn a_symlink_is_neither_followed_nor_written_through() {
     std::fs::rename(fixture.path("reports"), fixture.path("elsewhere")).unwrap();
     symlink(fixture.path("elsewhere"), fixture.path("reports")).unwrap();
     let options = ReportOptions {
+        redactor: crate::redact::Redactor::default(),
         reports_dir: fixture.path("reports"),
         root: fixture.dir.path().to_owned(),
     };

@@ -3,6 +3,7 @@
 use super::count::{ErrorLine, cut, text};
 use crate::archive::rows::{Reader, Values, read};
 use crate::archive::{Ended, refer};
+use crate::redact::Redactor;
 use runchain_core::error::{During, Result};
 use runchain_core::{Mapping, Millis, RunId};
 use rusqlite::{Connection, OptionalExtension};
@@ -21,7 +22,12 @@ pub(super) struct RunRow {
 }
 
 /// Reads the run's row.
-pub(super) fn run_row(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> Result<RunRow> {
+pub(super) fn run_row(
+    conn: &Connection,
+    mapping: &Mapping,
+    run_id: &RunId,
+    redactor: &Redactor,
+) -> Result<RunRow> {
     let source = refer::run_row(conn, mapping)?;
     let mut row = RunRow {
         table: source.table.clone(),
@@ -29,6 +35,9 @@ pub(super) fn run_row(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> R
         values: HashMap::new(),
     };
     read(conn, &source, run_id, &mut row)?;
+    for (column, value) in &mut row.values {
+        *value = redactor.column(&row.table, column).text(std::mem::take(value));
+    }
     Ok(row)
 }
 

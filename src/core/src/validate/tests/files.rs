@@ -1,7 +1,8 @@
 //! Surroundings that harm.
 
 use super::*;
-use crate::validate::files::{Ownership, Trust, file_system_of, judge_file_system};
+use crate::file_system::{Trust, Under, of_magic};
+use crate::validate::files::{Ownership, judge_file_system};
 
 #[test]
 fn a_shared_file_system_is_an_error_in_wal_and_a_warning_without() {
@@ -41,14 +42,11 @@ fn a_shared_file_system_is_an_error_in_wal_and_a_warning_without() {
         (0xef53, Some(Trust::Local), Severity::Ok, Severity::Ok),
         (0xdead_beef, None, Severity::Ok, Severity::Ok),
     ] {
-        let known = file_system_of(magic);
-        assert_eq!(known.map(|known| known.trust), trust, "{magic:x}");
-        assert_eq!(judge_file_system(known, magic, true).severity, wal, "{magic:x}");
-        assert_eq!(
-            judge_file_system(known, magic, false).severity,
-            rollback,
-            "{magic:x}"
-        );
+        let known = of_magic(magic, None);
+        assert_eq!(known.as_ref().map(|known| known.trust), trust, "{magic:x}");
+        let under = known.map_or(Under::Unknown(magic), Under::Known);
+        assert_eq!(judge_file_system(&under, true).severity, wal, "{magic:x}");
+        assert_eq!(judge_file_system(&under, false).severity, rollback, "{magic:x}");
     }
     Project::installed(SHAPE_A).says("file_system");
 }

@@ -3,12 +3,14 @@
 //! Invariant: a run id can become an argument or a variable of a step, never the program, never
 //! shell text. What does not belong here: running anything.
 
+mod choice;
 mod order;
 mod table;
 
+use super::error::suggest;
 use super::layers::{Gathered, Layers};
-use super::{Row, Source};
-use runchain_core::chain::StepSpec;
+use super::{Row, Settings, Source};
+use runchain_core::chain::{Chain, Condition, StepSpec};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,8 +18,8 @@ use std::path::PathBuf;
 /// Names that `{name}` may stand for in a step's arguments and environment.
 pub(crate) const PLACEHOLDERS: [&str; 3] = ["run_id", "generation", "step"];
 
-/// One step of every chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One step that a chain can have.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Step {
     /// Its name in the database.
     pub(crate) name: String,
@@ -25,10 +27,62 @@ pub(crate) struct Step {
     pub(crate) after: Vec<String>,
     /// Attempts before it is dead.
     pub(crate) max_attempts: u32,
+    /// Which runs it is for.
+    pub(crate) choice: Choice,
+    /// Whether the steps after it wait until it is done.
+    pub(crate) required: bool,
     /// When it goes.
     pub(crate) rules: Rules,
     /// What it does.
     pub(crate) action: Action,
+}
+
+impl Step {
+    /// What the core has to know of it.
+    fn spec(&self) -> StepSpec {
+        StepSpec {
+            name: self.name.clone(),
+            after: self.after.clone(),
+            max_attempts: self.max_attempts,
+            priority: self.rules.priority,
+            delay_ms: self.rules.delay_ms,
+            deadline_ms: self.rules.deadline_ms,
+            timeout_ms: match &self.action {
+                Action::Archive | Action::Report => None,
+                Action::Command(command) => Some(command.timeout_ms),
+            },
+            required: self.required,
+            on: self.choice.on.clone(),
+            conditions: self.choice.conditions.clone(),
+        }
+    }
+}
+
+impl Settings {
+    /// The chain that the configuration names.
+    pub(crate) fn chain(&self) -> Chain {
+        Chain(self.steps.iter().map(Step::spec).collect())
+    }
+
+    /// The configured step of a name.
+    pub(crate) fn step(&self, name: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+}
+
+/// The remedy for a name that no step has.
+pub(crate) fn suggest_step(settings: &Settings, name: &str) -> String {
+    let names: Vec<&str> = settings.steps.iter().map(|step| step.name.as_str()).collect();
+    suggest(name, &names).replace("known keys", "known steps")
+}
+
+/// Which runs a step is for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Choice {
+    /// Phases and status words; none: every run that is over.
+    pub(crate) on: Vec<String>,
+    /// What the run's row must say: all of it.
+    pub(crate) conditions: Vec<Condition>,
 }
 
 /// When a step goes, among others that could.
@@ -89,6 +143,8 @@ pub(super) fn resolve(layers: &Layers<'_>, max_attempts: u32, gathered: &mut Gat
         name: name.to_owned(),
         after: after.iter().map(|&step| step.to_owned()).collect(),
         max_attempts,
+        choice: Choice::default(),
+        required: true,
         rules: Rules::default(),
         action,
     };
@@ -148,6 +204,9 @@ fn rows(step: &Step, source: &Source) -> Vec<Row> {
     };
     let mut rows = vec![
         row("after", json!(step.after)),
+        row("on", json!(step.choice.on)),
+        row("where", choice::shown(&step.choice.conditions)),
+        row("require", json!(step.required)),
         row("max_attempts", json!(step.max_attempts)),
         row("priority", json!(step.rules.priority)),
         row("delay_ms", json!(step.rules.delay_ms)),
@@ -169,124 +228,4 @@ fn rows(step: &Step, source: &Source) -> Vec<Row> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{FILE_NAME, Settings, Surroundings};
-    use super::*;
-
-    fn load(text: &str) -> Result<Settings, String> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(FILE_NAME), text).unwrap();
-        let around = Surroundings {
-            folder: folder.path().to_owned(),
-            variables: BTreeMap::new(),
-        };
-        Settings::load(&[], None, &around).map_err(|error| error.to_string())
-    }
-
-    fn names(settings: &Settings) -> Vec<&str> {
-        settings.steps.iter().map(|step| step.name.as_str()).collect()
-    }
-
-    #[test]
-    fn archive_then_report_are_built_in() {
-        let settings = load("").unwrap();
-        assert_eq!(names(&settings), ["archive", "report"]);
-        assert_eq!(settings.steps[1].after, ["archive"]);
-        assert_eq!(
-            (&settings.steps[0].action, settings.steps[0].max_attempts),
-            (&Action::Archive, 5)
-        );
-    }
-
-    #[test]
-    fn a_step_stands_after_those_it_needs() {
-        let settings = load(
-            "[retry]\nmax_attempts = 9\n\
-             [steps.archive]\nafter = ['collect']\nmax_attempts = 2\n\
-             [steps.collect]\ncommand = ['collect', '{run_id}']\nenv = { RUN = '{run_id}' }\ncwd = 'tools'\n\
-             [steps.report]\ncommand = ['orchestrator', 'report']\n",
-        )
-        .unwrap();
-        assert_eq!(names(&settings), ["collect", "archive", "report"]);
-        let attempts: Vec<u32> = settings.steps.iter().map(|step| step.max_attempts).collect();
-        assert_eq!(attempts, [9, 2, 9]);
-        let Action::Command(collect) = &settings.steps[0].action else {
-            panic!("collect is no command")
-        };
-        assert_eq!(collect.cwd, settings.root.join("tools"));
-        assert_eq!((collect.timeout_ms, collect.output_bytes), (600_000, 65_536));
-        // Its command is replaced, its place in the chain is kept.
-        assert!(matches!(settings.steps[2].action, Action::Command(_)));
-        assert_eq!(settings.steps[2].after, ["archive"]);
-    }
-
-    #[test]
-    fn a_chain_that_can_t_run_is_refused_by_name() {
-        let cases = [
-            (
-                "[steps.archive]\nafter=['report']",
-                "steps wait for each other: archive -> report -> archive",
-            ),
-            (
-                "[steps.a]\ncommand=['x']\nafter=['a']",
-                "steps wait for each other: a -> a",
-            ),
-            (
-                "[steps.a]\ncommand=['x']\nafter=['archiv']",
-                "steps.a.after names archiv, which is no step; did you mean archive?",
-            ),
-            ("[steps.a]\ncommand=[]", "steps.a.command is empty"),
-            ("[steps.a]\nafter=['archive']", "step a has no command"),
-            ("[steps.A]\ncommand=['x']", "step name \"A\" can't be used"),
-            (
-                "[steps.'../x']\ncommand=['x']",
-                "step name \"../x\" can't be used",
-            ),
-            (
-                "[steps.a]\ncommand=['x']\ntimeout=5",
-                "toml:3:1: unknown key steps.a.timeout; did you mean timeout_ms?",
-            ),
-            (
-                "[steps.a]\ncommand='x'",
-                "toml:2:9: steps.a: invalid type: string",
-            ),
-            (
-                "[steps.a]\ncommand=['x']\ntimeout_ms=0",
-                "steps.a.timeout_ms is 0",
-            ),
-            (
-                "[steps.archive]\ntimeout_ms=5",
-                "has no meaning without steps.archive.command",
-            ),
-            ("[steps.a]\ncommand=['{run_id}']", "must not depend on the run"),
-            ("[steps.a]\ncommand=['x','{runid}']", "{runid} stands for nothing"),
-            (
-                "[steps.a]\ncommand=['/bin/sh','-ec','rm {run_id}']",
-                "the run id would become shell text",
-            ),
-            (
-                "[steps.a]\ncommand=['x']\nenv={'A=B'='c'}",
-                "\"A=B\" can't be a variable",
-            ),
-        ];
-        for (text, expected) in cases {
-            let error = load(text).unwrap_err();
-            assert!(error.contains(expected), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn braces_that_are_not_ours_are_left_alone() {
-        for argument in ["{}", "${name}", "{\"a\": 1}", "{run_id}", "x{step}y", "{", "'$1'"] {
-            let text = format!("[steps.a]\ncommand = ['sh', '-c', 'true', '''{argument}''']");
-            assert!(load(&text).is_ok(), "{argument}: {:?}", load(&text));
-        }
-    }
-
-    #[test]
-    fn secrets_of_the_environment_are_not_shown() {
-        let settings = load("[steps.a]\ncommand=['x']\nenv={TOKEN='hunter2'}").unwrap();
-        let shown = format!("{:?}", settings.rows);
-        assert!(shown.contains("TOKEN") && !shown.contains("hunter2"));
-    }
-}
+mod tests;

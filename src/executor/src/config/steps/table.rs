@@ -2,7 +2,8 @@
 
 use super::super::error::{Problem, suggest};
 use super::super::file::{File, Located};
-use super::{Action, CommandStep, PLACEHOLDERS, Rules, Step};
+use super::choice::{self, Where};
+use super::{Action, Choice, CommandStep, PLACEHOLDERS, Rules, Step};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,10 @@ struct Table {
     output_bytes: Option<usize>,
     max_attempts: Option<u32>,
     after: Option<Vec<String>>,
+    on: Option<Vec<String>>,
+    #[serde(rename = "where")]
+    conditions: Option<Where>,
+    require: Option<bool>,
     priority: Option<i64>,
     delay_ms: Option<i64>,
     deadline_ms: Option<i64>,
@@ -27,7 +32,7 @@ struct Table {
 }
 
 /// The fields of [`Table`], for suggestions.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 15] = [
     "command",
     "env",
     "pass_env",
@@ -36,6 +41,9 @@ const KEYS: [&str; 12] = [
     "output_bytes",
     "max_attempts",
     "after",
+    "on",
+    "where",
+    "require",
     "priority",
     "delay_ms",
     "deadline_ms",
@@ -96,6 +104,11 @@ pub(super) fn read(
             .after
             .unwrap_or_else(|| base.map(|step| step.after.clone()).unwrap_or_default()),
         max_attempts: table.max_attempts.unwrap_or(max_attempts),
+        choice: Choice {
+            on: table.on.unwrap_or_default(),
+            conditions: table.conditions.map(choice::conditions).unwrap_or_default(),
+        },
+        required: table.require.unwrap_or(true),
         rules: Rules {
             priority: table.priority.unwrap_or(Rules::default().priority),
             delay_ms: table.delay_ms.unwrap_or_default(),
@@ -132,6 +145,12 @@ fn check(name: &str, table: &Table, base: Option<&Step>) -> Result<(), (String, 
                 ));
             }
         }
+    }
+    if let Some(words) = &table.on {
+        choice::check_on(name, words)?;
+    }
+    if let Some(conditions) = &table.conditions {
+        choice::check_where(name, conditions)?;
     }
     for (variable, text) in table.env.iter().flatten() {
         if variable.is_empty() || variable.contains(['=', '\0']) || text.contains('\0') {

@@ -1,7 +1,6 @@
-//! The extension inside other people's programs: it loads where it can, and where it can't the host
-//! gets a sentence and lives on.
+//! It loads where it can, and where it can't the host gets a sentence and lives on.
 
-use crate::support::{Finished, Sqlite, apsw, cargo, extension, python, run, stock_sqlite3};
+use crate::support::{Finished, Sqlite, apsw, cargo, extension, matrix, python, run, stock_sqlite3};
 use std::path::Path;
 use std::process::Command;
 
@@ -24,42 +23,12 @@ fn symbols(program: &str, options: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_sqlite3_shell_loads_it() {
-    let answer = shell(&format!(".load {}\nSELECT runchain_version();\n", library()));
-    assert_eq!(answer, format!("{VERSION}\n"));
-}
-
-#[test]
 fn the_entry_point_named_after_the_file_loads_it() {
     let answer = shell(&format!(
         ".load {} sqlite3_runchain_init\nSELECT runchain_version();\n",
         library()
     ));
     assert_eq!(answer, format!("{VERSION}\n"));
-}
-
-#[test]
-fn python_loads_it() {
-    let script = "
-import sqlite3, sys
-connection = sqlite3.connect(':memory:')
-connection.enable_load_extension(True)
-connection.load_extension(sys.argv[1])
-print(*connection.execute('SELECT runchain_version()').fetchone())
-";
-    assert_eq!(python(script, &[library()]).output(), format!("{VERSION}\n"));
-}
-
-#[test]
-fn apsw_loads_it() {
-    let script = "
-import apsw, sys
-connection = apsw.Connection(':memory:')
-connection.enable_load_extension(True)
-connection.load_extension(sys.argv[1])
-print(*connection.execute('SELECT runchain_version()').fetchone())
-";
-    assert_eq!(apsw(script, &[library()]).output(), format!("{VERSION}\n"));
 }
 
 /// A process with two SQLite libraries: Python's and apsw's. `order` is which loads first.
@@ -106,6 +75,31 @@ fn a_second_sqlite_library_in_the_process_gets_a_sentence_and_the_first_goes_on(
             "{order}: {output}"
         );
     }
+}
+
+#[test]
+fn two_sqlite_libraries_in_one_node_are_told_apart() {
+    let script = "
+const Database = require('better-sqlite3');
+const { DatabaseSync } = require('node:sqlite');
+const library = process.argv[2];
+const first = new Database(':memory:');
+const second = new DatabaseSync(':memory:', { allowExtension: true });
+first.loadExtension(library);
+try { second.loadExtension(library); console.log('both loaded'); } catch (error) { console.log(error.message); }
+console.log(first.prepare('SELECT runchain_version()').pluck().get(), second.prepare('SELECT 42 AS n').get().n);
+";
+    let mut node = Command::new(matrix("RUNCHAIN_TEST_NODE"));
+    node.env("NODE_PATH", matrix("RUNCHAIN_TEST_NODE_PATH"))
+        .args(["-", library()]);
+    let output = run(&mut node, script).output();
+    assert_eq!(
+        output,
+        format!(
+            "error during initialization: runchain is already loaded in this process by another copy of the SQLite library, and can serve only one; \
+             use one of the two, or another process\n{VERSION} 42\n"
+        )
+    );
 }
 
 #[test]

@@ -1,0 +1,63 @@
+//! After a time without any executor: what waited is expanded first, in order, before anything else is
+//! made of it.
+//!
+//! Until then no monitor starts and no heartbeat is written, so that a run that began and ended meanwhile
+//! gets neither, and every stall clock starts when it is over. Alerts wait, too, and leave as one digest
+//! of each rule. It belongs to the executor that takes the lead when it starts.
+
+use super::Drain;
+use crate::door;
+use runchain_core::downtime::{self, Backlog};
+use runchain_core::error::Result;
+use runchain_core::{Millis, alert};
+
+/// What is being caught up with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CatchUp {
+    backlog: Backlog,
+    /// It waited for so long that alerts leave as digests.
+    was_down: bool,
+}
+
+impl Drain<'_> {
+    /// The lead was just taken: what waits is looked at, and said where it waited for long.
+    pub(super) fn begin_to_catch_up(&mut self) -> Result<()> {
+        door::write(&self.conn, |conn| alert::announce(conn, false, Millis::now()))?;
+        self.announced = door::patiently(|| alert::newest(&self.conn))?;
+        let Some(backlog) = self.backlog.take() else {
+            return Ok(());
+        };
+        let was_down = backlog.seen.since(backlog.since) >= self.settings.down_after_ms;
+        if was_down {
+            door::write(&self.conn, |conn| downtime::say(conn, &backlog, Millis::now()))?;
+            (self.say)(&format!(
+                "nobody drained since {}; {} writes wait",
+                backlog.since.iso(),
+                backlog.queue_rows
+            ));
+        }
+        self.catch_up = Some(CatchUp { backlog, was_down });
+        Ok(())
+    }
+
+    /// After the turns of a pass: whether that is over now.
+    pub(super) fn go_on_catching_up(&mut self) -> Result<()> {
+        let Some(catch_up) = self.catch_up else {
+            return self.announce(false);
+        };
+        if !door::patiently(|| downtime::is_caught_up(&self.conn, &catch_up.backlog))? {
+            return Ok(());
+        }
+        self.catch_up = None;
+        self.announce(catch_up.was_down)
+    }
+
+    fn announce(&mut self, digest: bool) -> Result<()> {
+        let newest = door::patiently(|| alert::newest(&self.conn))?;
+        if newest != self.announced {
+            door::write(&self.conn, |conn| alert::announce(conn, digest, Millis::now()))?;
+            self.announced = newest;
+        }
+        Ok(())
+    }
+}
