@@ -49,6 +49,8 @@ mod logs;
 /// What the main loop promises whatever happens around it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod main_loop;
+/// Alembic, Django, drizzle-kit and Prisma at work on an installed database.
+mod migrations;
 /// Orchestrator and executor as two users.
 #[cfg(target_os = "linux")]
 mod permissions;

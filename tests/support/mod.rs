@@ -7,6 +7,7 @@ mod programs;
 mod project;
 mod service;
 mod sqlite;
+mod tools;
 
 pub(crate) use build::{cargo, disk_shim, extension, repository};
 pub(crate) use invariants::Outside;
@@ -17,3 +18,4 @@ pub(crate) use programs::{
 pub(crate) use project::{Project, SHAPE_A, SHAPE_B, eventually, tree};
 pub(crate) use service::{Service, runchain};
 pub(crate) use sqlite::{Sqlite, stock_sqlite3};
+pub(crate) use tools::{node_modules, node_tool, python_tools};

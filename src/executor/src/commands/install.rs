@@ -97,8 +97,8 @@ fn say_repair(installed: &Installed, repair: &Repair, output: &Output) -> Outcom
         "are back"
     };
     output.line(&format!(
-        "the capture triggers {state} on table {}; {} of its runs were compared, {} changed meanwhile and are queued",
-        mapping.table, installed.history.rows, installed.history.queued
+        "the capture triggers {state} on table {}; every run was compared: {} changed meanwhile and are queued",
+        mapping.table, installed.history.queued
     ))?;
     Ok(())
 }
