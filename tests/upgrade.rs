@@ -23,6 +23,14 @@ fn previous(project: &Project, arguments: &[&str]) -> Command {
     command
 }
 
+/// A project whose configuration the previous release can read: it knows no newer key.
+fn plain_project(config: &str) -> Project {
+    let project = Project::new(SHAPE_A, "");
+    let common = "required_tables = ['runs']\narchive.settle_ms = 0\nretry.base_ms = 1\n";
+    fs::write(project.path("runchain.toml"), format!("{common}{config}")).unwrap();
+    project
+}
+
 #[track_caller]
 fn previous_does(project: &Project, arguments: &[&str]) {
     let output = previous(project, arguments).output().unwrap();
@@ -154,7 +162,7 @@ fn chains_come(project: &Project, name: &str) {
 #[test]
 fn the_previous_release_and_this_one_drain_one_database_side_by_side() {
     for journal in ["delete", "wal"] {
-        let project = Project::new(SHAPE_A, "monitor.heartbeat_ms = 100\nlease_ms = 2000\n");
+        let project = plain_project("monitor.heartbeat_ms = 100\nlease_ms = 2000\n");
         project.sql(&format!("PRAGMA journal_mode = {journal};"));
         previous_does(&project, &["install"]);
         let old = Service::of(&mut previous(&project, &["drain"]));
@@ -242,7 +250,7 @@ fn a_kill_in_the_middle_of_a_migration_leaves_the_old_or_the_new() {
 fn the_previous_release_works_on_a_database_of_this_one_and_takes_it_off_again() {
     const USERS: &str = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'runchain%' AND name NOT LIKE 'sqlite_%'
                            AND name <> 'archival_log' AND name NOT LIKE 'uet_%' AND tbl_name <> 'archival_log' ORDER BY name;";
-    let project = Project::new(SHAPE_A, "");
+    let project = plain_project("");
     let before = project.sql(USERS);
     project.runchain(&["install"]).exits(0);
     let tables = "SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name;";
