@@ -58,7 +58,6 @@ fn what_prisma_changes_passes_is_mended_and_leaves_no_trace_of_us() {
 
 fn every_change(tool: Tool) {
     for (change, outcome) in Change::ALL.into_iter().zip(outcomes(tool)) {
-        println!("{tool:?} {change:?}: {outcome:?}");
         let project = installed(tool, "");
         let twin = Project::new("", "");
         tool.create(&twin, Snippet::With);

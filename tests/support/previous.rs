@@ -1,5 +1,6 @@
-//! The binary of the previous release, built from the repository's own history into the target folder
-//! in use, once: later runs find it there.
+//! The binary of the previous release, built from its source in tests/upgrade into the target folder in
+//! use, once: later runs find it there. (Not from the repository's history, which a shallow clone or a
+//! source package doesn't have.)
 
 use super::build::{repository, target};
 use super::programs::run;
@@ -8,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The commit that release 0.1.0 was made of; its schema has version 2.
-const COMMIT: &str = "72f5c99";
+/// Packages, SQL and lock file of the release, as `git archive` wrote them; its schema has version 2.
+const SOURCE: &str = "tests/upgrade/release-0.1.0.tar.gz";
+const RELEASE: &str = "0.1.0";
 
 /// `runchain` of release 0.1.0.
 pub(crate) fn previous_release() -> &'static Path {
@@ -19,7 +21,7 @@ pub(crate) fn previous_release() -> &'static Path {
 }
 
 fn build() -> Result<PathBuf, String> {
-    let folder = target().join("previous").join(COMMIT);
+    let folder = target().join("previous").join(RELEASE);
     let (source, products) = (folder.join("source"), folder.join("target"));
     if !source.exists() {
         extract(&folder, &source)?;
@@ -48,23 +50,11 @@ fn build() -> Result<PathBuf, String> {
 fn extract(folder: &Path, source: &Path) -> Result<(), String> {
     let unfinished = folder.join(format!("unfinished-{}", std::process::id()));
     fs::create_dir_all(&unfinished).map_err(|error| error.to_string())?;
-    let archive = folder.join("source.tar");
-    let mut git = Command::new("git");
-    git.arg("-C")
-        .arg(repository())
-        .args(["archive", "--output"])
-        .arg(&archive)
-        .arg(COMMIT);
-    let archived = run(&mut git, "");
-    if !archived.success {
-        return Err(format!(
-            "the previous release, commit {COMMIT}, is not in this clone; fetch its history with\n\
-             git fetch --unshallow --tags\n{}",
-            archived.stderr
-        ));
-    }
     let mut tar = Command::new("tar");
-    tar.arg("-xf").arg(&archive).arg("-C").arg(&unfinished);
+    tar.arg("-xzf")
+        .arg(repository().join(SOURCE))
+        .arg("-C")
+        .arg(&unfinished);
     let extracted = run(&mut tar, "");
     if !extracted.success {
         return Err(format!(
