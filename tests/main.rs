@@ -27,6 +27,8 @@ mod crash;
 /// Disks that are full or fail.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod disk;
+/// What the documentation promises.
+mod docs;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.
 mod end_to_end;
 /// Why a run is where it is, in words, and every command that is suggested, typed.
