@@ -2,6 +2,7 @@
 
 mod build;
 mod invariants;
+mod previous;
 mod programs;
 mod project;
 mod service;
@@ -10,6 +11,7 @@ mod tools;
 
 pub(crate) use build::{cargo, disk_shim, extension, repository};
 pub(crate) use invariants::Outside;
+pub(crate) use previous::previous_release;
 pub(crate) use programs::{
     Finished, apsw, apsw_folder, matrix, python, python_program, run, sqlite3, step_host,
 };
