@@ -417,3 +417,45 @@ fn an_install_in_a_transaction_that_is_rolled_back_leaves_nothing() {
     );
     assert_eq!(project.sql(EVERYTHING), before);
 }
+
+/// As migration tools rebuild a table.
+const REBUILD: &str = "BEGIN; CREATE TABLE new_runs(run_id TEXT PRIMARY KEY, status TEXT, priority INTEGER);
+  INSERT INTO new_runs(run_id, status) SELECT run_id, status FROM runs;
+  DROP TABLE runs; ALTER TABLE new_runs RENAME TO runs; COMMIT;
+  UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'r';";
+
+#[test]
+fn a_repair_by_function_or_by_command_finds_what_ended_meanwhile_and_a_rehearsal_changes_nothing() {
+    for by_function in [true, false] {
+        let project = Project::new(SHAPE_A, "");
+        project.runchain(&["install"]).exits(0);
+        project.sql("INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING');");
+        project.runchain(&["drain", "--until-idle"]).exits(0);
+        project.sql(REBUILD);
+        let before = tree(project.root());
+        let rehearsed = project.runchain(&["install", "--repair", "--dry-run"]).exits(0);
+        assert!(
+            rehearsed
+                .stdout
+                .contains("CREATE TRIGGER runchain_capture_insert")
+        );
+        assert!(tree(project.root()) == before, "the folder changed");
+        if by_function {
+            let answer = with_extension(&project, "SELECT runchain_install('{\"repair\":true}');").output();
+            assert!(
+                answer.contains("\"faults\":[\"runchain_capture_insert is missing\""),
+                "{answer}"
+            );
+        } else {
+            let repaired = project.runchain(&["install", "--repair"]).exits(0).stdout;
+            assert!(
+                repaired.contains("1 changed meanwhile and are queued"),
+                "{repaired}"
+            );
+        }
+        project.runchain(&["drain", "--until-idle"]).exits(0);
+        assert_eq!(bags(&project), ["r"]);
+    }
+    let bare = Project::new(SHAPE_A, "");
+    bare.runchain(&["install", "--repair"]).exits(9);
+}

@@ -68,11 +68,12 @@ fn every_change(tool: Tool) {
             twin.sql(&sql);
         }
         project.runchain(&["uninstall"]).exits(0);
-        assert_eq!(project.sql(USERS_OBJECTS), twin.sql(USERS_OBJECTS));
-        assert_eq!(rows(&project, change), rows(&twin, change));
+        let which = format!("{tool:?} {change:?}");
+        assert_eq!(project.sql(USERS_OBJECTS), twin.sql(USERS_OBJECTS), "{which}");
+        assert_eq!(rows(&project, change), rows(&twin, change), "{which}");
         project.runchain(&["uninstall", "--purge"]).exits(0);
-        assert_eq!(project.sql(ALL_OBJECTS), twin.sql(ALL_OBJECTS));
-        assert_eq!(rows(&project, change), rows(&twin, change));
+        assert_eq!(project.sql(ALL_OBJECTS), twin.sql(ALL_OBJECTS), "{which}");
+        assert_eq!(rows(&project, change), rows(&twin, change), "{which}");
         assert_eq!(project.sql("PRAGMA integrity_check;"), "ok\n");
     }
 }
@@ -94,7 +95,11 @@ fn change_and_mend(tool: Tool, change: Change, outcome: Outcome, project: &Proje
     }
     tool.change(project, change).output();
     let triggers = project.runchain(&["status", "--json"]).exits(0).json()["triggers"].clone();
-    assert_eq!(triggers["in_place"], outcome == Kept, "{triggers}");
+    assert_eq!(
+        triggers["in_place"],
+        outcome == Kept,
+        "{tool:?} {change:?}: {triggers}"
+    );
     let meanwhile = meanwhile(change, outcome);
     if let Some(sql) = &meanwhile {
         project.sql(sql);
@@ -114,7 +119,11 @@ fn change_and_mend(tool: Tool, change: Change, outcome: Outcome, project: &Proje
     if meanwhile.is_some() {
         project.runchain(&["drain", "--until-idle"]).exits(0);
         let archived = "SELECT run_id, count(*) FROM archival_log GROUP BY 1 ORDER BY 1;";
-        assert_eq!(project.lines(archived), ["done|1", "ends|1", "new|1"]);
+        assert_eq!(
+            project.lines(archived),
+            ["done|1", "ends|1", "new|1"],
+            "{tool:?} {change:?}"
+        );
         let valid = project.runchain(&["status", "--json"]).exits(0).json();
         assert_eq!(valid["triggers"]["in_place"], true, "{valid}");
     }
