@@ -137,6 +137,34 @@ fn sql_functions_say_their_process_and_a_plain_insert_what_was_given() {
 }
 
 #[test]
+fn a_repair_and_another_capture_stay_in_the_trail() {
+    let project = project();
+    project.sql("DROP TRIGGER runchain_capture_delete;");
+    for _ in 0..2 {
+        // The second finds nothing to mend, and isn't an event.
+        project
+            .runchain(&["install", "--repair", "--reason", "alembic"])
+            .exits(0);
+    }
+    project
+        .runchain(&["install", "--capture", "sweep", "--reason", "dba"])
+        .exits(0);
+    let entries = audit(&project, &[]);
+    let [_, repair, sweep] = entries.as_slice() else {
+        panic!("{entries:?}");
+    };
+    assert_eq!(of(repair, &["action", "reason"]), ["repair", "alembic"]);
+    assert!(repair["actor"].is_string(), "{repair}");
+    assert_eq!(
+        repair["before"]["faults"],
+        json!(["runchain_capture_delete is missing"])
+    );
+    assert_eq!(of(sweep, &["action", "reason"]), ["install", "dba"]);
+    assert_eq!(sweep["before"]["capture"], "triggers");
+    assert_eq!(sweep["after"]["capture"], "sweep");
+}
+
+#[test]
 fn install_and_uninstall_stay_in_the_trail() {
     let project = project();
     project.runchain(&["uninstall", "--reason", "last day"]).exits(0);

@@ -218,3 +218,51 @@ fn an_active_run_or_one_at_work_is_not_forgotten() {
     project.runchain(&["forget", "at work"]).exits(0);
     assert_eq!(project.lines("SELECT run_id FROM runchain_runs;"), ["active"]);
 }
+
+#[test]
+fn a_held_or_flagged_run_is_forgotten_and_its_batch_does_not_wait_for_it() {
+    let project = Project::new(
+        SHAPE_A,
+        "storm.max_transitions = 2\n[[flags]]\ntable = 'events'\n",
+    );
+    project.runchain(&["install"]).exits(0);
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    // The first of a batch: the batch's row says so, and stays.
+    project.sql(&format!(
+        "INSERT INTO runs(run_id, status)
+         VALUES ('{SECRET}', 'COMPLETED'), ('a', 'COMPLETED'), ('b', 'COMPLETED');
+         INSERT INTO runs(run_id, status) VALUES ('flagged-{SECRET}', 'RUNNING');
+         UPDATE runchain_queue SET at_ms = at_ms - 60000;"
+    ));
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    project.sql(&format!(
+        "INSERT INTO events(run_id, event_type) VALUES ('flagged-{SECRET}', 'run_completed');"
+    ));
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    assert_eq!(
+        project.lines("SELECT run_id FROM runchain_flagged;"),
+        [format!("flagged-{SECRET}")]
+    );
+
+    for run in [SECRET.to_owned(), format!("flagged-{SECRET}")] {
+        project.runchain(&["forget", &run]).exits(0);
+    }
+    let held = project.runchain(&["held", "--json"]).exits(0).json();
+    assert_eq!((&held[0]["held"], &held[0]["left"]), (&3.into(), &2.into()));
+    project.runchain(&["held", "release", "1"]).exits(0);
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    let held = project.runchain(&["held", "--json"]).exits(0).json();
+    assert_eq!(
+        (&held[0]["state"], &held[0]["left"]),
+        (&"released".into(), &0.into())
+    );
+
+    // The user's own rows are the user's, and so are the free pages here.
+    project.sql(&format!(
+        "DELETE FROM runs WHERE run_id LIKE '%{SECRET}';
+         DELETE FROM events;"
+    ));
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    project.sql("VACUUM;");
+    assert_eq!(holders(&project, SECRET), [""; 0]);
+}

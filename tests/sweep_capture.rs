@@ -126,3 +126,16 @@ fn triggers_that_somebody_adds_are_said_and_do_no_harm() {
     );
     assert_eq!(project.lines("SELECT generation FROM runchain_runs;"), ["1"]);
 }
+
+#[test]
+fn a_repair_puts_no_trigger_back_and_says_so() {
+    let project = project();
+    let told = project.runchain(&["install", "--repair"]).exits(0).stdout;
+    assert!(told.contains("none is wanted (capture = sweep)"), "{told}");
+    // What is another install is not taken for a repair.
+    project
+        .runchain(&["install", "--repair", "--capture", "triggers"])
+        .exits(2);
+    let triggers = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger';";
+    assert_eq!(project.lines(triggers), ["0"]);
+}

@@ -8,7 +8,7 @@
 
 use crate::audit::{self, Action, By};
 use crate::error::{During, Error, Result};
-use crate::{Millis, RunId, schema};
+use crate::{Millis, RunId, held, schema};
 use rusqlite::Connection;
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
@@ -49,7 +49,7 @@ struct Place {
 }
 
 /// Children before what they refer to. An id is also a number in a column without a type: `CAST`.
-const PLACES: [Place; 13] = [
+const PLACES: [Place; 14] = [
     Place {
         table: "runchain_queue",
         of_run: "?1 IN (CAST(run_id AS TEXT), CAST(old_run_id AS TEXT))
@@ -82,6 +82,10 @@ const PLACES: [Place; 13] = [
     },
     Place {
         table: "runchain_held",
+        of_run: "run_id = ?1",
+    },
+    Place {
+        table: "runchain_flagged",
         of_run: "run_id = ?1",
     },
     Place {
@@ -179,6 +183,8 @@ pub fn traces(conn: &Connection, run_id: &RunId) -> Result<Traces> {
 pub fn erase(conn: &Connection, run_id: &RunId, by: &By, now: Millis) -> Result<i64> {
     refuse_while_running(conn, run_id)?;
     let traces = traces(conn, run_id)?;
+    // Its batch counts what is left, and must not wait for it.
+    held::leave(conn, run_id, held::Left::TakenBack, now)?;
     for place in PLACES {
         if is_ours(conn, place.table)? {
             let Place { table, of_run } = place;

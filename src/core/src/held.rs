@@ -152,7 +152,7 @@ impl<'a> Keeper<'a> {
             .during("begin a held batch")?;
         let id = BatchId(self.conn.last_insert_rowid());
         let data = json!({
-            "batch": id, "first_run_id": run_id, "status": status, "captured_at": at.iso(),
+            "batch": id, "status": status, "captured_at": at.iso(),
             "max_transitions": self.limit.max_transitions, "window_ms": self.limit.window_ms,
             "remedy": format!("runchain held shows it; runchain held release {id}, or runchain held discard {id}"),
         });
@@ -212,7 +212,7 @@ fn raise(conn: &Connection, batch: BatchId, now: Millis) -> Result<()> {
 pub(crate) enum Left {
     /// Its chain begins.
     Released,
-    /// Its row was written again, or is gone.
+    /// Its row was written again, or is gone; or the run was forgotten.
     TakenBack,
 }
 

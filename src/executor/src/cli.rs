@@ -237,7 +237,7 @@ pub(crate) struct InstallArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Put lost triggers back (also under a new name of the table) and queue what was missed
-    #[arg(long, conflicts_with = "backfill")]
+    #[arg(long, conflicts_with_all = ["backfill", "capture"])]
     pub(crate) repair: bool,
     /// Why.
     #[command(flatten)]

@@ -19,7 +19,7 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use serde_json::json;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -134,7 +134,23 @@ impl Space {
 
     /// After a failure: gives the ballast up if the disk is full. Answers what is to be said.
     pub(crate) fn failed(&mut self, error: &Error) -> Option<String> {
-        if error.is_full() { self.release() } else { None }
+        if error.is_full() && self.makes_room_for(error) {
+            self.release()
+        } else {
+            None
+        }
+    }
+
+    /// Logs and bags may lie on another disk: what is free beside the database is no room there.
+    fn makes_room_for(&self, error: &Error) -> bool {
+        let Error::Io { path, .. } = error else {
+            return true;
+        };
+        let disk_of = |path: &Path| {
+            let mut there = path.ancestors().filter_map(|path| std::fs::metadata(path).ok());
+            there.next().map(|found| found.dev())
+        };
+        disk_of(path) == disk_of(self.folder())
     }
 
     fn release(&mut self) -> Option<String> {
@@ -267,4 +283,32 @@ fn resolve(conn: &Connection, now: Millis) -> Result<()> {
         &NewEvent::of_database(EventType::DiskRecovered, now, None, json!({})),
     )
     .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_elsewhere_leaves_the_ballast_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut space = Space {
+            ballast: folder.path().join(NAME),
+            size_bytes: 1,
+            low: false,
+            told: false,
+            look_at: Instant::now(),
+        };
+        std::fs::write(&space.ballast, "1").unwrap();
+        let full = |path: &Path| Error::io("append to the log file", path, ErrorKind::StorageFull.into());
+        // A file system of its own, on every Linux.
+        assert_eq!(space.failed(&full(Path::new("/proc/logs/monitor.jsonl"))), None);
+        assert!(space.ballast.exists());
+        assert!(
+            space
+                .failed(&full(&folder.path().join("logs/monitor.jsonl")))
+                .is_some()
+        );
+        assert!(!space.ballast.exists());
+    }
 }

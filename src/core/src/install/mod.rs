@@ -169,8 +169,11 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
             data.insert("capture".to_owned(), json!(capture));
             data.insert("migrations".to_owned(), json!(migrations));
             data.insert("history".to_owned(), json!(history));
-            data.insert("before".to_owned(), state(before.as_ref(), from));
-            data.insert("after".to_owned(), state(Some(&mapping), schema::version(conn)?));
+            data.insert("before".to_owned(), state(before.as_ref(), was, from));
+            data.insert(
+                "after".to_owned(),
+                state(Some(&mapping), Some(capture), schema::version(conn)?),
+            );
             event::append(
                 conn,
                 &NewEvent::of_database(EventType::Installed, now, None, Json::Object(data)),
@@ -192,8 +195,8 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
 }
 
 /// What an install changes, for the audit trail.
-fn state(mapping: Option<&Mapping>, schema_version: i64) -> Json {
-    json!({ "table": mapping, "schema_version": schema_version })
+fn state(mapping: Option<&Mapping>, capture: Option<Capture>, schema_version: i64) -> Json {
+    json!({ "table": mapping, "capture": capture, "schema_version": schema_version })
 }
 
 /// A TEMP table of the same name would get the triggers, and they would go with this connection.

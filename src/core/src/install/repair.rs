@@ -6,6 +6,7 @@
 
 use super::renamed::{self, Evidence, Found};
 use super::{History, InstallOptions, Installed, history, refuse_shadows};
+use crate::audit::{self, Action, By};
 use crate::capture;
 use crate::error::{During, Error, Result};
 use crate::mapping::{Mapping, MappingRequest};
@@ -15,6 +16,7 @@ use crate::triggers::{self, Fault};
 use crate::{Millis, schema};
 use rusqlite::Connection;
 use serde::Serialize;
+use serde_json::json;
 
 /// What a repair mended.
 #[derive(Debug, Clone, Serialize)]
@@ -43,7 +45,11 @@ const SWEEP_ROWS: u32 = 1_000;
 /// `install --repair`: puts the triggers back, then queues every run that changed meanwhile.
 pub(super) fn repair(conn: &Connection, options: &InstallOptions, now: Millis) -> Result<Installed> {
     let mut installed = atomically(conn, !options.dry_run, || {
-        put_back(conn, &options.mapping, Follow::Renames, "install --repair", now)
+        let mended = put_back(conn, &options.mapping, Follow::Renames, "install --repair", now)?;
+        if mended.changed {
+            record(conn, &mended, options, now)?;
+        }
+        Ok(mended)
     })?;
     installed.dry_run = options.dry_run;
     if options.dry_run {
@@ -52,6 +58,24 @@ pub(super) fn repair(conn: &Connection, options: &InstallOptions, now: Millis) -
     installed.sql = None;
     installed.history = sweep_all(conn, &installed.mapping, now)?;
     Ok(installed)
+}
+
+/// The event in the audit trail: what stood where, and what was wrong with it.
+fn record(conn: &Connection, mended: &Installed, options: &InstallOptions, now: Millis) -> Result<()> {
+    let Some(repair) = &mended.repair else {
+        return Ok(());
+    };
+    let action = Action {
+        name: "repair",
+        run_id: None,
+        by: &By {
+            actor: options.actor.clone(),
+            reason: options.reason.clone(),
+        },
+        before: json!({ "table": repair.before, "faults": repair.faults }),
+        after: json!({ "table": mended.mapping, "faults": [] }),
+    };
+    audit::record(conn, &action, now).map(drop)
 }
 
 /// What the leader does with `auto_repair`, in the caller's transaction. It follows a renamed column,

@@ -59,8 +59,8 @@ pub fn uninstall(conn: &Connection, purge: bool, by: &By, now: Millis) -> Result
                 name: "uninstall",
                 run_id: None,
                 by,
-                before: state(before.as_ref(), version),
-                after: state(None, version),
+                before: state(before.as_ref(), None, version),
+                after: state(None, None, version),
             };
             audit::record(conn, &action, now)?;
         }

@@ -153,7 +153,9 @@ fn print(
         output.line(&format!("  {}={}", variable.name, masked(variable)))?;
     }
     output.line("standard input:")?;
-    output.line(&format!("{:#}", prepared.document))?;
+    for line in format!("{:#}", prepared.document).lines() {
+        output.line(&format!("  {line}"))?;
+    }
     Ok(())
 }
 

@@ -91,14 +91,16 @@ fn say_repair(installed: &Installed, repair: &Repair, output: &Output) -> Outcom
             mapping.status_column
         ))?;
     }
-    let state = if repair.faults.is_empty() && repair.before == *mapping {
-        "were in place"
+    let state = if installed.capture == Capture::Sweep {
+        "none is wanted (capture = sweep)"
+    } else if repair.faults.is_empty() && repair.before == *mapping {
+        "they were in place"
     } else {
-        "are back"
+        "they are back"
     };
     output.line(&format!(
-        "the capture triggers {state} on table {}; every run was compared: {} changed meanwhile and are queued",
-        mapping.table, installed.history.queued
+        "capture triggers on table {}: {state}; {} of its runs were compared, {} changed meanwhile and are queued",
+        mapping.table, installed.history.rows, installed.history.queued
     ))?;
     Ok(())
 }
