@@ -83,14 +83,20 @@ fn function_binary_and_stock_shell_make_the_same_objects() {
     assert_eq!(by_function.sql(OURS), wanted);
     let views = "SELECT name, sql FROM sqlite_master WHERE type = 'view' ORDER BY 1;";
     read(&by_shell, &["views.sql"]);
-    assert_eq!(by_binary.sql(views), by_shell.sql(views));
-    assert_eq!(by_function.sql(views), by_shell.sql(views));
+    assert_eq!(by_function.sql(views), by_binary.sql(views));
+    // A shell stores them as the file has them, over several lines.
+    let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words(by_shell.sql(views)), words(by_binary.sql(views)));
+    by_shell.runchain(&["install"]).exits(0);
+    assert_eq!(by_shell.sql(views), by_binary.sql(views));
 }
 
 #[test]
 fn a_second_install_does_not_touch_the_schema() {
     let project = Project::new(SHAPE_A, "");
     read(&project, &["schema.sql", "triggers.sql", "views.sql"]);
+    // Makes the views anew, one line each.
+    project.runchain(&["install"]).exits(0);
     let cookie = project.sql("PRAGMA schema_version;");
     for _ in 0..2 {
         project.runchain(&["install"]).exits(0);

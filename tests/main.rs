@@ -46,6 +46,11 @@ mod identity;
 mod install;
 /// The logs as somebody else reads them.
 mod logs;
+/// What the main loop promises whatever happens around it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod main_loop;
+/// Alembic, Django, drizzle-kit and Prisma at work on an installed database.
+mod migrations;
 /// Orchestrator and executor as two users.
 #[cfg(target_os = "linux")]
 mod permissions;
@@ -70,6 +75,9 @@ mod steps;
 mod storms;
 /// Installed without triggers: found by comparing.
 mod sweep_capture;
+/// The previous release and this one on one database: migrations, kills in them, and back again.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod upgrade;
 /// Nobody drained for a weekend.
 mod weekend;
 /// Writers that have never heard of runchain, on SQLite 3.24, 3.31 and 3.40.

@@ -7,7 +7,9 @@
  *   DISK_SHIM_FAULT=OP:TEXT:FIRST:COUNT
  *                            OP (write or sync) on files whose path holds TEXT fails with EIO, from
  *                            the FIRST time on (from 1), COUNT times in each process, and says so
- *                            on standard error.
+ *                            on standard error. OP kill: the process is killed before the FIRST
+ *                            write or sync there.
+ *   DISK_SHIM_SLOW_MS=N      Every sync takes N ms longer.
  *   DISK_SHIM_FULL=FILE      While FILE exists, nothing grows and nothing is created: ENOSPC.
  *
  * A -shm file is nobody's business: its content doesn't outlive the power, SQLite makes it anew.
@@ -19,6 +21,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -155,9 +158,11 @@ static int must_fail(const char *operation, const char *path) {
             _exit(99);
         }
     }
-    if (!count || strcmp(wanted, operation) || !strstr(path, text)) return 0;
+    int kills = !strcmp(wanted, "kill");
+    if (!count || !strstr(path, text) || (!kills && strcmp(wanted, operation))) return 0;
     passed++;
     if (passed < first || passed >= first + count) return 0;
+    if (kills) kill(getpid(), SIGKILL);
     fprintf(stderr, "disk shim: %s of %s fails\n", operation, path);
     return 1;
 }
@@ -242,6 +247,8 @@ static int synchronise(int fd, int (*really)(int)) {
     char path[PATH_MAX];
     struct stat found;
     if (!path_of(fd, path) || fstat(fd, &found)) return really(fd);
+    const char *slow_ms = setting("DISK_SHIM_SLOW_MS");
+    if (slow_ms) usleep(atol(slow_ms) * 1000);
     enter();
     int done = 0;
     if (must_fail("sync", path)) {

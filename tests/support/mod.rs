@@ -2,16 +2,20 @@
 
 mod build;
 mod invariants;
+mod previous;
 mod programs;
 mod project;
 mod service;
 mod sqlite;
+mod tools;
 
 pub(crate) use build::{cargo, disk_shim, extension, repository};
 pub(crate) use invariants::Outside;
+pub(crate) use previous::previous_release;
 pub(crate) use programs::{
     Finished, apsw, apsw_folder, matrix, python, python_program, run, sqlite3, step_host,
 };
 pub(crate) use project::{Project, SHAPE_A, SHAPE_B, eventually, tree};
 pub(crate) use service::{Service, runchain};
 pub(crate) use sqlite::{Sqlite, stock_sqlite3};
+pub(crate) use tools::{node_modules, node_tool, python_tools};

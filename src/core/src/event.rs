@@ -108,6 +108,10 @@ event_types! {
     StepRetried = "STEP_RETRIED" in Archival,
     /// Somebody asked for something through the queue; `answer` says what came of it.
     Request = "REQUEST" in Monitor,
+    /// A copied or restored database begins anew: what follows has numbers of its own.
+    EpochStarted = "EPOCH_STARTED" in Monitor,
+    /// What the logs of an earlier epoch say of a step was taken over; nothing was executed.
+    StepAdopted = "STEP_ADOPTED" in Archival,
     /// Nobody drained for long, and something waited: it is being caught up with.
     ExecutorWasDown = "EXECUTOR_WAS_DOWN" in Monitor,
     /// A new alert.
@@ -116,10 +120,6 @@ event_types! {
     AlertDigest = "ALERT_DIGEST" in Monitor,
     /// A flag in an event table or log decided what the run's own row doesn't say.
     RunFlagged = "RUN_FLAGGED" in Monitor,
-    /// A copied or restored database begins anew: what follows has numbers of its own.
-    EpochStarted = "EPOCH_STARTED" in Monitor,
-    /// What the logs of an earlier epoch say of a step was taken over; nothing was executed.
-    StepAdopted = "STEP_ADOPTED" in Archival,
     /// Many runs ended in a rush: their chains are held until somebody decides.
     StormHeld = "STORM_HELD" in Monitor,
     /// Nothing of a held batch is left: `outcome` says what became of it.

@@ -58,6 +58,22 @@ pub fn body(file: &str) -> &str {
     &rest[..end]
 }
 
+/// The statements of `sql/views.sql`, one line each. SQLite stores a view as it was written, and
+/// drizzle-kit (0.31) ends with "Could not process view" at any that spans several lines. A stock shell
+/// stores them as the file has them; the next install or drain makes them anew.
+#[must_use]
+pub fn views_sql() -> String {
+    let mut statements = String::new();
+    for line in body(VIEWS_SQL).lines().map(str::trim) {
+        if line.is_empty() || line.starts_with("--") {
+            continue;
+        }
+        statements.push_str(line);
+        statements.push(if line.ends_with(';') { '\n' } else { ' ' });
+    }
+    statements
+}
+
 /// A value of `runchain_meta`; `None` also when the table is not there.
 ///
 /// # Errors
@@ -164,7 +180,7 @@ pub fn migrate(conn: &Connection) -> Result<Vec<&'static str>> {
         applied.push(migration.name);
     }
     if from <= VERSION && !views_in_place(conn)? {
-        conn.execute_batch(body(VIEWS_SQL))
+        conn.execute_batch(&views_sql())
             .during("create runchain's views")?;
     }
     Ok(applied)
@@ -182,8 +198,9 @@ fn views_in_place(conn: &Connection) -> Result<bool> {
         .query_map([], |row| row.get::<_, String>(0))
         .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
         .during("look at runchain's views")?;
-    let wanted = VIEWS_SQL.matches("CREATE VIEW ").count();
-    Ok(stored.len() == wanted && stored.iter().all(|sql| VIEWS_SQL.contains(sql.as_str())))
+    let wanted = views_sql();
+    let views = wanted.matches("CREATE VIEW ").count();
+    Ok(stored.len() == views && stored.iter().all(|sql| wanted.contains(sql.as_str())))
 }
 
 #[cfg(test)]
@@ -262,6 +279,33 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn every_stored_view_is_one_line() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(SCHEMA_SQL).unwrap();
+        // As a stock shell leaves them.
+        conn.execute_batch(VIEWS_SQL).unwrap();
+        migrate(&conn).unwrap();
+        let mut statement = conn
+            .prepare("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
+            .unwrap();
+        let views: Vec<(String, String)> = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .and_then(Iterator::collect)
+            .unwrap();
+        assert!(views.len() >= 3, "{views:?}");
+        for (name, sql) in views {
+            // A comment behind a line's code would hide the rest of the statement.
+            assert!(!sql.contains('\n') && !sql.contains("-- "), "{sql}");
+            assert!(
+                sql.starts_with(&format!("CREATE VIEW {name} AS SELECT ")),
+                "{sql}"
+            );
+            conn.prepare(&format!("SELECT * FROM {name}")).unwrap();
+        }
+        assert!(views_in_place(&conn).unwrap());
     }
 
     #[test]

@@ -21,12 +21,13 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on every commit on this connection that didn't come through [`write`] is rolled back.
+/// From now on every commit on this connection that didn't come through [`write`], or that `may` refuses
+/// at its last moment, is rolled back.
 ///
 /// # Errors
 /// Whatever SQLite answers.
-pub(crate) fn only_way(conn: &Connection) -> Result<()> {
-    conn.commit_hook(Some(|| !INSIDE.get()))
+pub(crate) fn only_way(conn: &Connection, may: impl Fn() -> bool + Send + 'static) -> Result<()> {
+    conn.commit_hook(Some(move || !(INSIDE.get() && may())))
         .during("guard the connection")
 }
 
@@ -99,7 +100,7 @@ mod tests {
     fn nothing_is_committed_past_the_door() {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch("CREATE TABLE t(x)").unwrap();
-        only_way(&conn).unwrap();
+        only_way(&conn, || true).unwrap();
         let insert = "INSERT INTO t VALUES (1)";
         assert!(conn.execute(insert, []).is_err());
         let bare =

@@ -33,7 +33,7 @@ const ABANDONED_NAMED: usize = 100;
 /// The runs that were in the table at install.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct History {
-    /// All rows of the user's table that were looked at.
+    /// Rows of the user's table that were recorded or queued.
     pub rows: i64,
     /// Finished runs that are left as they are.
     pub finished_left_alone: i64,

@@ -140,7 +140,7 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
                 sql.push_str(migration.sql);
             }
         }
-        sql.push_str(schema::body(schema::VIEWS_SQL));
+        sql.push_str(&schema::views_sql());
         let faults = triggers::faults(conn, &mapping)?;
         let was = before.as_ref().map(|_| capture::installed(conn)).transpose()?;
         let capture = options.capture.or(was).unwrap_or_default();

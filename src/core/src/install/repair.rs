@@ -189,10 +189,10 @@ fn sweep_all(conn: &Connection, mapping: &Mapping, captured: Millis) -> Result<H
             atomically(conn, true, || sweep::ask_to_look(conn, &differ, captured))?;
         }
     }
-    let count = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
+    let differ = i64::try_from(sweep.found).unwrap_or(i64::MAX);
     Ok(History {
-        rows: count(sweep.compared),
-        queued: count(sweep.found),
+        rows: differ,
+        queued: differ,
         ..History::default()
     })
 }

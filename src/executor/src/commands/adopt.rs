@@ -24,7 +24,7 @@ use rusqlite::Connection;
 use std::path::Path;
 
 pub(super) fn adopt(arguments: &AdoptArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
-    let mut conn = open(settings, OpenMode::ReadWrite)?;
+    let conn = open(settings, OpenMode::ReadWrite)?;
     conn.execute_batch("PRAGMA synchronous = EXTRA")
         .during("ask for durable commits")?;
     let Some(_lead) = Leadership::try_acquire(&settings.state_db_path, "adopt")? else {
@@ -47,7 +47,7 @@ pub(super) fn adopt(arguments: &AdoptArgs, settings: &Settings, output: &Output)
         As::Copy | As::Moved => adopt::Outside::default(),
     };
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
-    let adopted = change(&mut conn, kind, &mapping, &outside, arguments, settings)?;
+    let adopted = change(&conn, kind, &mapping, &outside, arguments, settings)?;
     testify(lock, &adopted, &was, settings)?;
     say(kind, &was, &adopted, &outside, output)?;
     Ok(Exit::Ok)
@@ -87,7 +87,7 @@ fn claim(kind: As, was: &Identity, conn: &Connection, settings: &Settings) -> Re
 }
 
 fn change(
-    conn: &mut Connection,
+    conn: &Connection,
     kind: As,
     mapping: &Mapping,
     outside: &adopt::Outside,

@@ -125,12 +125,12 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     conn.set_prepared_statement_cache_capacity(128);
     functions::register(&conn, functions::Surface::Full)?;
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
-    door::only_way(&conn)?;
     let guard = Guard::of(&conn, file)?;
     let place = Place::of(&database)?;
     if let Finding::Moved { from } = &found {
         say(&format!("the database was moved here from {from}"));
     }
+    guard.only_way(&conn)?;
     let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
     let executor = identity();
     door::write(&conn, |conn| {
@@ -190,10 +190,10 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         sender,
         wakes,
         watch: watch.ok(),
-        space,
         is_reported,
         guard,
         place,
+        space,
         lead: None,
         next_lead: Instant::now(),
         running: 0,
@@ -262,12 +262,12 @@ struct Drain<'a> {
     sender: Sender<Wake>,
     wakes: Receiver<Wake>,
     watch: Option<Watch>,
-    /// A service's disk.
-    space: Option<Space>,
     /// The file system tells of every change.
     is_reported: bool,
     guard: Guard,
     place: Place,
+    /// A service's disk.
+    space: Option<Space>,
     lead: Option<Lead>,
     next_lead: Instant,
     running: usize,

@@ -2,18 +2,26 @@
 //! and with `auto_repair` puts them back.
 //!
 //! Every commit of somebody else's wakes the loop; the schema's own number tells whether it was a
-//! change of the schema, for one pragma. Only then the triggers are read. Repairing waits until the
-//! schema has been still for a moment: tools that commit each statement leave tables half built or
-//! under other names in between, and a sweep of a table that is still empty would take every run for
-//! deleted.
+//! change of the schema, for one pragma. Only then the triggers are read.
+//!
+//! Invariant: nothing is written while somebody's migration seems to be under way. Some tools commit
+//! each statement, and some wait for no lock: an alert between two of their statements would end them
+//! with SQLITE_BUSY and leave tables half built. And in between, tables have other names or are empty:
+//! a sweep then would take every run for deleted. So telling waits until the schema has been still for
+//! a moment, but never long, and repairing until it has been so for longer.
 
 use crate::door;
 use runchain_core::error::{Error, Result};
+use runchain_core::triggers::Fault;
 use runchain_core::{Mapping, Millis, install, triggers};
 use rusqlite::Connection;
 
+/// How long the schema must not have changed before anything is told.
+const TELL_STILL_MS: i64 = 250;
+/// Told at the latest, however often the schema changes: within the second that is promised.
+const TELL_LATEST_MS: i64 = 750;
 /// How long the schema must not have changed before it is repaired.
-const STILL_MS: i64 = 2_000;
+const REPAIR_STILL_MS: i64 = 2_000;
 
 /// What the loop has to know and to tell.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,8 +38,21 @@ pub(super) enum News {
 #[derive(Debug)]
 pub(super) struct Triggers {
     auto_repair: bool,
+    /// The schema's number at the last look; none before the first.
     schema: Option<i64>,
-    lost: bool,
+    loss: Option<Loss>,
+}
+
+/// The triggers are lost.
+#[derive(Debug)]
+struct Loss {
+    faults: Vec<Fault>,
+    since: Millis,
+    /// The person at the terminal knows.
+    told: bool,
+    /// None when the alert says what is the case.
+    tell_at: Option<Millis>,
+    /// None where a person has to do it.
     repair_at: Option<Millis>,
 }
 
@@ -40,8 +61,7 @@ impl Triggers {
         Self {
             auto_repair,
             schema: None,
-            lost: false,
-            repair_at: None,
+            loss: None,
         }
     }
 
@@ -52,12 +72,14 @@ impl Triggers {
         self.schema = None;
     }
 
-    /// When a repair is due.
+    /// When there is something to tell or to repair.
     pub(super) fn due(&self) -> Option<Millis> {
-        self.repair_at
+        let loss = self.loss.as_ref()?;
+        loss.tell_at.into_iter().chain(loss.repair_at).min()
     }
 
-    /// Looks at the triggers if the schema has changed since the last look, and repairs when it is due.
+    /// Looks at the triggers if the schema has changed since the last look; tells and repairs what is
+    /// due.
     pub(super) fn look(
         &mut self,
         conn: &mut Connection,
@@ -66,52 +88,80 @@ impl Triggers {
     ) -> Result<Option<News>> {
         let schema = door::patiently(|| triggers::schema_cookie(conn))?;
         if self.schema != Some(schema) {
-            let news = self.compare(conn, mapping, now)?;
-            // Only what was told counts as seen.
+            let faults = door::patiently(|| triggers::faults(conn, mapping))?;
+            if faults.is_empty() {
+                let news = self.found_in_place(conn, mapping, now)?;
+                self.schema = Some(schema);
+                return Ok(news);
+            }
+            self.found_lost(faults, now);
             self.schema = Some(schema);
-            return Ok(news);
         }
-        if self.repair_at.is_some_and(|at| now >= at) {
-            self.repair_at = None;
+        let Some(loss) = &mut self.loss else {
+            return Ok(None);
+        };
+        if loss.tell_at.is_some_and(|at| now >= at) {
+            let is_new = door::write(conn, |conn| triggers::alarm(conn, mapping, &loss.faults, now))?;
+            loss.tell_at = None;
+            let was_told = std::mem::replace(&mut loss.told, true);
+            return Ok((is_new || !was_told).then(|| News::Lost(loss.sentence(mapping))));
+        }
+        if loss.repair_at.is_some_and(|at| now >= at) {
             return self.repair(conn, now);
         }
         Ok(None)
     }
 
-    fn compare(&mut self, conn: &mut Connection, mapping: &Mapping, now: Millis) -> Result<Option<News>> {
-        let (faults, alarmed) = door::patiently(|| {
-            let faults = triggers::faults(conn, mapping)?;
-            Ok((faults, triggers::is_alarmed(conn)?))
-        })?;
-        if faults.is_empty() {
-            let were_lost = std::mem::take(&mut self.lost) || alarmed;
-            self.repair_at = None;
-            if alarmed {
-                door::write(conn, |conn| {
-                    triggers::restored(conn, mapping, &[], "somebody else", now)
-                })?;
-            }
-            return Ok(were_lost.then(|| {
-                News::Back("the capture triggers are back; looking for what was missed".to_owned())
-            }));
+    fn found_lost(&mut self, faults: Vec<Fault>, now: Millis) {
+        let before = self.loss.as_ref();
+        let since = before.map_or(now, |loss| loss.since);
+        let told = before.is_some_and(|loss| loss.told);
+        let still = now.plus(TELL_STILL_MS);
+        let tell_at = match self.schema {
+            // Where we only begin, nothing was seen to change.
+            None => now,
+            // The alert's text is renewed: they may be lost in another way now.
+            Some(_) if told => still,
+            Some(_) => still.min(since.plus(TELL_LATEST_MS)),
+        };
+        self.loss = Some(Loss {
+            faults,
+            since,
+            told,
+            tell_at: Some(tell_at),
+            repair_at: self.auto_repair.then(|| now.plus(REPAIR_STILL_MS)),
+        });
+    }
+
+    /// Also where nobody was told of a loss, something may have been missed while it lasted.
+    fn found_in_place(
+        &mut self,
+        conn: &mut Connection,
+        mapping: &Mapping,
+        now: Millis,
+    ) -> Result<Option<News>> {
+        let alarmed = door::patiently(|| triggers::is_alarmed(conn))?;
+        if alarmed {
+            door::write(conn, |conn| {
+                triggers::restored(conn, mapping, &[], "somebody else", now)
+            })?;
         }
-        self.repair_at = self.auto_repair.then(|| now.plus(STILL_MS));
-        let is_new = door::write(conn, |conn| triggers::alarm(conn, mapping, &faults, now))?;
-        let was_lost = std::mem::replace(&mut self.lost, true);
-        Ok((is_new || !was_lost).then(|| {
-            let next = if self.auto_repair {
-                "repairing when the schema is still".to_owned()
-            } else {
-                format!("writes to {} are missed; {}", mapping.table, triggers::REMEDY)
-            };
-            News::Lost(format!("{}; {next}", triggers::sentence(&faults)))
-        }))
+        let were_lost = self.loss.take().is_some() || alarmed;
+        Ok(were_lost
+            .then(|| News::Back("the capture triggers are back; looking for what was missed".to_owned())))
     }
 
     fn repair(&mut self, conn: &mut Connection, now: Millis) -> Result<Option<News>> {
-        match door::write(conn, |conn| install::auto_repair(conn, now)) {
+        let repaired = door::write(conn, |conn| install::auto_repair(conn, now));
+        if let Some(loss) = &mut self.loss {
+            loss.repair_at = match &repaired {
+                Err(error) if !matches!(error, Error::WrongMapping { .. }) => Some(now.plus(REPAIR_STILL_MS)),
+                _ => None,
+            };
+        }
+        match repaired {
             Ok(mapping) => {
-                self.lost = false;
+                self.loss = None;
                 // Our own change is seen already.
                 self.schema = Some(door::patiently(|| triggers::schema_cookie(conn))?);
                 Ok(Some(News::Back(format!(
@@ -120,10 +170,18 @@ impl Triggers {
                 ))))
             }
             Err(error @ Error::WrongMapping { .. }) => Ok(Some(News::Stuck(error.to_string()))),
-            Err(error) => {
-                self.repair_at = Some(now.plus(STILL_MS));
-                Err(error)
-            }
+            Err(error) => Err(error),
         }
+    }
+}
+
+impl Loss {
+    fn sentence(&self, mapping: &Mapping) -> String {
+        let next = if self.repair_at.is_some() {
+            "repairing when the schema is still".to_owned()
+        } else {
+            format!("writes to {} are missed; {}", mapping.table, triggers::REMEDY)
+        };
+        format!("{}; {next}", triggers::sentence(&self.faults))
     }
 }

@@ -6,8 +6,9 @@
 //! that has lost its name. What is written into the open file by others (`.restore`, the backup API) is
 //! seen in the next transaction, before anything else is read in it.
 
+use crate::door;
 use crate::open::{self, OpenMode};
-use runchain_core::error::{During, Error, Result};
+use runchain_core::error::{Error, Result};
 use runchain_core::identity::FileId;
 use rusqlite::Connection;
 use std::cell::Cell;
@@ -94,20 +95,26 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// From now on; commits of this connection go nowhere but into this file.
+    /// From now on.
     ///
     /// # Errors
     /// Whatever SQLite answers.
     pub(crate) fn of(conn: &Connection, file: WatchedFile) -> Result<Self> {
         let identity = Identity::of(conn)?.ok_or(Error::NotInstalled)?;
-        let watched = file.clone();
-        conn.commit_hook(Some(move || !watched.is_current()))
-            .during("guard the commits")?;
         Ok(Self {
             file,
             seen: Cell::new(identity.newest),
             identity,
         })
+    }
+
+    /// Lets this connection commit into nothing but this file.
+    ///
+    /// # Errors
+    /// Whatever SQLite answers.
+    pub(crate) fn only_way(&self, conn: &Connection) -> Result<()> {
+        let watched = self.file.clone();
+        door::only_way(conn, move || watched.is_current())
     }
 
     /// Who the database is.
@@ -150,6 +157,7 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runchain_core::error::During;
     use runchain_core::install::{InstallOptions, install};
     use runchain_core::{Millis, event};
 
@@ -164,6 +172,7 @@ mod tests {
         drop(conn);
         let (conn, file) = open_pinned(&path).unwrap();
         let guard = Guard::of(&conn, file).unwrap();
+        guard.only_way(&conn).unwrap();
         (path, conn, guard)
     }
 
@@ -171,27 +180,34 @@ mod tests {
     fn a_file_that_loses_its_name_in_the_middle_of_a_transaction_is_not_committed_into() {
         let folder = tempfile::tempdir().unwrap();
         let (path, conn, guard) = guarded(folder.path());
-        conn.execute_batch("BEGIN IMMEDIATE; INSERT INTO runs VALUES ('r', 'RUNNING')")
-            .unwrap();
-        guard.verify(&conn).unwrap();
-        std::fs::rename(&path, folder.path().join("elsewhere.db")).unwrap();
-        assert!(conn.execute_batch("COMMIT").is_err());
+        let elsewhere = folder.path().join("elsewhere.db");
+        let insert = |conn: &Connection| {
+            guard.verify(conn)?;
+            conn.execute("INSERT INTO runs VALUES ('r', 'RUNNING')", [])
+                .during("insert")
+        };
+        let written = door::write(&conn, |conn| {
+            insert(conn)?;
+            std::fs::rename(&path, &elsewhere).unwrap();
+            Ok(())
+        });
+        assert!(written.is_err());
         let runs: i64 = conn
             .query_row("SELECT count(*) FROM runs", [], |row| row.get(0))
             .unwrap();
         assert_eq!(runs, 0);
         assert!(matches!(guard.verify(&conn), Err(Error::OtherIdentity { .. })));
         // Back under its name, it is itself again.
-        std::fs::rename(folder.path().join("elsewhere.db"), &path).unwrap();
-        guard.verify(&conn).unwrap();
-        conn.execute("INSERT INTO runs VALUES ('r', 'RUNNING')", [])
-            .unwrap();
+        std::fs::rename(&elsewhere, &path).unwrap();
+        door::write(&conn, insert).unwrap();
     }
 
     #[test]
     fn an_older_state_and_another_identity_are_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let (_, conn, guard) = guarded(folder.path());
+        let (path, _held, guard) = guarded(folder.path());
+        // Somebody else's connection.
+        let conn = Connection::open(&path).unwrap();
         let newest = event::newest_id(&conn).unwrap();
         conn.execute(
             "UPDATE sqlite_sequence SET seq = seq + 5 WHERE name = 'runchain_events'",

@@ -28,6 +28,8 @@ use std::collections::HashMap;
 
 /// Events projected at a time, so that MONITOR_STARTED stands in the log before a first heartbeat.
 const PROJECTED_AT_ONCE: usize = 1_000;
+/// Projections in one tick at most: a backlog must not keep the lease from being renewed.
+const PROJECTIONS_AT_ONCE: usize = 10;
 
 /// How often, how patient, and how much at a time.
 #[derive(Debug, Clone)]
@@ -71,6 +73,10 @@ pub(crate) struct Monitor {
     observer: Observer,
     round: Round,
     watches: HashMap<RunId, Watch>,
+    /// Runs whose monitor is on and that had no heartbeat yet.
+    first_beats: Vec<MonitoredRun>,
+    /// The log may lack a MONITOR_STARTED: no heartbeat until it stands there.
+    behind: bool,
 }
 
 impl Monitor {
@@ -80,6 +86,8 @@ impl Monitor {
             round: Round::new(options.heartbeat_ms, options.runs_per_tick),
             observer: Observer::default(),
             watches: HashMap::new(),
+            first_beats: Vec::new(),
+            behind: false,
             options,
         }
     }
@@ -102,12 +110,17 @@ impl Monitor {
         })?;
         for run_id in &changes.stopped {
             self.watches.remove(run_id);
+            self.first_beats.retain(|run| run.run_id != *run_id);
         }
         if changes.any() {
             self.round.adjust(changes.started.len(), changes.stopped.len());
-            while projector.project(conn, PROJECTED_AT_ONCE)? == PROJECTED_AT_ONCE {}
+            self.first_beats.extend(changes.started);
+            self.behind = true;
         }
-        let mut first_beats = changes.started;
+        if self.behind && !self.catch_up(conn, projector)? {
+            return Ok(Some(now));
+        }
+        let mut first_beats = std::mem::take(&mut self.first_beats);
         if !first_beats.is_empty() {
             self.round.wake(now);
             first_beats.truncate(self.options.runs_per_tick as usize);
@@ -123,6 +136,17 @@ impl Monitor {
             self.round.sleep();
         }
         Ok(self.round.next_at())
+    }
+
+    /// Brings the log up to date; `false` when that takes longer than a tick may.
+    fn catch_up(&mut self, conn: &Connection, projector: &mut Projector) -> Result<bool> {
+        for _ in 0..PROJECTIONS_AT_ONCE {
+            if projector.project(conn, PROJECTED_AT_ONCE)? < PROJECTED_AT_ONCE {
+                self.behind = false;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn beat_next_slice(

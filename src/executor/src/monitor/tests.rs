@@ -138,6 +138,27 @@ impl Fixture {
 }
 
 #[test]
+fn a_tick_projects_a_bounded_part_of_a_backlog_and_no_heartbeat_before_its_start() {
+    let mut fixture = Fixture::new(USER_TABLES);
+    fixture
+        .conn
+        .execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
+             INSERT INTO runchain_events(at_ms, type, data) SELECT 0, 'STATUS_UNKNOWN', '{}' FROM n",
+        )
+        .unwrap();
+    fixture.run("r");
+    assert_eq!(fixture.tick(0), Some(0), "there is more");
+    assert_eq!(fixture.log().len(), 10_000);
+    assert_eq!(fixture.tick(1), Some(1_001));
+    let events: Vec<Value> = fixture.log()[12_000..]
+        .iter()
+        .map(|line| line["event"].clone())
+        .collect();
+    assert_eq!(events, ["MONITOR_STARTED", "HEARTBEAT"]);
+}
+
+#[test]
 fn a_monitor_starts_beats_and_stops_with_its_run() {
     let mut fixture = Fixture::new(USER_TABLES);
     assert_eq!(fixture.tick(0), None, "nothing to watch");

@@ -7,6 +7,7 @@ use super::line::{HEAD_BYTES, LINE_PREFIX, LineHead};
 use runchain_core::error::{Error, Result};
 use runchain_core::event::Log;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -44,6 +45,8 @@ pub(crate) fn newest_line(folder: &Path, log: Log, uuid: &str) -> Result<Option<
     let found = open(&path).and_then(|file| newest_of(&file, uuid));
     match found {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // A symlink: whoever opens the log to append refuses it.
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Ok(None),
         found => found.map_err(|error| Error::io("read the end of the log", path, error)),
     }
 }

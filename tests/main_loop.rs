@@ -1,0 +1,181 @@
+//! What the main loop promises whatever happens around it: nobody who writes, renames a table, holds a
+//! lock or takes the logs away keeps steps, leases and signals waiting.
+
+use crate::support::{Project, SHAPE_A, Service, disk_shim, eventually};
+use rusqlite::Connection;
+use rustix::process::Signal;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+/// Nothing is due by itself for an hour: what happens was woken by a write.
+const NO_POLL: &str = "poll_ms = 3600000\nmonitor.heartbeat_ms = 3600000\nmonitor.stall_after_ms = 3600000\nsweep_ms = 3600000\n";
+
+/// An archive step that waits for the file `go`.
+const WAITS: &str = r#"
+workers = 1
+[steps.archive]
+command = ["sh", "-c", 'until test -e go; do sleep 0.02; done']
+"#;
+
+const RUNNING: &str = "SELECT count(*) FROM runchain_steps WHERE state = 'running'";
+
+fn project(config: &str) -> Project {
+    let project = Project::new(SHAPE_A, config);
+    project.runchain(&["install"]).exits(0);
+    project
+}
+
+fn end(project: &Project, run_id: &str) {
+    project.sql(&format!(
+        "INSERT INTO runs(run_id, status) VALUES ('{run_id}', 'COMPLETED');"
+    ));
+}
+
+fn go(project: &Project) {
+    fs::write(project.path("go"), "").unwrap();
+}
+
+#[track_caller]
+fn until_told(service: &Service, part: &str) {
+    eventually(part, || {
+        let told = service.told();
+        if told.contains(part) { Ok(()) } else { Err(told) }
+    });
+}
+
+/// A queue that is never empty: each turn takes a thousand rows, and there are hundreds of turns.
+#[test]
+fn a_long_queue_keeps_neither_finished_steps_nor_signals_waiting() {
+    let project = project(WAITS);
+    let mut service = project.service();
+    end(&project, "r");
+    project.until(RUNNING, "1");
+    project.sql(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000)
+         INSERT INTO runchain_queue(action, run_id, old_status, new_status) SELECT 'update', 'r', 'COMPLETED', 'COMPLETED' FROM n;",
+    );
+    go(&project);
+    until_told(&service, "r: archive done");
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended(), Some(0), "{}", service.told());
+    assert_eq!(project.sql("SELECT count(*) > 0 FROM runchain_queue;"), "1\n");
+}
+
+#[test]
+fn a_queue_that_can_t_be_expanded_keeps_no_step_waiting_and_is_expanded_when_it_can() {
+    let project = project(WAITS);
+    let service = project.service();
+    end(&project, "r");
+    project.until(RUNNING, "1");
+    project.sql("ALTER TABLE runs RENAME TO being_rebuilt; INSERT INTO runchain_queue(action, run_id) VALUES ('delete', 'r');");
+    until_told(&service, "the queue is kept and tried again");
+    go(&project);
+    project.until("SELECT state FROM runchain_steps WHERE step = 'archive'", "done");
+    assert_eq!(project.sql("SELECT count(*) FROM runchain_queue;"), "1\n");
+    project.sql("ALTER TABLE being_rebuilt RENAME TO runs;");
+    project.until("SELECT count(*) FROM runchain_queue", "0");
+}
+
+/// Two executors with one place each: the leader's is taken, the other holds a step when the leader dies.
+#[test]
+fn a_lease_is_kept_and_renewed_while_the_logs_can_t_be_written() {
+    let project = project(&format!("lease_ms = 1500\n{WAITS}"));
+    let leader = project.service();
+    end(&project, "first");
+    project.until(RUNNING, "1");
+    let other = project.service();
+    end(&project, "second");
+    project.until(RUNNING, "2");
+    // A file in the place of the folder: nobody can lead.
+    fs::rename(project.path("logs"), project.path("logs.away")).unwrap();
+    fs::write(project.path("logs"), "").unwrap();
+    leader.kill();
+    until_told(&other, "trying again");
+    let pid = other.pid();
+    let lease = format!("SELECT lease_until_ms FROM runchain_executors WHERE pid = {pid}");
+    let until: i64 = project.sql(&format!("{lease};")).trim().parse().unwrap();
+    project.until(&format!("SELECT ({lease}) > {}", until + 3 * 1_500), "1");
+    assert_eq!(
+        project.sql(
+            "SELECT state, attempts, lost FROM runchain_steps WHERE run_id = 'second' AND step = 'archive';"
+        ),
+        "running|1|0\n"
+    );
+    fs::remove_file(project.path("logs")).unwrap();
+    fs::rename(project.path("logs.away"), project.path("logs")).unwrap();
+    go(&project);
+    project.until("SELECT count(*) FROM runchain_steps WHERE state = 'done'", "4");
+    assert_eq!(
+        project.sql("SELECT attempts FROM runchain_steps WHERE run_id = 'second' AND step = 'archive';"),
+        "1\n"
+    );
+}
+
+#[test]
+fn a_database_behind_a_symbolic_link_is_watched_where_it_is() {
+    for journal in ["delete", "wal"] {
+        let project = project(NO_POLL);
+        fs::create_dir(project.path("elsewhere")).unwrap();
+        let real = project.path("elsewhere/real.db");
+        fs::rename(project.database(), &real).unwrap();
+        std::os::unix::fs::symlink(&real, project.database()).unwrap();
+        project.sql(&format!("PRAGMA journal_mode = {journal};"));
+        let _service = project.service();
+        // What comes within its last looks would prove nothing.
+        std::thread::sleep(Duration::from_secs(4));
+        end(&project, "r");
+        project.until("SELECT count(*) FROM runchain_steps WHERE state = 'done'", "2");
+    }
+}
+
+/// In WAL the last event is that of the write; the commit follows the sync, and makes none.
+#[test]
+fn a_commit_that_a_slow_disk_delays_is_seen_without_another_event() {
+    let project = project(NO_POLL);
+    project.sql("PRAGMA journal_mode = WAL; INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING');");
+    let _service = project.service();
+    project.until("SELECT monitor FROM runchain_runs", "on");
+    std::thread::sleep(Duration::from_secs(4));
+    let write = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); \
+                 c.execute('PRAGMA synchronous = FULL'); c.execute(\"UPDATE runs SET status = 'COMPLETED'\")";
+    let wrote = Command::new(crate::support::python_program())
+        .args(["-c", write])
+        .arg(project.database())
+        .env("LD_PRELOAD", disk_shim())
+        .env("DISK_SHIM_ROOT", project.root())
+        .env("DISK_SHIM_SLOW_MS", "1000")
+        .status()
+        .unwrap();
+    assert!(wrote.success());
+    // Not asked in the database: whoever opens it may wake the loop.
+    eventually("the report", || {
+        let report = project.path("reports/r_summary.json");
+        if report.exists() {
+            Ok(())
+        } else {
+            Err("nothing".to_owned())
+        }
+    });
+}
+
+#[test]
+fn a_second_signal_ends_it_within_two_seconds_also_while_it_waits_for_a_lock() {
+    let project = project("");
+    let mut service = project.service();
+    let holder = Connection::open(project.database()).unwrap();
+    holder.busy_timeout(Duration::from_secs(10)).unwrap();
+    // Not committed: the loop wakes by the journal and waits for the lock.
+    holder
+        .execute_batch("BEGIN EXCLUSIVE; INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING')")
+        .unwrap();
+    eventually("the end", || {
+        if !service.is_running() {
+            return Ok(());
+        }
+        service.signal(Signal::TERM);
+        Err(service.told())
+    });
+    assert_eq!(service.ended(), Some(143), "{}", service.told());
+    assert!(!holder.is_autocommit(), "the lock was held all the time");
+}
