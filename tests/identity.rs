@@ -380,6 +380,10 @@ fn a_copy_is_not_drained_until_it_is_adopted_and_leaves_the_original_its_work() 
         assert_eq!(code, Some(12), "{said}");
         assert!(said.contains("runchain adopt --as copy"), "{said}");
     }
+    let (code, why) = at(&copy, &["explain"]);
+    assert_eq!(code, Some(15), "{why}");
+    assert!(why.contains("until runchain adopt says"), "{why}");
+    assert!(!why.contains("runchain drain"), "{why}");
     assert!(fs::read(copy.join(".state/orchestration.db")).unwrap() == database);
     let (_, found) = at(&copy, &["validate", "--json"]);
     let found: Value = serde_json::from_str(found.trim()).unwrap();

@@ -39,20 +39,34 @@ struct New {
     message: Option<String>,
 }
 
+/// What was announced.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// The same for a person, a line for each event.
+    pub lines: Vec<String>,
+    /// The newest alert that was read, where there may be more.
+    pub more_after: Option<i64>,
+}
+
 /// Announces the alerts that are new and still firing; with `digest` one event for each rule, however
 /// few they are. Where nothing was ever announced, what is there is history.
 ///
 /// # Errors
 /// Whatever SQLite answers; the caller rolls back.
-pub fn announce(conn: &Connection, digest: bool, now: Millis) -> Result<()> {
+pub fn announce(conn: &Connection, digest: bool, now: Millis) -> Result<Announced> {
     schema::check_writer(conn)?;
     let announced = schema::meta(conn, KEY)?.and_then(|text| text.parse::<i64>().ok());
     let Some(announced) = announced else {
-        return remember(conn, newest(conn)?);
+        remember(conn, newest(conn)?)?;
+        return Ok(Announced::default());
     };
     let alerts = read(conn, announced)?;
     let Some(last) = alerts.last().map(|alert| alert.id) else {
-        return Ok(());
+        return Ok(Announced::default());
+    };
+    let mut announced = Announced {
+        lines: Vec::new(),
+        more_after: (alerts.len() as i64 == AT_ONCE).then_some(last),
     };
     let mut rules: BTreeMap<&str, Vec<&New>> = BTreeMap::new();
     for alert in &alerts {
@@ -73,6 +87,12 @@ pub fn announce(conn: &Connection, digest: bool, now: Millis) -> Result<()> {
                 conn,
                 &NewEvent::of_database(EventType::AlertDigest, now, None, data),
             )?;
+            let line = format!(
+                "{} alerts of rule {rule}: {}, ...",
+                alerts.len(),
+                subjects.join(", ")
+            );
+            announced.lines.push(line);
             continue;
         }
         for alert in alerts {
@@ -82,9 +102,13 @@ pub fn announce(conn: &Connection, digest: bool, now: Millis) -> Result<()> {
             });
             let event = NewEvent::of_database(EventType::AlertFiring, now, alert.run_id.as_ref(), data);
             event::append(conn, &event)?;
+            let message = alert.message.as_deref().unwrap_or("no message");
+            let line = format!("alert {rule}, {}: {message}", alert.subject);
+            announced.lines.push(line);
         }
     }
-    remember(conn, last)
+    remember(conn, last)?;
+    Ok(announced)
 }
 
 fn read(conn: &Connection, after: i64) -> Result<Vec<New>> {
@@ -148,8 +172,12 @@ mod tests {
         assert!(said(&conn).is_empty(), "what was there is history");
         raise(&conn, "a", 1);
         raise(&conn, "b", 1);
-        announce(&conn, false, Millis(2)).unwrap();
-        announce(&conn, false, Millis(3)).unwrap();
+        let announced = announce(&conn, false, Millis(2)).unwrap();
+        assert_eq!(
+            announced.lines,
+            ["alert a, a1: no message", "alert b, b1: no message"]
+        );
+        assert_eq!(announce(&conn, false, Millis(3)).unwrap(), Announced::default());
         assert_eq!(said(&conn), ["ALERT_FIRING a 1", "ALERT_FIRING b 1"]);
         for number in 2..=12 {
             raise(&conn, "a", number);

@@ -47,6 +47,8 @@ pub struct Entry {
     pub run_id: Option<RunId>,
     /// The kind of steps that it concerned.
     pub step: Option<String>,
+    /// The held batch that it concerned.
+    pub batch: Option<i64>,
     /// Who, as it was given.
     pub actor: Option<String>,
     /// The parts of that, where it has any.
@@ -155,6 +157,7 @@ fn of_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
         action: text("action").unwrap_or_else(|| named.to_owned()),
         run_id: row.get(3)?,
         step: text("step"),
+        batch: data.get("batch").and_then(Json::as_i64),
         who: data.get("who").cloned().unwrap_or_else(parts),
         actor,
         reason: text("reason"),

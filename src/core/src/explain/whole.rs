@@ -219,8 +219,12 @@ fn executor(facts: &Facts, has_work: bool) -> Option<Finding> {
             } else {
                 Verdict::Through
             };
-            let mut found = Finding::new("no_executor", verdict, format!("no executor is alive{last}"))
-                .next("nothing, until an executor runs");
+            let mut found = Finding::new("no_executor", verdict, format!("no executor is alive{last}"));
+            // What is copied or restored is not drained: a drain would only say so.
+            if database.complaints.iter().any(|one| one.check == "identity") {
+                return Some(found.next("nothing, until runchain adopt says what this database is"));
+            }
+            found = found.next("nothing, until an executor runs");
             if has_work {
                 found = found
                     .can(Remedy::command(

@@ -69,6 +69,7 @@ fn cells(entry: &Entry) -> [String; 6] {
         entry.actor.clone().unwrap_or_else(|| "-".to_owned()),
         entry.action.clone(),
         run.or_else(|| entry.step.clone())
+            .or_else(|| entry.batch.map(|batch| format!("batch {batch}")))
             .unwrap_or_else(|| "-".to_owned()),
         came_of_it(entry),
         entry.reason.clone().unwrap_or_else(|| "-".to_owned()),

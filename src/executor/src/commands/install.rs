@@ -99,8 +99,8 @@ fn say_repair(installed: &Installed, repair: &Repair, output: &Output) -> Outcom
         "they are back"
     };
     output.line(&format!(
-        "capture triggers on table {}: {state}; {} of its runs were compared, {} changed meanwhile and are queued",
-        mapping.table, installed.history.rows, installed.history.queued
+        "capture triggers on table {}: {state}; every run was compared: {} changed meanwhile and are queued",
+        mapping.table, installed.history.queued
     ))?;
     Ok(())
 }

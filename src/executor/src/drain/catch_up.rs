@@ -22,8 +22,7 @@ pub(super) struct CatchUp {
 impl Drain<'_> {
     /// The lead was just taken: what waits is looked at, and said where it waited for long.
     pub(super) fn begin_to_catch_up(&mut self) -> Result<()> {
-        door::write(&self.conn, |conn| alert::announce(conn, false, Millis::now()))?;
-        self.announced = door::patiently(|| alert::newest(&self.conn))?;
+        self.announce(false)?;
         let Some(backlog) = self.backlog.take() else {
             return Ok(());
         };
@@ -55,8 +54,11 @@ impl Drain<'_> {
     fn announce(&mut self, digest: bool) -> Result<()> {
         let newest = door::patiently(|| alert::newest(&self.conn))?;
         if newest != self.announced {
-            door::write(&self.conn, |conn| alert::announce(conn, digest, Millis::now()))?;
-            self.announced = newest;
+            let announced = door::write(&self.conn, |conn| alert::announce(conn, digest, Millis::now()))?;
+            for line in announced.lines {
+                (self.say)(&line);
+            }
+            self.announced = announced.more_after.unwrap_or(newest);
         }
         Ok(())
     }
