@@ -22,7 +22,8 @@ pub(super) struct CatchUp {
 impl Drain<'_> {
     /// The lead was just taken: what waits is looked at, and said where it waited for long.
     pub(super) fn begin_to_catch_up(&mut self) -> Result<()> {
-        self.announce(false)?;
+        // Also where there is none yet: what comes from now on is news.
+        self.announce_now(false)?;
         let Some(backlog) = self.backlog.take() else {
             return Ok(());
         };
@@ -52,14 +53,19 @@ impl Drain<'_> {
     }
 
     fn announce(&mut self, digest: bool) -> Result<()> {
-        let newest = door::patiently(|| alert::newest(&self.conn))?;
-        if newest != self.announced {
-            let announced = door::write(&self.conn, |conn| alert::announce(conn, digest, Millis::now()))?;
-            for line in announced.lines {
-                (self.say)(&line);
-            }
-            self.announced = announced.more_after.unwrap_or(newest);
+        if door::patiently(|| alert::newest(&self.conn))? == self.announced {
+            return Ok(());
         }
+        self.announce_now(digest)
+    }
+
+    fn announce_now(&mut self, digest: bool) -> Result<()> {
+        let newest = door::patiently(|| alert::newest(&self.conn))?;
+        let announced = door::write(&self.conn, |conn| alert::announce(conn, digest, Millis::now()))?;
+        for line in announced.lines {
+            (self.say)(&line);
+        }
+        self.announced = announced.more_after.unwrap_or(newest);
         Ok(())
     }
 }
