@@ -3,9 +3,8 @@
 use super::expected::{Expected, Phase, State};
 use rusqlite::{Connection, Row};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The steps of every chain, with the event that says that one is done.
 pub(crate) const CHAIN: [(&str, &str); 3] = [
@@ -414,58 +413,31 @@ fn attempts_and_failures_agree(conn: &Connection, found: &Found, wrong: &mut Vec
     }
 }
 
-/// A row for each bag that a step has settled, and for each that a killed attempt has left beside it.
 fn the_archival_log_is_right(conn: &Connection, found: &Found, wrong: &mut Vec<String>) {
-    let logged: BTreeMap<(String, i64, String), PathBuf> = rows(
+    let logged: BTreeSet<(String, i64, String)> = rows(
         conn,
-        "SELECT run_id, generation, digest, archive_path FROM archival_log",
-        |row| {
-            let path: String = row.get(3)?;
-            Ok(((row.get(0)?, row.get(1)?, row.get(2)?), path.into()))
-        },
+        "SELECT run_id, generation, digest FROM archival_log",
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )
     .into_iter()
     .collect();
     let number = rows(conn, "SELECT id FROM archival_log", |row| row.get::<_, i64>(0)).len();
-    if number != logged.len() {
-        wrong.push(format!(
-            "archival_log has {number} rows for {} bags",
-            logged.len()
-        ));
-    }
-    let archives = || {
-        let is_through = |step: &&Step| step.step == "archive" && step.is_done();
-        found.steps.iter().filter(is_through)
-    };
-    let settled: BTreeSet<(String, i64, String)> = archives()
+    let archived: BTreeSet<(String, i64, String)> = found
+        .steps
+        .iter()
+        .filter(|step| step.step == "archive" && step.is_done())
         .map(|step| {
             let digest = step.result["digest"].as_str().unwrap_or("none");
             (step.run_id.clone(), step.generation, digest.to_owned())
         })
         .collect();
-    let missing: Vec<_> = settled.iter().filter(|bag| !logged.contains_key(*bag)).collect();
-    if !missing.is_empty() {
-        wrong.push(format!("archival_log lacks {missing:?}"));
+    if logged != archived || number != archived.len() {
+        let differs: Vec<_> = logged.symmetric_difference(&archived).collect();
+        wrong.push(format!(
+            "archival_log has {number} rows for {} bags: {differs:?}",
+            archived.len()
+        ));
     }
-    for ((run_id, generation, digest), path) in logged.iter().filter(|(bag, _)| !settled.contains(*bag)) {
-        let was_killed = archives()
-            .any(|step| (&step.run_id, step.generation) == (run_id, *generation) && step.attempts > 1);
-        if !was_killed || digest_of(path) != *digest {
-            wrong.push(format!(
-                "archival_log has {} of {run_id}, generation {generation}, which nobody left there",
-                path.display()
-            ));
-        }
-    }
-}
-
-fn digest_of(bag: &Path) -> String {
-    let manifest = std::fs::read(bag.join("tagmanifest-sha256.txt")).unwrap_or_default();
-    let hex = Sha256::digest(manifest)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
-    format!("sha256:{hex}")
 }
 
 fn rows<T>(conn: &Connection, sql: &str, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Vec<T> {
