@@ -47,11 +47,6 @@ impl Database {
 
     /// Executes the step `archive` of run-1; `unchanged`: the bag stood there already.
     fn archive(&self, digest: &str, unchanged: bool) {
-        self.archive_beside(digest, unchanged, &[]);
-    }
-
-    /// The same, where older bags of the generation stand beside it.
-    fn archive_beside(&self, digest: &str, unchanged: bool, beside: &[&str]) {
         let (conn, executor) = (&self.conn, ExecutorId("executor-1".to_owned()));
         let run_id = RunId("run-1".to_owned());
         let wanted = Wanted::OfRun {
@@ -63,8 +58,12 @@ impl Database {
         let outcome = Outcome::Done(Success {
             result: json!({ "path": PLACE, "digest": digest }),
             output_tail: None,
-            archival: Some(bag(digest, unchanged)),
-            beside: beside.iter().map(|digest| bag(digest, true)).collect(),
+            archival: Some(Archival {
+                archive_path: PLACE.to_owned(),
+                size_bytes: 1,
+                digest: digest.to_owned(),
+                unchanged,
+            }),
         });
         let backoff = Backoff {
             base_ms: 1,
@@ -85,16 +84,8 @@ impl Database {
     }
 }
 
-fn bag(digest: &str, unchanged: bool) -> Archival {
-    Archival {
-        archive_path: PLACE.to_owned(),
-        size_bytes: 1,
-        digest: digest.to_owned(),
-        unchanged,
-    }
-}
-
 #[test]
+
 fn a_bag_that_was_placed_before_a_crash_is_logged_once_in_each_generation() {
     let database = Database::new();
     let first = [(1, "sha256:aa".to_owned())];
@@ -109,18 +100,4 @@ fn a_bag_that_was_placed_before_a_crash_is_logged_once_in_each_generation() {
     database.write("UPDATE runs SET status = 'RUNNING'; UPDATE runs SET status = 'COMPLETED'");
     database.archive("sha256:bb", true);
     assert_eq!(database.logged(), both);
-}
-
-#[test]
-fn a_bag_that_a_killed_attempt_left_aside_is_logged_once() {
-    let database = Database::new();
-    database.write("INSERT INTO runs VALUES ('run-1', 'COMPLETED')");
-    // The first attempt placed aa and was killed; the second found more rows, and moved aa aside.
-    database.archive_beside("sha256:bb", false, &["sha256:aa"]);
-    let both = [(1, "sha256:bb".to_owned()), (1, "sha256:aa".to_owned())];
-    assert_eq!(database.logged(), both);
-    database.archive_beside("sha256:bb", true, &["sha256:aa"]);
-    assert_eq!(database.logged(), both, "a repeat is no new bag");
-    database.archive_beside("sha256:cc", false, &["sha256:aa", "sha256:bb"]);
-    assert_eq!(database.logged()[2..], [(1, "sha256:cc".to_owned())]);
 }

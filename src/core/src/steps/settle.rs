@@ -33,9 +33,6 @@ pub struct Success {
     pub output_tail: Option<String>,
     /// The bag, when the step made one.
     pub archival: Option<Archival>,
-    /// Older bags of this generation that stand beside it: who placed one may have been killed before it
-    /// was settled.
-    pub beside: Vec<Archival>,
 }
 
 /// A row for `archival_log`.
@@ -170,11 +167,6 @@ fn settle_done(conn: &Connection, claim: &Claim, success: &Success, now: Millis)
     {
         log_archival(conn, &claim.run_id, claim.generation, archival, now)?;
     }
-    for archival in &success.beside {
-        if !archived_already(conn, claim, archival)? && !is_logged(conn, &claim.run_id, archival)? {
-            log_archival(conn, &claim.run_id, claim.generation, archival, now)?;
-        }
-    }
     append(conn, done_event(&claim.step), claim, success.result.clone(), now)?;
     ready_what_waited(conn, &claim.run_id, claim.generation, now)?;
     Ok(Settled::Done)
@@ -292,22 +284,6 @@ fn archived_already(conn: &Connection, claim: &Claim, archival: &Archival) -> Re
         statement.query_row((&claim.run_id, claim.generation, kind, &archival.digest), |row| row.get(0))
     })
     .during("look for the bag's event")
-}
-
-/// Whether a bag without an event of its own has its row; a log that can't tell has it.
-fn is_logged(conn: &Connection, run_id: &RunId, archival: &Archival) -> Result<bool> {
-    let present = crate::mapping::columns(conn, "archival_log")?;
-    let has = |name: &str| {
-        present
-            .iter()
-            .any(|column| column.name.eq_ignore_ascii_case(name))
-    };
-    if !has("run_id") || !has("digest") {
-        return Ok(true);
-    }
-    conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM archival_log WHERE run_id = ?1 AND digest = ?2)")
-        .and_then(|mut statement| statement.query_row((run_id, &archival.digest), |row| row.get(0)))
-        .during("look a bag up in archival_log")
 }
 
 /// `archival_log` may be the user's own, with fewer columns than ours: what it has is filled.

@@ -132,7 +132,6 @@ fn archive_run(
                 "payload_files": bag.payload_files, "settled": bag.settled,
                 "replaced": bag.replaced.as_deref().map(Path::to_string_lossy),
             }),
-            beside: bags_beside(workshop, settings, claim, &bag.path)?,
             archival: Some(Archival {
                 archive_path: bag.path.to_string_lossy().into_owned(),
                 size_bytes: i64::try_from(bag.size_bytes).unwrap_or(i64::MAX),
@@ -142,36 +141,6 @@ fn archive_run(
             output_tail: None,
         }),
     })
-}
-
-/// What earlier attempts of this generation have placed and a later one has moved aside.
-fn bags_beside(
-    workshop: &Workshop,
-    settings: &Settings,
-    claim: &Claim,
-    newest: &Path,
-) -> Result<Vec<Archival>> {
-    if claim.attempt <= 1 {
-        return Ok(Vec::new());
-    }
-    let of_generation = format!("~g{}-", claim.generation);
-    let bags = archive::bags_of(&settings.archive_dir, &claim.run_id, &workshop.database_uuid)?;
-    let beside = bags.into_iter().filter(|bag| {
-        let name = bag.file_name().map(|name| name.to_string_lossy());
-        bag != newest && name.is_some_and(|name| name.contains(&of_generation))
-    });
-    // A damaged one is kept for a person to look at; it is no bag of the log.
-    Ok(beside
-        .filter_map(|bag| {
-            let verified = archive::verify(&bag).ok()?;
-            Some(Archival {
-                archive_path: bag.to_string_lossy().into_owned(),
-                size_bytes: i64::try_from(verified.size_bytes).unwrap_or(i64::MAX),
-                digest: verified.digest,
-                unchanged: true,
-            })
-        })
-        .collect())
 }
 
 fn report_run(settings: &Settings, conn: &Connection, claim: &Claim, ended: &Ended<'_>) -> Result<Outcome> {
@@ -186,7 +155,6 @@ fn report_run(settings: &Settings, conn: &Connection, claim: &Claim, ended: &End
     let bag = archived.as_ref().and_then(reported_bag);
     let reports = report::report(conn, &Mapping::require(conn)?, &options, ended, generated_at, bag)?;
     Ok(Outcome::Done(Success {
-        beside: Vec::new(),
         result: json!({ "summary": reports.summary.to_string_lossy(), "metrics": reports.metrics.to_string_lossy() }),
         ..Success::default()
     }))

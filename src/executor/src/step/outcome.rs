@@ -77,7 +77,6 @@ fn done(finished: &Finished) -> Outcome {
         ),
     };
     Outcome::Done(Success {
-        beside: Vec::new(),
         result,
         output_tail: Some(note + &finished.output_tail),
         archival: None,
