@@ -132,6 +132,10 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     }
     guard.only_way(&conn)?;
     let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
+    let (sender, wakes) = channel();
+    // Before the start is told: whoever reads of it may signal.
+    wake::signals(sender.clone())
+        .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
     let executor = identity();
     door::write(&conn, |conn| {
         if Place::recorded(conn)?.as_ref() != Some(&place) {
@@ -154,9 +158,6 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         Goal::Forever => Some(Space::begin(settings, &conn)?),
         _ => None,
     };
-    let (sender, wakes) = channel();
-    wake::signals(sender.clone())
-        .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
     let watch = Watch::start(&database, sender.clone());
     if let Err(error) = &watch {
         say(&format!(
