@@ -70,16 +70,60 @@ pub(crate) enum Command {
   runchain exec upload --run run-42 --dry-run    command, environment, standard input; nothing runs
   runchain exec upload --run run-42              through the queue, also when it was done before")]
     Exec(act::ExecArgs),
-    /// Runs and steps by state, and whether an executor is alive
+    /// What runs, what waits, what failed, what to do next: one screen
     #[command(before_help = "Examples:
   runchain status
   runchain status --json | jq .executor.alive")]
     Status,
-    /// One run: its phase, its steps, its events
+    /// Runs, the newest first
+    #[command(before_help = "Examples:
+  runchain ls                        the newest 50
+  runchain ls --phase failed --since 2d
+  runchain ls --json | jq -r '.runs[].run_id'")]
+    Ls(look::LsArgs),
+    /// One run: its phase, its steps, its failed attempts, its events
     #[command(before_help = "Examples:
   runchain show run-42
   runchain show -- --odd-id          an id that looks like an option")]
     Show(look::ShowArgs),
+    /// Everything a run has said: log lines, what its steps printed, ingested events
+    #[command(before_help = "Examples:
+  runchain logs run-42               in order of time; also from rotated logs
+  runchain logs --follow run-42      and what comes, until it is interrupted
+  runchain logs --json run-42 | jq -r 'select(.source == \"output\") | .text'")]
+    Logs(look::LogsArgs),
+    /// Lifecycle and ingested events, the newest last
+    #[command(before_help = "Examples:
+  runchain events                    the newest 50
+  runchain events --follow --type '*.failed'
+  runchain events --run run-42 --since 2h")]
+    Events(look::EventsArgs),
+    /// Steps that are not over: what waits, runs, failed for good
+    #[command(before_help = "Examples:
+  runchain queue
+  runchain queue --state dead --step upload
+  runchain queue --json | jq '.steps[] | select(.attempts > 1)'")]
+    Queue(look::QueueArgs),
+    /// Wait until a run's chain is through; the exit code says what came of it
+    #[command(before_help = "Examples:
+  runchain wait run-42 && deploy     0: completed and through; 14, 31, 32 otherwise
+  runchain wait --timeout 10min run-42               30 when the time is up")]
+    Wait(look::WaitArgs),
+    /// Is it well? One line and an exit code, for probes
+    #[command(before_help = "Examples:
+  runchain health                    exits 0 when it is well, 33 when it isn't
+  runchain health --max-age 5min --json")]
+    Health(look::HealthArgs),
+    /// Check everything around runchain, and say what mends it
+    #[command(before_help = "Examples:
+  runchain doctor                    exits 33 when something is wrong
+  runchain doctor --json | jq -r '.findings[].command // empty'")]
+    Doctor,
+    /// Check bags against their manifests and against the database
+    #[command(before_help = "Examples:
+  runchain verify --run run-42       exits 34 and names each file that is not as it was sealed
+  runchain verify --all")]
+    Verify(look::VerifyArgs),
     /// Make dead steps ready again
     #[command(before_help = "Examples:
   runchain retry run-42              every dead step of the run
@@ -123,4 +167,15 @@ pub(crate) enum Command {
   runchain config show
   runchain config check --config deploy/runchain.toml")]
     Config(upkeep::ConfigArgs),
+    /// Print the completions of a shell
+    #[command(before_help = "Examples:
+  runchain completions bash > ~/.local/share/bash-completion/completions/runchain
+  runchain completions zsh > ~/.zfunc/_runchain
+  runchain completions fish > ~/.config/fish/completions/runchain.fish")]
+    Completions(upkeep::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    #[command(before_help = "Examples:
+  runchain man | man -l -
+  runchain man --dir ~/.local/share/man/man1")]
+    Man(upkeep::ManArgs),
 }

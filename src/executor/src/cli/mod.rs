@@ -19,10 +19,13 @@ mod upkeep;
 
 pub(crate) use act::{ExecArgs, HeldArgs, HeldCommand, PauseArgs, RequestArgs, RunArgs};
 pub(crate) use commands::Command;
-pub(crate) use look::{AuditArgs, ExplainArgs};
+pub(crate) use look::{
+    AuditArgs, EventsArgs, ExplainArgs, HealthArgs, LogsArgs, LsArgs, PhaseArg, QueueArgs, StateArg,
+    VerifyArgs, WaitArgs,
+};
 pub(crate) use service::{DrainArgs, IngestArgs};
 pub(crate) use setup::{AdoptArgs, AdoptAs, Backfill, InstallArgs, UninstallArgs};
-pub(crate) use upkeep::{ConfigCommand, ForgetArgs, PruneArgs};
+pub(crate) use upkeep::{CompletionsArgs, ConfigCommand, ForgetArgs, ManArgs, PruneArgs};
 
 use crate::config::Flag;
 use crate::exit::Exit;
@@ -44,7 +47,8 @@ const COMMON: &str = "Options of every command";
   runchain drain                     archive and report runs as they finish (a service)
   runchain drain --until-idle        do what there is to do, then exit
   runchain finish --run run-42       archive and report one run now
-  runchain status                    runs, steps, and whether an executor is alive"
+  runchain status                    what runs, what waits, what failed, what to do next
+  runchain explain run-42            why it isn't archived, and what you can do"
 )]
 pub(crate) struct Cli {
     /// What holds for every command.

@@ -1,6 +1,9 @@
-//! Options of what keeps house: `prune`, `forget`, `config`.
+//! Options of what keeps house: `prune`, `forget`, `config`, `completions`,
+//! `man`.
 
 use clap::{Args, Subcommand};
+use clap_complete::Shell;
+use std::path::PathBuf;
 
 /// `prune`
 #[derive(Debug, Args)]
@@ -47,4 +50,20 @@ pub(crate) enum ConfigCommand {
     #[command(before_help = "Examples:
   runchain config check              exits 3 when something is wrong")]
     Check,
+}
+
+/// `completions`
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+/// `man`
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Write a page for each command into this folder [else print the page of runchain]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
