@@ -445,13 +445,15 @@ impl Drain<'_> {
 
     /// One round of everything.
     fn pass(&mut self) -> Result<()> {
-        door::patiently(|| self.guard.verify(&self.conn))?;
         if self.outdated.is_some() {
             return self.turn().map(|_| ());
         }
-        door::patiently(|| schema::check_writer(&self.conn))?;
-        // Somebody may have installed anew, on another table.
-        self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
+        self.mapping = door::read(&self.conn, |conn| {
+            self.guard.verify(conn)?;
+            schema::check_writer(conn)?;
+            // Somebody may have installed anew, on another table.
+            Mapping::require(conn)
+        })?;
         if let Err(error) = self.try_to_lead() {
             // What runs is ours to renew and settle, whether or not there are logs.
             if self.running > 0 {
