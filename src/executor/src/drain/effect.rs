@@ -155,7 +155,10 @@ fn report_run(settings: &Settings, conn: &Connection, claim: &Claim, ended: &End
     let bag = archived.as_ref().and_then(reported_bag);
     let reports = report::report(conn, &Mapping::require(conn)?, &options, ended, generated_at, bag)?;
     Ok(Outcome::Done(Success {
-        result: json!({ "summary": reports.summary.to_string_lossy(), "metrics": reports.metrics.to_string_lossy() }),
+        result: json!({
+            "summary": reports.summary.to_string_lossy(), "metrics": reports.metrics.to_string_lossy(),
+            "page": reports.page.to_string_lossy(),
+        }),
         ..Success::default()
     }))
 }
