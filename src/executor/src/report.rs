@@ -146,10 +146,13 @@ struct Metrics<'a> {
     workstreams_total: Option<u64>,
 }
 
-/// Writes the reports of an ended run. A file that already says the same is left untouched.
+/// Writes the reports of an ended run. A file that already says the same is left untouched. `still_ours` is
+/// asked right before each file is placed, after everything that takes time: an executor that was held up
+/// must not put an older report in the place of a newer one.
 ///
 /// # Errors
-/// A reports folder that is a symlink or no folder; whatever SQLite and the file system answer.
+/// A reports folder that is a symlink or no folder; a lease that was lost; whatever SQLite and the file
+/// system answer.
 pub(crate) fn report(
     conn: &Connection,
     mapping: &Mapping,
@@ -157,6 +160,7 @@ pub(crate) fn report(
     run: &Ended<'_>,
     generated_at: Millis,
     bag: Option<ReportedBag<'_>>,
+    still_ours: &dyn Fn() -> bool,
 ) -> Result<Reports> {
     let reports_folder = place::open_folder(&options.reports_dir)?;
     let asked = Asked {
@@ -174,7 +178,7 @@ pub(crate) fn report(
     let write = |name: String, bytes: io::Result<Vec<u8>>| -> Result<PathBuf> {
         let path = options.reports_dir.join(&name);
         bytes
-            .and_then(|bytes| write_whole(&reports_folder, &name, &bytes))
+            .and_then(|bytes| write_whole(&reports_folder, &name, &bytes, still_ours))
             .map_err(|error| Error::io("write", &path, error))?;
         Ok(path)
     };
@@ -334,8 +338,9 @@ fn pretty(value: &impl Serialize) -> Vec<u8> {
     text
 }
 
-/// Replaces a file at once: written beside it, brought to the disk, renamed over it.
-fn write_whole(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
+/// Replaces a file at once: written beside it, brought to the disk, renamed over it if it is `still_ours`
+/// to write.
+fn write_whole(folder: &Folder, name: &str, bytes: &[u8], still_ours: &dyn Fn() -> bool) -> io::Result<()> {
     let stands = folder.open_file(Path::new(name), |_| Ok(()));
     if stands.is_ok_and(|file| says(file, bytes)) {
         return Ok(());
@@ -344,6 +349,12 @@ fn write_whole(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
     let written = file
         .write_all(bytes)
         .and_then(|()| file.sync_all())
+        .and_then(|()| match still_ours() {
+            true => Ok(()),
+            false => Err(io::Error::other(
+                "reporting is no longer ours: whoever holds the step now does it",
+            )),
+        })
         .and_then(|()| Ok(folder.rename(&fresh, folder, name, RenameFlags::empty())?));
     if written.is_err() {
         // What failed is the error to report.

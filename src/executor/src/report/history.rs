@@ -1,7 +1,8 @@
 //! What runchain did for a run until its report: lifecycle events, as they will always stand there.
 //!
 //! Invariant: a second execution of the report reads the same events. So it is everything until the run's
-//! end, and what its archiving said afterwards; steps that run beside the report are not in it.
+//! end, and what its archiving said afterwards until the bag stood; steps that run beside the report are
+//! not in it.
 
 use runchain_core::error::{During, Result};
 use runchain_core::{Millis, RunId};
@@ -33,8 +34,10 @@ pub(super) fn history(
     generation: i64,
     ended_event_id: i64,
 ) -> Result<(Vec<Told>, i64)> {
-    const OF_THE_RUN: &str =
-        "run_id = ?1 AND (id <= ?2 OR (generation = ?3 AND step = 'archive' AND type <> 'ARCHIVE_STALE'))";
+    // Asked to archive again, it may say more; what was reported stays.
+    const OF_THE_RUN: &str = "run_id = ?1 AND (id <= ?2 OR (generation = ?3 AND step = 'archive' AND id <= coalesce(
+        (SELECT min(id) FROM runchain_events WHERE run_id = ?1 AND id > ?2 AND generation = ?3 AND type = 'RUN_ARCHIVED'),
+        id)))";
     let count: i64 = conn
         .prepare_cached(&format!(
             "SELECT count(*) FROM (SELECT 1 FROM runchain_events WHERE {OF_THE_RUN} LIMIT 100000)"

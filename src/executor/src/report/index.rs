@@ -25,7 +25,7 @@ pub(crate) fn write_index(conn: &Connection, reports_dir: &Path) -> Result<()> {
     let write = || {
         let bytes = page::render_index(&runs).map_err(std::io::Error::other)?;
         let folder = place::open_folder(reports_dir).map_err(std::io::Error::other)?;
-        write_whole(&folder, INDEX, &bytes)
+        write_whole(&folder, INDEX, &bytes, &|| true)
     };
     write().map_err(|error| Error::io("write", reports_dir.join(INDEX), error))
 }

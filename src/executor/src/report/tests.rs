@@ -15,7 +15,8 @@ fn generate(fixture: &Fixture, run: &Ended<'_>, bag: Option<ReportedBag<'_>>) ->
         reports_dir: fixture.path("reports"),
         root: fixture.dir.path().to_owned(),
     };
-    report(&fixture.conn, &fixture.mapping, &options, run, GENERATED_AT, bag).unwrap()
+    let conn = &fixture.conn;
+    report(conn, &fixture.mapping, &options, run, GENERATED_AT, bag, &|| true).unwrap()
 }
 
 fn read(path: &std::path::Path) -> Value {
@@ -223,6 +224,7 @@ fn a_symlink_is_neither_followed_nor_written_through() {
         &ended(&id),
         GENERATED_AT,
         None,
+        &|| true,
     )
     .unwrap_err();
     assert!(error.to_string().contains("reports is a symlink"), "{error}");
@@ -344,4 +346,33 @@ fn a_run_called_index_doesn_t_take_the_place_of_the_list() {
     assert_eq!(reports.page, fixture.path("reports/index_report.html"));
     super::write_index(&fixture.conn, &fixture.path("reports")).unwrap();
     assert!(fixture.path("reports/index.html").is_file());
+}
+
+#[test]
+fn an_executor_that_lost_the_step_leaves_the_newer_report_in_its_place() {
+    let fixture = Fixture::shape_a();
+    let id = run("run-1");
+    generate(&fixture, &ended(&id), None);
+    let before = tree(&fixture.path("reports"));
+    let options = ReportOptions {
+        redactor: crate::redact::Redactor::default(),
+        reports_dir: fixture.path("reports"),
+        root: fixture.dir.path().to_owned(),
+    };
+    let older = Ended {
+        status: Some("FAILED".into()),
+        phase: "failed".into(),
+        ..ended(&id)
+    };
+    let lost = report(
+        &fixture.conn,
+        &fixture.mapping,
+        &options,
+        &older,
+        Millis(1),
+        None,
+        &|| false,
+    );
+    assert!(lost.unwrap_err().to_string().contains("no longer ours"));
+    assert_eq!(tree(&fixture.path("reports")), before);
 }
