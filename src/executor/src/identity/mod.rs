@@ -58,6 +58,11 @@ impl Identity {
             newest: event::newest_id(conn)?,
         }))
     }
+
+    /// Whether both are of one database in one epoch.
+    pub(crate) fn is_of_one_database(&self, other: &Self) -> bool {
+        self.uuid == other.uuid && self.epoch == other.epoch
+    }
 }
 
 /// What was found.
