@@ -121,6 +121,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         renewed: Instant::now(),
         recovered: None,
         expand_after: None,
+        overtake_after: None,
         lease_after: None,
         stopping: None,
         outdated: None,

@@ -132,6 +132,8 @@ struct Drain<'a> {
     recovered: Option<Instant>,
     /// Expanding failed; not again before this.
     expand_after: Option<Instant>,
+    /// Nothing overtakes a rush again before this.
+    overtake_after: Option<Instant>,
     /// Nothing of what is due could be had; not again before this, or a commit of others.
     lease_after: Option<Instant>,
     stopping: Option<Stop>,

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Queue rows for one turn: some ten milliseconds of writing.
 const EXPAND_ROWS: usize = 1_000;
+/// Looking for what needn't wait behind a rush rests this many times as long as it took, with the lock held.
+const OVERTAKE_REST_TIMES: u32 = 10;
 /// After expanding failed: the user's table is being rebuilt, perhaps.
 const EXPAND_AGAIN: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,8 @@ struct Turn {
     recovered: usize,
     strays: usize,
     expanded: Result<Expanded>,
+    /// How long it took to look for what needn't wait behind a rush.
+    overtaking: Option<Duration>,
     claims: Vec<Claim>,
 }
 
@@ -157,6 +161,7 @@ impl Drain<'_> {
         let guard = &self.guard;
         let storm = super::storm::limit(&self.settings);
         let held = &self.held;
+        let may_overtake = self.overtake_after.is_none_or(|at| Instant::now() >= at);
         let (lease_ms, forever) = (self.settings.lease_ms, *self.goal == Goal::Forever);
         door::write(&self.conn, |conn| {
             guard.verify(conn)?;
@@ -178,9 +183,16 @@ impl Drain<'_> {
                 let knows = |claim: &Claim| knows(held, claim);
                 strays = steps::take_strays(conn, &executor.id, knows, backoff, fastrand::f64(), now)?;
             }
+            let mut overtaking = None;
             let expanded = if to_do.expand {
                 atomically(conn, true, || {
-                    queue::expand_within(conn, mapping, chain, EXPAND_ROWS, storm, now)
+                    let expanded = queue::expand_within(conn, mapping, chain, EXPAND_ROWS, storm, now)?;
+                    if expanded.more && may_overtake {
+                        let began = Instant::now();
+                        queue::overtake(conn, mapping, chain, EXPAND_ROWS, storm, now)?;
+                        overtaking = Some(began.elapsed());
+                    }
+                    Ok(expanded)
                 })
             } else {
                 Ok(Expanded::default())
@@ -211,6 +223,7 @@ impl Drain<'_> {
                 recovered,
                 strays,
                 expanded,
+                overtaking,
                 claims,
             })
         })
@@ -219,6 +232,9 @@ impl Drain<'_> {
     fn after_turn(&mut self, turn: Turn, to_do: ToDo) -> bool {
         if to_do.renew || !turn.claims.is_empty() {
             self.renewed = Instant::now();
+        }
+        if let Some(took) = turn.overtaking {
+            self.overtake_after = Some(Instant::now() + took * OVERTAKE_REST_TIMES);
         }
         self.lease_after = (to_do.lease && turn.claims.is_empty()).then(|| Instant::now() + LEASE_AGAIN);
         let finished = std::mem::take(&mut self.finished);
