@@ -106,7 +106,10 @@ fn rows_of_other_runs_needn_t_wait_behind_a_rush() {
     database.write(10_300, "UPDATE runs SET run_id = 'was r37' WHERE run_id = 'r37'");
     database.write(10_400, "INSERT INTO runs VALUES ('one', 'RUNNING')");
     database.write(10_500, "INSERT INTO runchain_queue(action) VALUES ('pause')");
-    database.write(10_600, "UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'was r37'");
+    database.write(
+        10_600,
+        "UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'was r37'",
+    );
     assert!(database.expand(STORM));
     assert_eq!(database.overtake(STORM), 2);
     assert_eq!(

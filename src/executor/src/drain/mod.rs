@@ -133,6 +133,10 @@ struct Drain<'a> {
     recovered: Option<Instant>,
     /// Expanding failed; not again before this.
     expand_after: Option<Instant>,
+    /// Queue rows that the next turn takes at most.
+    expand_rows: usize,
+    /// How long turns of this pass took of which more was left in the queue.
+    backlog_took: Duration,
     /// Nothing overtakes a rush again before this.
     overtake_after: Option<Instant>,
     /// Nothing of what is due could be had; not again before this, or a commit of others.
