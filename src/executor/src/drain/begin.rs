@@ -4,7 +4,7 @@
 use super::database::{OthersWrote, Version, connect, identity};
 use super::pace::Pace;
 use super::worker::{Workers, Workshop};
-use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, trail, turn};
+use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, logs, trail, turn};
 use crate::config::Settings;
 use crate::disk::{self, Space};
 use crate::door;
@@ -131,6 +131,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         hinted: false,
         hold: None,
         complaints: Vec::new(),
+        logs_told: logs::Told::Unknown,
         doubt: Cell::default(),
         more: false,
         backlog,

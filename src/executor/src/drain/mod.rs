@@ -13,6 +13,7 @@ mod catch_up;
 mod database;
 mod effect;
 mod lead;
+mod logs;
 mod look;
 mod pace;
 mod pass;
@@ -152,6 +153,8 @@ struct Drain<'a> {
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
     complaints: Vec<String>,
+    /// What the database says about the logs.
+    logs_told: logs::Told,
     /// Since when the database looks damaged or without our tables.
     doubt: Cell<Option<Instant>>,
     /// Turns were left: the next pass goes on at once.
