@@ -26,6 +26,7 @@ use crate::failure::Outcome;
 use crate::identity;
 use crate::open::{self, OpenError, OpenMode};
 use crate::output::Output;
+use runchain_core::capture::{self, Capture};
 use runchain_core::request::StepVerb;
 use runchain_core::{Mapping, Millis, functions};
 use rusqlite::Connection;
@@ -63,12 +64,19 @@ pub(crate) fn run(
         Command::Prune(arguments) => prune::prune(arguments, &settings, output),
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Show => {
-                config::show(&settings, output)?;
+                config::show(&settings, installed_capture(&settings), output)?;
                 Ok(Exit::Ok)
             }
             ConfigCommand::Check => check::check(&settings, output),
         },
     }
+}
+
+/// How writes are captured, where the database can be asked.
+fn installed_capture(settings: &Settings) -> Option<Capture> {
+    let conn = open::open_state(&settings.state_db_path, OpenMode::ReadOnly).ok()?;
+    Mapping::installed(&conn).ok()??;
+    capture::known(&conn).ok()?
 }
 
 /// Opens the state database; what is wrong with it also stands in `logs/monitor.jsonl` then.
