@@ -38,6 +38,7 @@ mod file;
 pub mod floor;
 mod format;
 mod lines;
+mod look;
 mod options;
 mod progress;
 mod reading;
@@ -48,6 +49,7 @@ mod uet;
 mod when;
 
 pub use format::{Field, Format, MAPPING_KEYS, PRESETS, Preset};
+pub use look::{Found, Look, LookedAt, LookedAtEvent};
 pub use options::IngestOptions;
 pub use reading::ChosenBy;
 
