@@ -94,3 +94,7 @@ CREATE TABLE IF NOT EXISTS runchain_epochs (
   reason TEXT,
   PRIMARY KEY (database_uuid, epoch)
 ) WITHOUT ROWID;
+
+-- Event logs: what is there already is told in no lifecycle log any more.
+INSERT OR IGNORE INTO runchain_meta(key, value)
+SELECT 'ingested_told', coalesce(max(id), 0) FROM runchain_ingested;

@@ -45,11 +45,7 @@ impl Checkpoint {
     pub(super) fn locate(conn: &Connection, log: &LogFile, known: Option<i64>, now: Millis) -> Result<Self> {
         let found = match known {
             Some(id) => Self::query(conn, "id = ?1", id)?.into_iter().next(),
-            None => Self::query(conn, "inode = ?1", log.inode)?
-                .into_iter()
-                .filter(|candidate| candidate.is(log))
-                // The device is only a hint: it decides between equals.
-                .max_by_key(|candidate| (candidate.row.device == log.device, candidate.id)),
+            None => Self::find(conn, log)?,
         };
         let mut checkpoint = match found {
             Some(checkpoint) => checkpoint,
@@ -64,6 +60,20 @@ impl Checkpoint {
             row.head_sha256 = log.head_sha256(log.head.len()).unwrap_or_default();
         }
         Ok(checkpoint)
+    }
+
+    /// Whether this file was read before.
+    pub(super) fn is_known(conn: &Connection, log: &LogFile) -> Result<bool> {
+        Self::find(conn, log).map(|found| found.is_some())
+    }
+
+    fn find(conn: &Connection, log: &LogFile) -> Result<Option<Self>> {
+        let candidates = Self::query(conn, "inode = ?1", log.inode)?;
+        Ok(candidates
+            .into_iter()
+            .filter(|candidate| candidate.is(log))
+            // The device is only a hint: it decides between equals.
+            .max_by_key(|candidate| (candidate.row.device == log.device, candidate.id)))
     }
 
     fn is(&self, log: &LogFile) -> bool {

@@ -46,7 +46,7 @@ use lines::LineReader;
 use rusqlite::Connection;
 use scope::Scope;
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How a log is read.
 #[derive(Debug, Clone)]
@@ -57,6 +57,13 @@ pub struct IngestOptions {
     pub batch_lines: usize,
     /// Take a last line without newline as whole. Otherwise it waits, pending, until it grows.
     pub finalise: bool,
+    /// Stop after about so many bytes; a further call goes on from there.
+    pub at_most_bytes: u64,
+    /// Read nothing of a file that was never read before, under whatever name.
+    pub resume_only: bool,
+    /// The path under which the file is recorded and told, where it is opened by another: what a caller
+    /// holds open, say. It must be resolved.
+    pub recorded_as: Option<PathBuf>,
 }
 
 impl Default for IngestOptions {
@@ -65,6 +72,9 @@ impl Default for IngestOptions {
             max_line_bytes: 1 << 20,
             batch_lines: 5_000,
             finalise: false,
+            at_most_bytes: u64::MAX,
+            resume_only: false,
+            recorded_as: None,
         }
     }
 }
@@ -86,6 +96,9 @@ pub struct IngestReport {
     pub rejected: u64,
     /// Bytes that wait for the end of their line.
     pub pending: u64,
+    /// Bytes that were left for a further call.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left: u64,
     /// Alerts that are new or fire again.
     pub alerts: u64,
     /// Rows that constraints of the user's own `uet_*` tables refused. The events are stored.
@@ -93,6 +106,10 @@ pub struct IngestReport {
     /// The first such refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub underived_reason: Option<String>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Reads what is new in an event log, from its checkpoint to the end that it has now.
@@ -110,13 +127,17 @@ pub fn ingest_path(
     now: Millis,
     options: &IngestOptions,
 ) -> Result<IngestReport> {
-    let log = LogFile::open(conn, path)?;
+    let log = LogFile::open(conn, path, options.recorded_as.as_deref())?;
     let mut scope = Scope::enter(conn)?;
     let mut reader = LineReader::new(log.handle()?, &log, options);
     let mut report = IngestReport {
         path: log.path.clone(),
         ..IngestReport::default()
     };
+    if options.resume_only && !Checkpoint::is_known(conn, &log)? {
+        scope.leave()?;
+        return Ok(report);
+    }
     let tables = uet::Tables::inspect(conn)?;
     let mut known = None;
     loop {
@@ -132,6 +153,9 @@ pub fn ingest_path(
         let mut batch = Batch::new(conn, &log, &tables, now);
         let mut drained = false;
         for _ in 0..options.batch_lines.max(1) {
+            if report.bytes >= options.at_most_bytes {
+                break;
+            }
             let Some(chunk) = reader.next_chunk() else {
                 drained = true;
                 break;
@@ -147,7 +171,13 @@ pub fn ingest_path(
         };
         checkpoint.save(conn, now)?;
         scope.commit()?;
-        if end {
+        if end || report.bytes >= options.at_most_bytes {
+            report.pending = if end { reader.pending() } else { 0 };
+            report.left = if end {
+                0
+            } else {
+                log.size_bytes.saturating_sub(reader.offset())
+            };
             break;
         }
         if drained {
@@ -157,6 +187,5 @@ pub fn ingest_path(
     }
     scope.leave()?;
     report.file_id = known.unwrap_or_default();
-    report.pending = reader.pending();
     Ok(report)
 }
