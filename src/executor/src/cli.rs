@@ -77,6 +77,7 @@ pub(crate) enum Command {
     /// Run the steps of finished runs: as a service, once, or until nothing is left
     #[command(before_help = "Examples:
   runchain drain                     as a service; SIGTERM stops it in order
+  runchain drain --ingest-events state/events    also follow the event logs there
   runchain drain --once              what is ready now, then exit
   runchain drain --until-idle        until nothing is queued, runnable or running")]
     Drain(DrainArgs),
@@ -99,6 +100,8 @@ pub(crate) enum Command {
     /// Store the events of JSONL files, each exactly once
     #[command(before_help = "Examples:
   runchain ingest pattern_events.jsonl
+  runchain ingest state/events       every *.jsonl below, up to 8 levels
+  runchain ingest --follow 'state/events/jobs/*/*.jsonl'    until Ctrl-C
   runchain ingest --finalise jobs/*/pattern_events.jsonl")]
     Ingest(IngestArgs),
     /// Archive one run now
@@ -212,6 +215,10 @@ pub(crate) struct DrainArgs {
     /// Steps to execute at once [else the key workers]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<OsString>,
+    /// An event log to follow: a file, a folder (its *.jsonl, up to 8 levels below), or a glob; repeatable
+    /// [else the key ingest.events, else state/events, state_manager/src/state/events, .state/events]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ingest_events: Vec<PathBuf>,
 }
 
 /// `install`
@@ -291,9 +298,12 @@ pub(crate) enum AdoptAs {
 /// `ingest`
 #[derive(Debug, Args)]
 pub(crate) struct IngestArgs {
-    /// JSONL files
+    /// JSONL files, folders of them, globs
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Go on with what is appended, until SIGINT or SIGTERM
+    #[arg(long, conflicts_with = "finalise")]
+    pub(crate) follow: bool,
     /// The files have ended: take a last line without a newline too
     #[arg(long, alias = "finalize")]
     pub(crate) finalise: bool,
@@ -513,8 +523,27 @@ impl Cli {
             key: "capture",
             text: text.clone(),
         });
-        db.into_iter().chain(workers).chain(capture).collect()
+        let events = match &self.command {
+            Command::Drain(arguments) => arguments.ingest_events.as_slice(),
+            _ => &[],
+        };
+        let events = (!events.is_empty()).then(|| Flag {
+            name: "--ingest-events",
+            key: "ingest.events",
+            text: one_a_line(events),
+        });
+        let all = [db, workers, capture, events];
+        all.into_iter().flatten().collect()
     }
+}
+
+/// An option that was given several times as one text.
+fn one_a_line(paths: &[PathBuf]) -> OsString {
+    paths.iter().fold(OsString::new(), |mut text, path| {
+        text.push(path);
+        text.push("\n");
+        text
+    })
 }
 
 /// The whole command line, with the exit codes below the help of the program itself.

@@ -16,6 +16,7 @@ mod exit;
 mod failure;
 mod fault;
 mod folder;
+mod follow;
 mod identity;
 mod monitor;
 mod open;

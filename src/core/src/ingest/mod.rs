@@ -108,6 +108,23 @@ pub struct IngestReport {
     pub underived_reason: Option<String>,
 }
 
+impl IngestReport {
+    /// This and a later call on the same file as one.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            bytes: self.bytes + later.bytes,
+            stored: self.stored + later.stored,
+            duplicate: self.duplicate + later.duplicate,
+            rejected: self.rejected + later.rejected,
+            alerts: self.alerts + later.alerts,
+            underived: self.underived + later.underived,
+            underived_reason: self.underived_reason.or(later.underived_reason),
+            ..later
+        }
+    }
+}
+
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }

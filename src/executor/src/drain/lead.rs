@@ -3,6 +3,7 @@
 use super::look::Looker;
 use super::triggers::{News, Triggers};
 use crate::config::Settings;
+use crate::follow::{Follower, Teller};
 use crate::identity::witness::{self, Witness};
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
@@ -25,6 +26,7 @@ const TESTIFY_EVERY: Duration = Duration::from_secs(60);
 /// The lead, and what goes with it.
 pub(super) struct Lead {
     // Dropped in this order: who takes the lead over must find the logs let go of.
+    follower: Option<Follower>,
     projector: Projector,
     leadership: Leadership,
     witness: Witness,
@@ -37,6 +39,7 @@ pub(super) struct Lead {
     rest_until: Option<Instant>,
     looker: Looker,
     retention: Duty,
+    teller: Teller,
 }
 
 impl Lead {
@@ -53,6 +56,7 @@ impl Lead {
         let mut projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
         projector.use_redactor(Redactor::checked(settings));
         let mut lead = Self {
+            follower: None,
             leadership,
             witness: Witness {
                 database_uuid: projector.database_uuid().to_owned(),
@@ -74,6 +78,7 @@ impl Lead {
             rest_until: None,
             looker: Looker::new(settings),
             retention: Duty::new(settings, Millis::now()),
+            teller: Teller::default(),
         };
         lead.testify()?;
         Ok(Some(lead))
@@ -134,6 +139,7 @@ impl Lead {
                 .monitor
                 .tick(conn, mapping, &mut self.projector, Millis::now())?;
         }
+        self.teller.tell(conn, Millis::now(), stopping)?;
         // A large backlog must not keep the lease from being renewed.
         self.behind = true;
         for _ in 0..PROJECTIONS_AT_ONCE {
@@ -157,6 +163,19 @@ impl Lead {
     /// Queues what tables of flags say. What is wrong with one keeps nothing else from being done.
     pub(super) fn read_flags(&mut self, conn: &mut Connection) -> Result<()> {
         self.looker.read_flags(conn)
+    }
+
+    /// Follows event logs by this, or by nobody.
+    pub(super) fn follow(&mut self, follower: Option<Follower>) {
+        self.follower = follower;
+    }
+
+    /// Whoever follows looks at it too, unless the disk is full.
+    pub(super) fn database_changed(&self, disk_is_low: bool) {
+        if let Some(follower) = &self.follower {
+            follower.pause(disk_is_low);
+            follower.database_changed();
+        }
     }
 
     /// After a failure: leaves the duties be for this long.
@@ -187,6 +206,7 @@ impl Lead {
             return Some(Millis::now());
         }
         let others = self.looker.next().into_iter().chain([self.retention.due()]);
+        let others = others.chain(self.teller.due());
         self.monitor_due.into_iter().chain(repair).chain(others).min()
     }
 }

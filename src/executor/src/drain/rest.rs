@@ -117,6 +117,7 @@ impl Drain<'_> {
                     self.hinted = true;
                 }
                 Wake::Finished(finished) => self.finished.push(*finished),
+                Wake::Followed(news) => self.hear(*news),
                 Wake::Reload => self.reload_settings(),
                 Wake::Stop(signal) => {
                     if let Some(ended) = self.stop(signal) {

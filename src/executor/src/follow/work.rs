@@ -1,0 +1,398 @@
+//! The work of a follower: looks which files there are, reads one slice of one of them at a time, and
+//! notices what was rotated, refused or held.
+//!
+//! A log that is rotated by rename within its folder is known by its inode: what is left of it is read
+//! under its new name, whatever that is, last line included. Core makes sure that it is that log and
+//! not another file with a reused number.
+
+use super::files::{Files, HeldLine, Job};
+use super::held::{self, Quiet, Verdict};
+use super::inbox::{Changes, Inbox};
+use super::places::Places;
+use super::scan::{Scan, Stamp, real, root_of};
+use super::watch::Watch;
+use crate::config::Settings;
+use crate::folder::Folder;
+use runchain_core::Millis;
+use runchain_core::error::{During, Error, Result};
+use runchain_core::ingest::{self, IngestOptions, IngestReport};
+use rusqlite::{Connection, OptionalExtension};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What is read before the next file has its turn: some ten milliseconds of writing.
+pub(crate) const SLICE_BYTES: u64 = 1 << 20;
+/// Lines in one transaction.
+const BATCH_LINES: usize = 1_000;
+/// Looking at everything takes at most one part in this many of the time.
+const SCAN_SHARE: u32 = 20;
+/// However long it took.
+const LONGEST_SCAN_PAUSE: Duration = Duration::from_secs(5);
+/// Looks until the watches fit what is there; what moves on after that is told.
+const SCANS: usize = 4;
+
+/// What a turn did.
+pub(super) enum Turn {
+    /// It read a slice.
+    Read(IngestReport),
+    /// There is nothing to do before then, unless something changes.
+    Nothing(Instant),
+}
+
+/// How often is looked unasked, and how long a line is held.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    quiet: Quiet,
+    poll: Duration,
+    poll_unwatched: Duration,
+}
+
+impl Times {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let duration = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        Self {
+            quiet: Quiet {
+                whole: duration(settings.archive_settle_ms),
+                half: duration(settings.archive_settle_limit_ms),
+            },
+            poll: duration(settings.poll_ms),
+            poll_unwatched: duration(settings.poll_ms.min(settings.poll_unwatched_ms)),
+        }
+    }
+}
+
+/// The state of a follower.
+pub(super) struct Work {
+    places: Places,
+    times: Times,
+    inbox: Arc<Inbox>,
+    watch: Watch,
+    roots: Vec<PathBuf>,
+    files: Files,
+    /// What was said of each file that can't be read.
+    said: BTreeMap<PathBuf, String>,
+    unsaid: Vec<(PathBuf, String)>,
+    counts: Vec<(PathBuf, Option<usize>)>,
+    /// Everything is to be looked at, not before `scan_after`.
+    rescan: bool,
+    scan_after: Instant,
+    /// The fallback.
+    poll_at: Instant,
+    judge_held: bool,
+    judge_at: Option<Instant>,
+}
+
+impl Work {
+    pub(super) fn new(places: Places, times: Times, inbox: Arc<Inbox>) -> Self {
+        let now = Instant::now();
+        let watch = Watch::new(Arc::clone(&inbox));
+        let mut unsaid = Vec::new();
+        let watch = watch.unwrap_or_else(|error| {
+            unsaid.push((
+                PathBuf::from("event logs"),
+                format!("can't be watched ({error}); looking instead"),
+            ));
+            Watch::none()
+        });
+        Self {
+            places,
+            times,
+            inbox,
+            watch,
+            roots: Vec::new(),
+            files: Files::default(),
+            said: BTreeMap::new(),
+            unsaid,
+            counts: Vec::new(),
+            rescan: true,
+            scan_after: now,
+            poll_at: now,
+            judge_held: false,
+            judge_at: None,
+        }
+    }
+
+    /// Takes over what has changed.
+    pub(super) fn take_in(&mut self, changes: Changes) {
+        for path in changes.files {
+            self.files.changed(&path);
+        }
+        self.rescan |= changes.rescan;
+        self.judge_held |= changes.database;
+    }
+
+    /// Looks which files there are, where that is due.
+    pub(super) fn look(&mut self) {
+        let now = Instant::now();
+        if now >= self.poll_at || (self.rescan && now >= self.scan_after) {
+            self.scan();
+            let took = now.elapsed();
+            let now = Instant::now();
+            self.scan_after = now + (took * SCAN_SHARE).min(LONGEST_SCAN_PAUSE);
+            self.poll_at = now + self.poll();
+        }
+    }
+
+    /// What can't be read, and was not said yet.
+    pub(super) fn refused(&mut self) -> Vec<(PathBuf, String)> {
+        let mut refused = std::mem::take(&mut self.unsaid);
+        refused.retain(|(path, why)| self.said.get(path) != Some(why));
+        self.said.extend(refused.iter().cloned());
+        refused
+    }
+
+    /// Whether something was refused that was not said yet.
+    pub(super) fn has_unsaid(&self) -> bool {
+        self.unsaid
+            .iter()
+            .any(|(path, why)| self.said.get(path) != Some(why))
+    }
+
+    fn poll(&self) -> Duration {
+        if self.watch.reports_all() {
+            self.times.poll
+        } else {
+            self.times.poll_unwatched
+        }
+    }
+
+    /// What came between a look and its watches is seen by another look.
+    fn scan(&mut self) {
+        self.rescan = false;
+        let mut scan = Scan::of(&self.places);
+        for _ in 1..SCANS {
+            let unwatched = self.watch.set(&scan.folders);
+            self.inbox.expect(&scan);
+            let again = Scan::of(&self.places);
+            let fits = again.folders == scan.folders && again.files.keys().eq(scan.files.keys());
+            scan = again;
+            if fits {
+                self.unsaid.extend(unwatched.into_iter().map(|(folder, error)| {
+                    let why = format!("can't be watched ({error}); looking now and then instead");
+                    (folder, why)
+                }));
+                break;
+            }
+        }
+        self.said
+            .retain(|path, _| scan.refused.contains_key(path) || scan.files.contains_key(path));
+        self.unsaid.extend(std::mem::take(&mut scan.refused));
+        self.roots = std::mem::take(&mut scan.roots);
+        // The old one is finished before the new one is begun.
+        let rotated = self.files.renew(&scan.files);
+        for (path, was) in rotated {
+            if let Some(now_at) = find(&path, was.inode) {
+                self.files.finish(now_at);
+            }
+        }
+        self.counts = scan.counts;
+    }
+
+    /// The places and how many files each has; `None`: it isn't there.
+    pub(super) fn places(&self) -> &[(PathBuf, Option<usize>)] {
+        &self.counts
+    }
+
+    /// Reads the next slice, if there is one.
+    pub(super) fn turn(&mut self, conn: &Connection) -> Result<Turn> {
+        self.judge(conn)?;
+        while let Some(job) = self.files.next() {
+            if let Some(report) = self.attempt(conn, job)? {
+                return Ok(Turn::Read(report));
+            }
+        }
+        Ok(Turn::Nothing(self.due()))
+    }
+
+    /// Whether the database is needed now.
+    pub(super) fn has_work(&self) -> bool {
+        let judges = self.judge_held || self.judge_at.is_some_and(|at| Instant::now() >= at);
+        !self.files.is_idle() || (judges && self.files.held().next().is_some())
+    }
+
+    /// When it wants to be called next.
+    pub(super) fn due(&self) -> Instant {
+        let scan = self.rescan.then_some(self.scan_after);
+        let others = scan.into_iter().chain(self.judge_at);
+        others.fold(self.poll_at, Instant::min)
+    }
+
+    fn attempt(&mut self, conn: &Connection, job: Job) -> Result<Option<IngestReport>> {
+        let (path, finishes) = match &job {
+            Job::Read(path) => (path.clone(), false),
+            Job::Finish(path) => (path.clone(), true),
+        };
+        match self.read(conn, &path, finishes) {
+            Ok(report) => {
+                self.said.remove(&path);
+                Ok(report)
+            }
+            Err(error) if error.is_busy() || error.is_full() => {
+                self.files.again(job);
+                Err(error)
+            }
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                self.rescan = true;
+                Ok(None)
+            }
+            Err(error @ (Error::Io { .. } | Error::Refused { .. })) => {
+                self.unsaid.push((path, error.to_string()));
+                Ok(None)
+            }
+            Err(error) => {
+                self.files.left(&path);
+                Err(error)
+            }
+        }
+    }
+
+    fn read(&mut self, conn: &Connection, path: &Path, finishes: bool) -> Result<Option<IngestReport>> {
+        let named = self.point_at(path)?;
+        let stamp = named.metadata().map(|found| Stamp::of(&found));
+        let stamp = stamp.map_err(|error| Error::io("look at the event log", path, error))?;
+        if !finishes {
+            self.find_predecessor(conn, path, &stamp)?;
+        }
+        let report = ingest::ingest_path(
+            conn,
+            &reopened(&named, path),
+            Millis::now(),
+            &IngestOptions {
+                finalise: finishes,
+                resume_only: finishes,
+                at_most_bytes: SLICE_BYTES,
+                batch_lines: BATCH_LINES,
+                recorded_as: Some(path.to_owned()),
+                ..IngestOptions::default()
+            },
+        )?;
+        if finishes {
+            if report.left > 0 {
+                self.files.finish(path.to_owned());
+            } else if let Some(file) = self.files.get_mut(path) {
+                file.held = None;
+            }
+            return Ok(Some(report));
+        }
+        if let Some(file) = self.files.get_mut(path) {
+            file.read = Some(stamp);
+            file.held = hold(file.held, &report);
+            if file.held.is_some() {
+                self.judge_held = true;
+            }
+        }
+        if report.left > 0 {
+            self.files.left(path);
+        }
+        self.inbox.minds_database(self.files.held().next().is_some());
+        Ok(Some(report))
+    }
+
+    /// Before a file is read for the first time, or after another has taken its name: what became of the
+    /// one that had it?
+    fn find_predecessor(&mut self, conn: &Connection, path: &Path, stamp: &Stamp) -> Result<()> {
+        let was = match self.files.get(path).and_then(|file| file.read) {
+            Some(was) => Some(was.inode),
+            None => last_known(conn, path)?,
+        };
+        let moved = was.filter(|inode| *inode != stamp.inode);
+        if let Some(now_at) = moved.and_then(|inode| find(path, inode)) {
+            self.files.finish(now_at);
+        }
+        Ok(())
+    }
+
+    fn point_at(&self, path: &Path) -> Result<File> {
+        let root = root_of(path, &self.roots)
+            .or(path.parent())
+            .unwrap_or(Path::new("/"));
+        let relative = path.strip_prefix(root).unwrap_or(path);
+        let pointed = Folder::open_root(root).and_then(|root| root.point_at(relative));
+        pointed
+            .map(File::from)
+            .map_err(|error| Error::io("open the event log", path, error))
+    }
+
+    /// Decides about the lines that are held.
+    fn judge(&mut self, conn: &Connection) -> Result<()> {
+        let due = self.judge_at.is_some_and(|at| Instant::now() >= at);
+        if !std::mem::take(&mut self.judge_held) && !due {
+            return Ok(());
+        }
+        self.judge_at = None;
+        let held: Vec<(PathBuf, HeldLine)> = self
+            .files
+            .held()
+            .map(|(path, held)| (path.clone(), held))
+            .collect();
+        for (path, held) in held {
+            match held::judge(conn, held, self.times.quiet, || {
+                self.last_bytes(&path, held.bytes)
+            })? {
+                Verdict::Wait => {}
+                Verdict::WaitUntil(at) => {
+                    self.judge_at = Some(self.judge_at.map_or(at, |other| other.min(at)));
+                }
+                Verdict::Finalise => self.files.finish(path),
+            }
+        }
+        Ok(())
+    }
+
+    /// The last bytes of a file that was read before: another one is not opened.
+    fn last_bytes(&self, path: &Path, bytes: u64) -> Option<Vec<u8>> {
+        let named = self.point_at(path).ok()?;
+        let stamp = Stamp::of(&named.metadata().ok()?);
+        let is_same = self.files.get(path)?.read?.is_file_of(&stamp);
+        let file = is_same.then(|| File::open(reopened(&named, path)))?.ok()?;
+        held::last_bytes(&file, bytes)
+    }
+}
+
+/// What is held of a file after it was read.
+fn hold(before: Option<HeldLine>, report: &IngestReport) -> Option<HeldLine> {
+    let same = before.filter(|held| held.bytes == report.pending && held.file_id == report.file_id);
+    let new = || HeldLine {
+        file_id: report.file_id,
+        since: Instant::now(),
+        bytes: report.pending,
+    };
+    (report.pending > 0).then(|| same.unwrap_or_else(new))
+}
+
+/// The name through which exactly this file is opened.
+fn reopened(named: &File, path: &Path) -> PathBuf {
+    if cfg!(target_os = "linux") {
+        PathBuf::from(format!("/proc/self/fd/{}", named.as_raw_fd()))
+    } else {
+        path.to_owned()
+    }
+}
+
+/// The inode of the file that was last read under a path.
+fn last_known(conn: &Connection, path: &Path) -> Result<Option<u64>> {
+    conn.prepare_cached("SELECT inode FROM runchain_ingest_files WHERE path = ?1 ORDER BY id DESC LIMIT 1")
+        .and_then(|mut statement| {
+            let row = statement.query_row([path.to_string_lossy()], |row| row.get::<_, i64>(0));
+            // Core keeps the bits in SQLite's signed numbers.
+            row.map(|inode| inode as u64).optional()
+        })
+        .during("look which event log had this path")
+}
+
+/// Where the file of this inode is now, beside the path that it had. Whether it is the same log is for
+/// core to say, which knows its beginning.
+fn find(path: &Path, inode: u64) -> Option<PathBuf> {
+    let folder = real(path.parent()?);
+    let mut entries = std::fs::read_dir(&folder)
+        .ok()?
+        .filter_map(std::result::Result::ok);
+    let named = entries.find(|entry| entry.ino() == inode)?;
+    let found = named.metadata().ok()?;
+    (found.is_file() && found.ino() == inode).then(|| folder.join(named.file_name()))
+}
