@@ -33,6 +33,9 @@ const BATCH_LINES: usize = 1_000;
 const SCAN_SHARE: u32 = 20;
 /// However long it took.
 const LONGEST_SCAN_PAUSE: Duration = Duration::from_secs(5);
+/// Files of which more than a slice is left that are held open, so that one that is deleted or moved away
+/// meanwhile is read to its end.
+const HELD_OPEN: usize = 64;
 /// Looks until the watches fit what is there; what moves on after that is told.
 const SCANS: usize = 4;
 
@@ -74,6 +77,10 @@ pub(super) struct Work {
     watch: Watch,
     roots: Vec<PathBuf>,
     files: Files,
+    /// Files of which more is left, as they were opened.
+    open: BTreeMap<PathBuf, File>,
+    /// Those of them that have lost their names.
+    orphans: Vec<(PathBuf, File)>,
     /// What was said of each file that can't be read.
     said: BTreeMap<PathBuf, String>,
     unsaid: Vec<(PathBuf, String)>,
@@ -106,6 +113,8 @@ impl Work {
             watch,
             roots: Vec::new(),
             files: Files::default(),
+            open: BTreeMap::new(),
+            orphans: Vec::new(),
             said: BTreeMap::new(),
             unsaid,
             counts: Vec::new(),
@@ -186,8 +195,11 @@ impl Work {
         // The old one is finished before the new one is begun.
         let rotated = self.files.renew(&scan.files);
         for (path, was) in rotated {
-            if let Some(now_at) = find(&path, was.inode) {
-                self.files.finish(now_at);
+            let open = self.open.remove(&path);
+            match (find(&path, was.inode), open) {
+                (Some(now_at), _) => self.files.finish(now_at),
+                (None, Some(open)) => self.orphans.push((path, open)),
+                (None, None) => {}
             }
         }
         self.counts = scan.counts;
@@ -201,6 +213,9 @@ impl Work {
     /// Reads the next slice, if there is one.
     pub(super) fn turn(&mut self, conn: &Connection) -> Result<Turn> {
         self.judge(conn)?;
+        if let Some(report) = self.finish_orphan(conn)? {
+            return Ok(Turn::Read(report));
+        }
         while let Some(job) = self.files.next() {
             if let Some(report) = self.attempt(conn, job)? {
                 return Ok(Turn::Read(report));
@@ -212,7 +227,7 @@ impl Work {
     /// Whether the database is needed now.
     pub(super) fn has_work(&self) -> bool {
         let judges = self.judge_held || self.judge_at.is_some_and(|at| Instant::now() >= at);
-        !self.files.is_idle() || (judges && self.files.held().next().is_some())
+        !self.files.is_idle() || !self.orphans.is_empty() || (judges && self.files.held().next().is_some())
     }
 
     /// When it wants to be called next.
@@ -258,19 +273,7 @@ impl Work {
         if !finishes {
             self.find_predecessor(conn, path, &stamp)?;
         }
-        let report = ingest::ingest_path(
-            conn,
-            &reopened(&named, path),
-            Millis::now(),
-            &IngestOptions {
-                finalise: finishes,
-                resume_only: finishes,
-                at_most_bytes: SLICE_BYTES,
-                batch_lines: BATCH_LINES,
-                recorded_as: Some(path.to_owned()),
-                ..IngestOptions::default()
-            },
-        )?;
+        let report = slice(conn, path, &named, finishes)?;
         if finishes {
             if report.left > 0 {
                 self.files.finish(path.to_owned());
@@ -288,9 +291,37 @@ impl Work {
         }
         if report.left > 0 {
             self.files.left(path);
+            if self.open.len() < HELD_OPEN {
+                self.open.insert(path.to_owned(), named);
+            }
+        } else {
+            self.open.remove(path);
         }
         self.inbox.minds_database(self.files.held().next().is_some());
         Ok(Some(report))
+    }
+
+    /// Reads on in a file that was deleted or moved away.
+    fn finish_orphan(&mut self, conn: &Connection) -> Result<Option<IngestReport>> {
+        let Some((path, named)) = self.orphans.pop() else {
+            return Ok(None);
+        };
+        match slice(conn, &path, &named, true) {
+            Ok(report) => {
+                if report.left > 0 {
+                    self.orphans.push((path, named));
+                }
+                Ok(Some(report))
+            }
+            Err(error @ (Error::Io { .. } | Error::Refused { .. })) => {
+                self.unsaid.push((path, error.to_string()));
+                Ok(None)
+            }
+            Err(error) => {
+                self.orphans.push((path, named));
+                Err(error)
+            }
+        }
     }
 
     /// Before a file is read for the first time, or after another has taken its name: what became of the
@@ -352,6 +383,19 @@ impl Work {
         let file = is_same.then(|| File::open(reopened(&named, path)))?.ok()?;
         held::last_bytes(&file, bytes)
     }
+}
+
+/// Reads one slice of a file that is held by a descriptor.
+fn slice(conn: &Connection, path: &Path, named: &File, finishes: bool) -> Result<IngestReport> {
+    let options = IngestOptions {
+        finalise: finishes,
+        resume_only: finishes,
+        at_most_bytes: SLICE_BYTES,
+        batch_lines: BATCH_LINES,
+        recorded_as: Some(path.to_owned()),
+        ..IngestOptions::default()
+    };
+    ingest::ingest_path(conn, &reopened(named, path), Millis::now(), &options)
 }
 
 /// What is held of a file after it was read.
