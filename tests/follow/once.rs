@@ -2,38 +2,32 @@
 
 use super::*;
 use rusqlite::Connection;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 #[test]
 fn a_follower_that_is_killed_again_and_again_stores_each_event_once() {
+    const ROUNDS: u32 = 10;
+    const EVENTS_A_ROUND: u32 = 400;
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let project = project("");
-    append(&project, EVENTS, &lines(0..1));
-    let written = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for number in 1..4_000 {
-                append(&project, EVENTS, &lines(number..number + 1));
-                if number % 500 == 0 {
-                    fs::rename(project.path(EVENTS), project.path(&format!("{EVENTS}.{number}"))).unwrap();
+    for round in 0..ROUNDS {
+        let pause_ms = random.u64(1..120);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in round * EVENTS_A_ROUND..(round + 1) * EVENTS_A_ROUND {
+                    append(&project, EVENTS, &lines(number..number + 1));
                 }
-            }
-            written.store(true, Ordering::Release);
-        });
-        let mut kills = 0;
-        while !written.load(Ordering::Acquire) || kills < 3 {
+                fs::rename(project.path(EVENTS), project.path(&format!("{EVENTS}.{round}"))).unwrap();
+            });
             let service = follows(&project, &["state/events/*"]);
             // It dies at any moment.
-            thread::sleep(Duration::from_millis(random.u64(5..150)));
+            thread::sleep(Duration::from_millis(pause_ms));
             service.kill();
-            kills += 1;
-        }
-        println!("killed {kills} times");
-    });
+        });
+    }
     let _service = follows(&project, &["state/events/*"]);
     until_stored(&project, 4_000);
     assert_eq!(
