@@ -112,3 +112,25 @@ fn on_a_terminal_a_large_file_has_a_bar_and_in_a_pipe_none() {
 fn thread_sleep_past_patience() {
     std::thread::sleep(std::time::Duration::from_millis(1_500));
 }
+
+#[test]
+fn a_drain_that_ends_reads_what_is_there_first() {
+    for (number, until) in ["--once", "--until-idle"].into_iter().enumerate() {
+        let project = project("");
+        append(&project, EVENTS, &lines(0..3_000));
+        append(&project, EVENTS, &line(3_000, "pattern.execution.failed"));
+        let given = ["drain", until, "--ingest-events", EVENTS];
+        project.runchain(&given[..2 + 2 * number]).exits(0);
+        assert_eq!(
+            project.sql("SELECT count(*) FROM runchain_ingested"),
+            "3001\n",
+            "{until}"
+        );
+        let log = project.log("monitor.jsonl");
+        assert!(
+            log.iter().any(|line| line["event"] == "EVENTS_INGESTED"),
+            "{until}"
+        );
+        assert!(log.iter().any(|line| line["event"] == "ALERT_FIRING"), "{until}");
+    }
+}

@@ -40,6 +40,8 @@ pub(super) struct Lead {
     looker: Looker,
     retention: Duty,
     teller: Teller,
+    /// Every event log was read to its end once.
+    has_followed: bool,
 }
 
 impl Lead {
@@ -79,6 +81,7 @@ impl Lead {
             looker: Looker::new(settings),
             retention: Duty::new(settings, Millis::now()),
             teller: Teller::default(),
+            has_followed: false,
         };
         lead.testify()?;
         Ok(Some(lead))
@@ -167,7 +170,18 @@ impl Lead {
 
     /// Follows event logs by this, or by nobody.
     pub(super) fn follow(&mut self, follower: Option<Follower>) {
+        self.has_followed = follower.is_none();
         self.follower = follower;
+    }
+
+    /// Every event log was read to its end.
+    pub(super) fn caught_up(&mut self) {
+        self.has_followed = true;
+    }
+
+    /// Whether that is so, and all of it was told.
+    pub(super) fn has_followed(&self) -> bool {
+        self.has_followed && self.teller.due().is_none()
     }
 
     /// Whoever follows looks at it too, unless the disk is full.

@@ -1,5 +1,6 @@
 //! Event logs: the leader of a service follows them (see `follow`), and says what that has to tell.
 
+use super::lead::Lead;
 use super::{Drain, Goal};
 use crate::follow::{Follower, News, Places};
 use crate::wake::Wake;
@@ -9,7 +10,8 @@ use std::path::PathBuf;
 impl Drain<'_> {
     /// The lead was just taken, or the configuration was read again.
     pub(super) fn follow_logs(&mut self) {
-        let Some(lead) = self.lead.as_mut().filter(|_| *self.goal == Goal::Forever) else {
+        let is_of_one_run = matches!(self.goal, Goal::Run { .. });
+        let Some(lead) = self.lead.as_mut().filter(|_| !is_of_one_run) else {
             return;
         };
         lead.follow(None);
@@ -27,10 +29,31 @@ impl Drain<'_> {
         }
     }
 
+    /// Who ends when nothing is left has read every event log to its end once, and told of it.
+    pub(super) fn has_followed(&self) -> bool {
+        self.lead.as_ref().is_none_or(Lead::has_followed)
+    }
+
+    fn caught_up(&mut self) {
+        if let Some(lead) = &mut self.lead {
+            lead.caught_up();
+        }
+        // What was read last is told by another pass.
+        self.version.forget();
+    }
+
     /// Says what a follower tells. What it has read is in the database, whose change wakes us by itself.
     pub(super) fn hear(&mut self, news: News) {
         match news {
-            News::Following { places, are_usual } => (self.say)(&following(&places, are_usual)),
+            News::Following { places, are_usual } if *self.goal == Goal::Forever => {
+                (self.say)(&following(&places, are_usual));
+            }
+            News::Following { .. } => {}
+            News::CaughtUp => {
+                if *self.goal != Goal::Forever {
+                    self.caught_up();
+                }
+            }
             News::Read(report) => {
                 if report.rejected > 0 {
                     (self.say)(&format!(
@@ -51,6 +74,10 @@ impl Drain<'_> {
             News::Failed(error) => {
                 self.make_room_after(&error);
                 (self.say)(&format!("following event logs: {error}; trying again"));
+                if *self.goal != Goal::Forever {
+                    // It is tried again by whoever comes next.
+                    self.caught_up();
+                }
             }
         }
     }

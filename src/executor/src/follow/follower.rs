@@ -36,6 +36,8 @@ pub(crate) enum News {
     },
     /// A slice was read and committed.
     Read(IngestReport),
+    /// Everything that is there was read.
+    CaughtUp,
     /// A file or folder can't be read; said once, until it can or the reason is another.
     Refused {
         /// Which.
@@ -72,6 +74,7 @@ impl Follower {
             open: None,
             said_places: Vec::new(),
             failed: None,
+            caught_up: false,
             tell: Box::new(tell),
         };
         std::thread::Builder::new()
@@ -146,6 +149,8 @@ struct Thread {
     said_places: Vec<(PathBuf, bool)>,
     /// What the database has refused last, until it works again.
     failed: Option<String>,
+    /// That was told.
+    caught_up: bool,
     tell: Box<dyn FnMut(News) + Send>,
 }
 
@@ -165,12 +170,16 @@ impl Thread {
             match self.turn(&mut work) {
                 Ok(Turn::Read(report)) => {
                     (self.failed, pause) = (None, FIRST_PAUSE);
+                    self.caught_up = false;
                     let more = report.left > 0 || work.has_work();
                     (self.tell)(News::Read(report));
                     self.rest(more, began.elapsed());
                 }
                 Ok(Turn::Nothing(due)) => {
                     (self.failed, pause) = (None, FIRST_PAUSE);
+                    if due > Instant::now() && !std::mem::replace(&mut self.caught_up, true) {
+                        (self.tell)(News::CaughtUp);
+                    }
                     self.inbox.wait(due);
                 }
                 Err(_) if self.inbox.is_stopped() => {}

@@ -6,6 +6,7 @@
 //! inbox.rs    what has changed, from the watcher and from whoever runs a follower
 //! watch.rs    the system's word of changes, into the inbox
 //! files.rs    each file: what of it was read, and which is next
+//! named.rs    a file by its descriptor, below a root
 //! work.rs     one slice of one file, its rotation, its refusal
 //! held.rs     last lines without a newline
 //! follower.rs the thread, and the handle on it
@@ -19,7 +20,7 @@
 //!
 //! Invariants: a slice's rows and its checkpoint are one transaction, so that two followers of one file
 //! (a leader and the next one, a service and a command) only share the work; nothing is committed after
-//! the follower was told to stop. A slice is small ([`work::SLICE_BYTES`]), and after each one everybody
+//! the follower was told to stop. A slice is small ([`named::SLICE_BYTES`]), and after each one everybody
 //! else has a turn at the lock. Only regular files below `ingest.roots` are opened, by names from there
 //! and through no symlink.
 //!
@@ -29,6 +30,7 @@ mod files;
 mod follower;
 mod held;
 mod inbox;
+mod named;
 mod places;
 mod scan;
 mod tell;

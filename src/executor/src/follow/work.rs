@@ -8,27 +8,19 @@
 use super::files::{Files, HeldLine, Job};
 use super::held::{self, Quiet, Verdict};
 use super::inbox::{Changes, Inbox};
+use super::named::{NamedFile, find, last_known};
 use super::places::Places;
-use super::scan::{Scan, Stamp, real, root_of};
+use super::scan::{Scan, Stamp};
 use super::watch::Watch;
 use crate::config::Settings;
-use crate::folder::Folder;
-use runchain_core::Millis;
-use runchain_core::error::{During, Error, Result};
-use runchain_core::ingest::{self, IngestOptions, IngestReport};
-use rusqlite::{Connection, OptionalExtension};
+use runchain_core::error::{Error, Result};
+use runchain_core::ingest::IngestReport;
+use rusqlite::Connection;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is read before the next file has its turn: some ten milliseconds of writing.
-pub(crate) const SLICE_BYTES: u64 = 1 << 20;
-/// Lines in one transaction.
-const BATCH_LINES: usize = 1_000;
 /// Looking at everything takes at most one part in this many of the time.
 const SCAN_SHARE: u32 = 20;
 /// However long it took.
@@ -78,9 +70,9 @@ pub(super) struct Work {
     roots: Vec<PathBuf>,
     files: Files,
     /// Files of which more is left, as they were opened.
-    open: BTreeMap<PathBuf, File>,
+    open: BTreeMap<PathBuf, NamedFile>,
     /// Those of them that have lost their names.
-    orphans: Vec<(PathBuf, File)>,
+    orphans: Vec<NamedFile>,
     /// What was said of each file that can't be read.
     said: BTreeMap<PathBuf, String>,
     unsaid: Vec<(PathBuf, String)>,
@@ -198,7 +190,7 @@ impl Work {
             let open = self.open.remove(&path);
             match (find(&path, was.inode), open) {
                 (Some(now_at), _) => self.files.finish(now_at),
-                (None, Some(open)) => self.orphans.push((path, open)),
+                (None, Some(open)) => self.orphans.push(open),
                 (None, None) => {}
             }
         }
@@ -267,13 +259,13 @@ impl Work {
     }
 
     fn read(&mut self, conn: &Connection, path: &Path, finishes: bool) -> Result<Option<IngestReport>> {
-        let named = self.point_at(path)?;
-        let stamp = named.metadata().map(|found| Stamp::of(&found));
-        let stamp = stamp.map_err(|error| Error::io("look at the event log", path, error))?;
+        let named = NamedFile::below(&self.roots, path)?;
+        // Before it is read: what is appended meanwhile is new.
+        let stamp = named.stamp()?;
         if !finishes {
             self.find_predecessor(conn, path, &stamp)?;
         }
-        let report = slice(conn, path, &named, finishes)?;
+        let report = named.read_slice(conn, finishes)?;
         if finishes {
             if report.left > 0 {
                 self.files.finish(path.to_owned());
@@ -303,22 +295,22 @@ impl Work {
 
     /// Reads on in a file that was deleted or moved away.
     fn finish_orphan(&mut self, conn: &Connection) -> Result<Option<IngestReport>> {
-        let Some((path, named)) = self.orphans.pop() else {
+        let Some(named) = self.orphans.pop() else {
             return Ok(None);
         };
-        match slice(conn, &path, &named, true) {
+        match named.read_slice(conn, true) {
             Ok(report) => {
                 if report.left > 0 {
-                    self.orphans.push((path, named));
+                    self.orphans.push(named);
                 }
                 Ok(Some(report))
             }
             Err(error @ (Error::Io { .. } | Error::Refused { .. })) => {
-                self.unsaid.push((path, error.to_string()));
+                self.unsaid.push((named.path, error.to_string()));
                 Ok(None)
             }
             Err(error) => {
-                self.orphans.push((path, named));
+                self.orphans.push(named);
                 Err(error)
             }
         }
@@ -336,17 +328,6 @@ impl Work {
             self.files.finish(now_at);
         }
         Ok(())
-    }
-
-    fn point_at(&self, path: &Path) -> Result<File> {
-        let root = root_of(path, &self.roots)
-            .or(path.parent())
-            .unwrap_or(Path::new("/"));
-        let relative = path.strip_prefix(root).unwrap_or(path);
-        let pointed = Folder::open_root(root).and_then(|root| root.point_at(relative));
-        pointed
-            .map(File::from)
-            .map_err(|error| Error::io("open the event log", path, error))
     }
 
     /// Decides about the lines that are held.
@@ -377,25 +358,10 @@ impl Work {
 
     /// The last bytes of a file that was read before: another one is not opened.
     fn last_bytes(&self, path: &Path, bytes: u64) -> Option<Vec<u8>> {
-        let named = self.point_at(path).ok()?;
-        let stamp = Stamp::of(&named.metadata().ok()?);
-        let is_same = self.files.get(path)?.read?.is_file_of(&stamp);
-        let file = is_same.then(|| File::open(reopened(&named, path)))?.ok()?;
-        held::last_bytes(&file, bytes)
+        let named = NamedFile::below(&self.roots, path).ok()?;
+        let is_same = self.files.get(path)?.read?.is_file_of(&named.stamp().ok()?);
+        held::last_bytes(&is_same.then(|| named.open())?.ok()?, bytes)
     }
-}
-
-/// Reads one slice of a file that is held by a descriptor.
-fn slice(conn: &Connection, path: &Path, named: &File, finishes: bool) -> Result<IngestReport> {
-    let options = IngestOptions {
-        finalise: finishes,
-        resume_only: finishes,
-        at_most_bytes: SLICE_BYTES,
-        batch_lines: BATCH_LINES,
-        recorded_as: Some(path.to_owned()),
-        ..IngestOptions::default()
-    };
-    ingest::ingest_path(conn, &reopened(named, path), Millis::now(), &options)
 }
 
 /// What is held of a file after it was read.
@@ -407,36 +373,4 @@ fn hold(before: Option<HeldLine>, report: &IngestReport) -> Option<HeldLine> {
         bytes: report.pending,
     };
     (report.pending > 0).then(|| same.unwrap_or_else(new))
-}
-
-/// The name through which exactly this file is opened.
-fn reopened(named: &File, path: &Path) -> PathBuf {
-    if cfg!(target_os = "linux") {
-        PathBuf::from(format!("/proc/self/fd/{}", named.as_raw_fd()))
-    } else {
-        path.to_owned()
-    }
-}
-
-/// The inode of the file that was last read under a path.
-fn last_known(conn: &Connection, path: &Path) -> Result<Option<u64>> {
-    conn.prepare_cached("SELECT inode FROM runchain_ingest_files WHERE path = ?1 ORDER BY id DESC LIMIT 1")
-        .and_then(|mut statement| {
-            let row = statement.query_row([path.to_string_lossy()], |row| row.get::<_, i64>(0));
-            // Core keeps the bits in SQLite's signed numbers.
-            row.map(|inode| inode as u64).optional()
-        })
-        .during("look which event log had this path")
-}
-
-/// Where the file of this inode is now, beside the path that it had. Whether it is the same log is for
-/// core to say, which knows its beginning.
-fn find(path: &Path, inode: u64) -> Option<PathBuf> {
-    let folder = real(path.parent()?);
-    let mut entries = std::fs::read_dir(&folder)
-        .ok()?
-        .filter_map(std::result::Result::ok);
-    let named = entries.find(|entry| entry.ino() == inode)?;
-    let found = named.metadata().ok()?;
-    (found.is_file() && found.ino() == inode).then(|| folder.join(named.file_name()))
 }

@@ -65,7 +65,7 @@ pub(super) fn follow(
 fn tell(news: News, output: &Output) -> Outcome<()> {
     match news {
         News::Read(report) if report.bytes > 0 => told(&report, output)?,
-        News::Read(_) => {}
+        News::Read(_) | News::CaughtUp => {}
         News::Following { places, .. } => {
             for (place, files) in places {
                 let place = place.display();
