@@ -2,10 +2,11 @@
 
 use super::lead::Lead;
 use super::{Drain, Goal};
-use crate::follow::{Follower, News, Places};
+use crate::follow::{Follower, How, News, Places};
 use crate::wake::Wake;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 impl Drain<'_> {
     /// The lead was just taken, or the configuration was read again.
@@ -20,8 +21,11 @@ impl Drain<'_> {
         let tell = move |news| drop(sender.send(Wake::Followed(Box::new(news))));
         let started = Places::of_service(&self.settings).and_then(|places| {
             let any = !places.is_empty();
-            any.then(|| Follower::start(&self.settings, places, tell))
-                .transpose()
+            let how = How {
+                settings: Arc::clone(&self.settings),
+                format: None,
+            };
+            any.then(|| Follower::start(how, places, tell)).transpose()
         });
         match started {
             Ok(follower) => lead.follow(follower),

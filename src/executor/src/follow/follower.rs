@@ -2,8 +2,7 @@
 
 use super::inbox::Inbox;
 use super::places::Places;
-use super::work::{Times, Turn, Work};
-use crate::config::Settings;
+use super::work::{How, Turn, Work};
 use crate::door;
 use crate::identity::{Guard, open_pinned};
 use runchain_core::error::{During, Error, Result};
@@ -60,16 +59,11 @@ impl Follower {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub(crate) fn start(
-        settings: &Settings,
-        places: Places,
-        tell: impl FnMut(News) + Send + 'static,
-    ) -> Result<Self> {
+    pub(crate) fn start(how: How, places: Places, tell: impl FnMut(News) + Send + 'static) -> Result<Self> {
         let inbox = Arc::new(Inbox::default());
         let thread = Thread {
-            database: settings.state_db_path.clone(),
+            database: how.settings.state_db_path.clone(),
             are_usual: places.are_usual,
-            times: Times::of(settings),
             inbox: Arc::clone(&inbox),
             open: None,
             said_places: Vec::new(),
@@ -79,7 +73,7 @@ impl Follower {
         };
         std::thread::Builder::new()
             .name("follow".to_owned())
-            .spawn(move || thread.run(places))
+            .spawn(move || thread.run(places, how))
             .map_err(|error| Error::io("start the thread that follows", "event logs", error))?;
         Ok(Self { inbox })
     }
@@ -142,7 +136,6 @@ fn data_version(conn: &Connection) -> Result<i64> {
 struct Thread {
     database: PathBuf,
     are_usual: bool,
-    times: Times,
     inbox: Arc<Inbox>,
     open: Option<Open>,
     /// The places that were told, and which of them were there.
@@ -155,8 +148,8 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self, places: Places) {
-        let mut work = Work::new(places, self.times, Arc::clone(&self.inbox));
+    fn run(mut self, places: Places, how: How) {
+        let mut work = Work::new(places, how, Arc::clone(&self.inbox));
         let mut pause = FIRST_PAUSE;
         while !self.inbox.is_stopped() {
             work.take_in(self.inbox.take());

@@ -40,3 +40,4 @@ mod work;
 pub(crate) use follower::{Follower, News};
 pub(crate) use places::Places;
 pub(crate) use tell::Teller;
+pub(crate) use work::How;

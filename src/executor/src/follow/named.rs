@@ -52,15 +52,20 @@ impl NamedFile {
         File::open(self.reopened())
     }
 
-    /// Reads one slice. `finishes`: it gets no more lines, and must have been read before.
-    pub(super) fn read_slice(&self, conn: &Connection, finishes: bool) -> Result<IngestReport> {
+    /// Reads one slice, whose lines are `understood` so. `finishes`: it gets no more lines, and must have been read before.
+    pub(super) fn read_slice(
+        &self,
+        conn: &Connection,
+        understood: IngestOptions,
+        finishes: bool,
+    ) -> Result<IngestReport> {
         let options = IngestOptions {
             finalise: finishes,
             resume_only: finishes,
             at_most_bytes: SLICE_BYTES,
             batch_lines: BATCH_LINES,
             recorded_as: Some(self.path.clone()),
-            ..IngestOptions::default()
+            ..understood
         };
         ingest::ingest_path(conn, &self.reopened(), Millis::now(), &options)
     }

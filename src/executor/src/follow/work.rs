@@ -14,7 +14,7 @@ use super::scan::{Scan, Stamp};
 use super::watch::Watch;
 use crate::config::Settings;
 use runchain_core::error::{Error, Result};
-use runchain_core::ingest::IngestReport;
+use runchain_core::ingest::{Format, IngestOptions, IngestReport};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,16 +39,35 @@ pub(super) enum Turn {
     Nothing(Instant),
 }
 
+/// How files are read.
+#[derive(Debug, Clone)]
+pub(crate) struct How {
+    /// Mappings and limits.
+    pub(crate) settings: Arc<Settings>,
+    /// What a person has said of all files.
+    pub(crate) format: Option<Arc<Format>>,
+}
+
+impl How {
+    fn options(&self, path: &Path) -> IngestOptions {
+        let configured = self.settings.ingest_options(path);
+        IngestOptions {
+            format: self.format.clone().or(configured.format),
+            ..configured
+        }
+    }
+}
+
 /// How often is looked unasked, and how long a line is held.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
+struct Times {
     quiet: Quiet,
     poll: Duration,
     poll_unwatched: Duration,
 }
 
 impl Times {
-    pub(super) fn of(settings: &Settings) -> Self {
+    fn of(settings: &Settings) -> Self {
         let duration = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         Self {
             quiet: Quiet {
@@ -64,6 +83,7 @@ impl Times {
 /// The state of a follower.
 pub(super) struct Work {
     places: Places,
+    how: How,
     times: Times,
     inbox: Arc<Inbox>,
     watch: Watch,
@@ -87,7 +107,7 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) fn new(places: Places, times: Times, inbox: Arc<Inbox>) -> Self {
+    pub(super) fn new(places: Places, how: How, inbox: Arc<Inbox>) -> Self {
         let now = Instant::now();
         let watch = Watch::new(Arc::clone(&inbox));
         let mut unsaid = Vec::new();
@@ -99,8 +119,9 @@ impl Work {
             Watch::none()
         });
         Self {
+            times: Times::of(&how.settings),
             places,
-            times,
+            how,
             inbox,
             watch,
             roots: Vec::new(),
@@ -265,7 +286,7 @@ impl Work {
         if !finishes {
             self.find_predecessor(conn, path, &stamp)?;
         }
-        let report = named.read_slice(conn, finishes)?;
+        let report = named.read_slice(conn, self.how.options(path), finishes)?;
         if finishes {
             if report.left > 0 {
                 self.files.finish(path.to_owned());
@@ -298,7 +319,7 @@ impl Work {
         let Some(named) = self.orphans.pop() else {
             return Ok(None);
         };
-        match named.read_slice(conn, true) {
+        match named.read_slice(conn, self.how.options(&named.path), true) {
             Ok(report) => {
                 if report.left > 0 {
                     self.orphans.push(named);

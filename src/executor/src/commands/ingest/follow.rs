@@ -5,16 +5,17 @@
 
 use crate::cli::IngestArgs;
 use crate::config::Settings;
-use crate::disk;
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::follow::{Follower, News, Places};
+use crate::follow::{Follower, How, News, Places};
 use crate::output::Output;
 use crate::wake::{self, Wake};
+use runchain_core::ingest::Format;
 use runchain_core::ingest::IngestReport;
-use runchain_core::{Error, schema};
+use runchain_core::{Error, schema, space};
 use rusqlite::Connection;
 use serde_json::json;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ const WHILE_LOW: Duration = Duration::from_secs(2);
 
 pub(super) fn follow(
     arguments: &IngestArgs,
-    settings: &Settings,
+    settings: &Arc<Settings>,
+    format: Option<Arc<Format>>,
     conn: &Connection,
     output: &Output,
 ) -> Outcome<Exit> {
@@ -31,7 +33,11 @@ pub(super) fn follow(
     let places = Places::named(&arguments.paths, settings)?;
     let (sender, wakes) = channel();
     wake::signals(sender.clone()).map_err(|error| Error::io("set signal handlers for", "runchain", error))?;
-    let follower = Follower::start(settings, places, move |news| {
+    let how = How {
+        settings: Arc::clone(settings),
+        format,
+    };
+    let follower = Follower::start(how, places, move |news| {
         drop(sender.send(Wake::Followed(Box::new(news))));
     })?;
     let mut is_low = false;
@@ -50,7 +56,7 @@ pub(super) fn follow(
             Some(Wake::Followed(news)) => tell(*news, output)?,
             _ => {}
         }
-        let low = disk::refuse_while_low(conn);
+        let low = space::refuse_while_low(conn);
         if is_low != low.is_err() {
             is_low = low.is_err();
             follower.pause(is_low);

@@ -10,40 +10,50 @@ use super::open;
 use crate::actor;
 use crate::cli::IngestArgs;
 use crate::config::Settings;
+use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::follow::Places;
 use crate::open::OpenMode;
 use crate::output::Output;
-use crate::{disk, door};
 use bar::Bar;
 use runchain_core::audit::{self, Action};
 use runchain_core::ingest::{self, IngestOptions, IngestReport};
-use runchain_core::{Error, Millis, Result};
+use runchain_core::{Error, Millis, Result, space};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What is read between two looks at the clock and the disk.
 const SLICE_BYTES: u64 = 8 << 20;
 
-pub(super) fn ingest(arguments: &IngestArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
+pub(super) fn ingest(arguments: &IngestArgs, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
     let mut conn = open(settings, OpenMode::ReadWrite)?;
-    disk::refuse_while_low(&conn)?;
+    space::refuse_while_low(&conn)?;
+    let format = arguments
+        .preset
+        .as_deref()
+        .map(|name| settings.format_named(name));
+    let format = format.transpose()?;
     if arguments.follow {
-        return follow::follow(arguments, settings, &conn, output);
+        return follow::follow(arguments, settings, format, &conn, output);
     }
-    let options = IngestOptions {
-        finalise: arguments.finalise,
-        at_most_bytes: SLICE_BYTES,
-        ..IngestOptions::default()
+    let options = |file: &Path| {
+        let configured = settings.ingest_options(file);
+        IngestOptions {
+            finalise: arguments.finalise,
+            at_most_bytes: SLICE_BYTES,
+            format: format.clone().or_else(|| configured.format.clone()),
+            ..configured
+        }
     };
     let mut reports = Vec::new();
     let mut failed = 0_usize;
     for path in &arguments.paths {
         let (files, refused) = files(path, settings)?;
         let done = files.iter().map(|file| {
-            let report = whole(&conn, file, &options, &mut Bar::of(file, output))?;
+            let report = whole(&conn, file, &options(file), &mut Bar::of(file, output))?;
             remember(&mut conn, &report, arguments)?;
             Ok(report)
         });
@@ -62,12 +72,26 @@ pub(super) fn ingest(arguments: &IngestArgs, settings: &Settings, output: &Outpu
     } else {
         let rows = reports.iter().map(|report| {
             let counts = [report.stored, report.duplicate, report.rejected, report.pending];
-            std::iter::once(report.path.clone()).chain(counts.map(|count| count.to_string()))
+            let names = [report.path.clone(), report.format.clone().unwrap_or_default()];
+            names.into_iter().chain(counts.map(|count| count.to_string()))
         });
         output.table(
-            &["FILE", "STORED", "DUPLICATE", "REJECTED", "PENDING BYTES"],
+            &[
+                "FILE",
+                "FORMAT",
+                "STORED",
+                "DUPLICATE",
+                "REJECTED",
+                "PENDING BYTES",
+            ],
             rows,
         )?;
+        for report in reports.iter().filter(|report| report.unread_times > 0) {
+            output.note(&format!(
+                "{}: the times of {} events can't be read; they are kept as text",
+                report.path, report.unread_times
+            ))?;
+        }
     }
     Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
 }
@@ -101,7 +125,7 @@ fn whole(conn: &Connection, path: &Path, options: &IngestOptions, bar: &mut Bar)
     let total_bytes = sum.bytes + sum.left;
     while sum.left > 0 && sum.bytes < total_bytes {
         bar.show(sum.bytes, total_bytes);
-        disk::refuse_while_low(conn)?;
+        space::refuse_while_low(conn)?;
         sum = sum.then(slice()?);
     }
     Ok(sum)
