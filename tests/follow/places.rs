@@ -22,7 +22,7 @@ fn a_failure_in_a_real_event_folder_is_an_alert_in_the_log_soon_after() {
         found.cloned().ok_or_else(|| format!("{log:?}"))
     });
     println!("from the line to its alert in the log: {:?}", written.elapsed());
-    assert_eq!(alert["run_id"], "JOB-1");
+    assert_eq!(alert["data"]["subject"], "PRUN-3");
     assert_eq!(alert["data"]["message"], "disk on fire");
     project.until("SELECT status FROM uet_tasks WHERE task_id = 'PRUN-3'", "failed");
     // Each new event stands in the log once, too.
