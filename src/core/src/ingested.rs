@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn few_events_are_told_one_by_one_under_their_run_and_once() {
         let conn = database();
-        let run = "INSERT INTO runchain_runs(run_id, phase, status, phase_since_ms) VALUES ('JOB-1', 'active', 'x', 0)";
+        let run = "INSERT INTO runchain_runs(run_id, phase, status, first_seen_ms, phase_since_ms) VALUES ('JOB-1', 'active', 'x', 0, 0)";
         conn.execute(run, []).unwrap();
         store(&conn, 1..3, 7);
         assert_eq!(tell(&conn, Millis(1)).unwrap().events, 2);

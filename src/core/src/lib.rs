@@ -37,6 +37,7 @@ pub mod ingest;
 pub mod ingested;
 pub mod install;
 pub mod liveness;
+pub mod look;
 pub mod mapping;
 pub mod queue;
 mod read_events;

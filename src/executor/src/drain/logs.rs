@@ -1,107 +1,89 @@
-//! Event logs: the leader of a service follows them (see `follow`), and says what that has to tell.
+//! Logs that can't be written are told in the database, where SQL sees it: an alert `logs_unwritable`, until
+//! they are written again. The events stay in the database meanwhile and are written then.
 
-use super::lead::Lead;
-use super::{Drain, Goal};
-use crate::follow::{Follower, How, News, Places};
-use crate::wake::Wake;
-use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::sync::Arc;
+use super::Drain;
+use crate::config::Settings;
+use crate::door;
+use runchain_core::error::{During, Error, Result};
+use runchain_core::{Millis, schema};
+use rusqlite::Connection;
+
+const FINGERPRINT: &str = "[\"logs_unwritable\"]";
+
+/// What the database says about the logs, as far as we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Whatever an earlier executor has left.
+    Unknown,
+    /// Nothing.
+    Fine,
+    /// That they can't be written.
+    Unwritable,
+}
 
 impl Drain<'_> {
-    /// The lead was just taken, or the configuration was read again.
-    pub(super) fn follow_logs(&mut self) {
-        let is_of_one_run = matches!(self.goal, Goal::Run { .. });
-        let Some(lead) = self.lead.as_mut().filter(|_| !is_of_one_run) else {
+    /// After a failure; what isn't about the logs is none of this.
+    pub(super) fn tell_of_logs(&mut self, error: &Error) {
+        if self.logs_told == Told::Unwritable || !is_about(error, &self.settings) {
             return;
-        };
-        lead.follow(None);
-        let sender = self.sender.clone();
-        // Whoever doesn't hear any more is about to end.
-        let tell = move |news| drop(sender.send(Wake::Followed(Box::new(news))));
-        let started = Places::of_service(&self.settings).and_then(|places| {
-            let any = !places.is_empty();
-            let how = How {
-                settings: Arc::clone(&self.settings),
-                format: None,
-            };
-            any.then(|| Follower::start(how, places, tell)).transpose()
-        });
-        match started {
-            Ok(follower) => lead.follow(follower),
-            Err(error) => (self.say)(&format!("no event log is followed: {error}")),
+        }
+        let message = error.to_string();
+        let told = door::write(&self.conn, |conn| raise(conn, &message, Millis::now()));
+        // What can't be told now is told when it fails again.
+        if told.is_ok() {
+            self.logs_told = Told::Unwritable;
         }
     }
 
-    /// Who ends when nothing is left has read every event log to its end once, and told of it.
-    pub(super) fn has_followed(&self) -> bool {
-        self.lead.as_ref().is_none_or(Lead::has_followed)
-    }
-
-    fn caught_up(&mut self) {
-        if let Some(lead) = &mut self.lead {
-            lead.caught_up();
+    /// After a round in which everything was written.
+    pub(super) fn logs_are_written(&mut self) -> Result<()> {
+        if self.logs_told == Told::Fine {
+            return Ok(());
         }
-        // What was read last is told by another pass.
-        self.version.forget();
-    }
-
-    /// Says what a follower tells. What it has read is in the database, whose change wakes us by itself.
-    pub(super) fn hear(&mut self, news: News) {
-        match news {
-            News::Following { places, are_usual } if *self.goal == Goal::Forever => {
-                (self.say)(&following(&places, are_usual));
-            }
-            News::Following { .. } => {}
-            News::CaughtUp => {
-                if *self.goal != Goal::Forever {
-                    self.caught_up();
-                }
-            }
-            News::Read(report) => {
-                if report.rejected > 0 {
-                    (self.say)(&format!(
-                        "{}: {} lines rejected (SELECT line, reason, start FROM runchain_ingest_rejects WHERE file_id = {})",
-                        report.path, report.rejected, report.file_id
-                    ));
-                }
-            }
-            News::Refused { path, why } => {
-                let path = path.display().to_string();
-                let text = if why.contains(&path) {
-                    why
-                } else {
-                    format!("{path}: {why}")
-                };
-                (self.say)(&format!("not followed: {text}"));
-            }
-            News::Failed(error) => {
-                self.make_room_after(&error);
-                (self.say)(&format!("following event logs: {error}; trying again"));
-                if *self.goal != Goal::Forever {
-                    // It is tried again by whoever comes next.
-                    self.caught_up();
-                }
-            }
+        if door::patiently(|| is_open(&self.conn))? {
+            door::write(&self.conn, resolve)?;
+            (self.say)("the logs can be written again");
         }
+        self.logs_told = Told::Fine;
+        Ok(())
     }
 }
 
-/// One line for all places.
-fn following(places: &[(PathBuf, Option<usize>)], are_usual: bool) -> String {
-    let mut text = if are_usual {
-        "following event logs in the usual places:".to_owned()
-    } else {
-        "following event logs:".to_owned()
-    };
-    for (number, (place, files)) in places.iter().enumerate() {
-        let comma = if number == 0 { "" } else { "," };
-        // Writing to a string can't fail.
-        let _ = match files {
-            Some(1) => write!(text, "{comma} {} (1 file)", place.display()),
-            Some(files) => write!(text, "{comma} {} ({files} files)", place.display()),
-            None => write!(text, "{comma} {} (not there yet)", place.display()),
-        };
+fn is_about(error: &Error, settings: &Settings) -> bool {
+    match error {
+        Error::Io { path, .. } => path.starts_with(&settings.logs_dir),
+        Error::Refused { what, .. } => what.starts_with(&settings.logs_dir.display().to_string()),
+        _ => false,
     }
-    text
+}
+
+fn is_open(conn: &Connection) -> Result<bool> {
+    conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM runchain_alerts WHERE fingerprint = ?1 AND state <> 'resolved')",
+    )
+    .and_then(|mut statement| statement.query_row([FINGERPRINT], |row| row.get(0)))
+    .during("look for the alert of unwritable logs")
+}
+
+fn raise(conn: &Connection, message: &str, now: Millis) -> Result<()> {
+    schema::check_writer(conn)?;
+    conn.execute(
+        "INSERT INTO runchain_alerts(fingerprint, rule, severity, state, subject, message, count, first_at_ms, last_at_ms)
+         VALUES (?1, 'logs_unwritable', 'critical', 'firing', 'logs', ?2, 1, ?3, ?3)
+         ON CONFLICT(fingerprint) DO UPDATE SET
+           state = 'firing', message = excluded.message, count = count + 1, last_at_ms = excluded.last_at_ms",
+        (FINGERPRINT, message, now),
+    )
+    .map(drop)
+    .during("raise the alert of unwritable logs")
+}
+
+fn resolve(conn: &Connection) -> Result<()> {
+    schema::check_writer(conn)?;
+    conn.execute(
+        "UPDATE runchain_alerts SET state = 'resolved' WHERE fingerprint = ?1",
+        [FINGERPRINT],
+    )
+    .map(drop)
+    .during("resolve the alert of unwritable logs")
 }
