@@ -177,7 +177,7 @@ pub(crate) enum Command {
     /// Remove now what retention would remove by and by
     #[command(before_help = "Examples:
   runchain prune --dry-run           what would go, by kind, with rows and bytes
-  runchain prune")]
+  runchain prune --reason 'disk is small'")]
     Prune(PruneArgs),
     /// Erase everything of a run but a tombstone that doesn't tell its id
     #[command(before_help = "Examples:
@@ -436,6 +436,8 @@ pub(crate) struct PruneArgs {
     /// Only say what would go
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) why: Why,
 }
 
 /// `forget`
