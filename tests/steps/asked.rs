@@ -118,11 +118,7 @@ fn a_dry_run_shows_the_environment_of_the_service_that_would_execute_it() {
     let alone = dry();
     assert_eq!(alone["env"]["HOME"], "/home/of/the/caller");
     project.sql("INSERT INTO runchain_queue(action) VALUES ('pause');");
-    let service = project.service_with("HOME", "/home/of/the/service");
-    project.until(
-        "SELECT count(*) FROM runchain_executors WHERE lease_until_ms > 0",
-        "1",
-    );
+    let service = Service::of(project.command(&["drain"]).env("HOME", "/home/of/the/service"));
     project.until("SELECT count(*) FROM runchain_pauses", "1");
     let shown = dry();
     assert_eq!(shown["env"]["HOME"], "/home/of/the/service", "{shown}");
