@@ -158,7 +158,7 @@ pub(crate) enum Command {
     /// Remove now what retention would remove by and by
     #[command(before_help = "Examples:
   runchain prune --dry-run           what would go, by kind, with rows and bytes
-  runchain prune")]
+  runchain prune --reason 'disk is small'")]
     Prune(upkeep::PruneArgs),
     /// Erase everything of a run but a tombstone that doesn't tell its id
     #[command(before_help = "Examples:
