@@ -195,6 +195,16 @@ CREATE TABLE IF NOT EXISTS runchain_ingest_files (
 CREATE INDEX IF NOT EXISTS runchain_ingest_files_by_inode ON runchain_ingest_files(inode);
 CREATE INDEX IF NOT EXISTS runchain_ingest_files_by_path ON runchain_ingest_files(path);
 
+-- Event logs: what stands right before the checkpoint of a file, as a hash, so that a log that was
+-- rewritten with the same head is known to be another one. A row of another offset than the file's says
+-- nothing: an older runchain has moved that one on.
+CREATE TABLE IF NOT EXISTS runchain_ingest_tails (
+  file_id INTEGER PRIMARY KEY,
+  offset_bytes INTEGER NOT NULL,
+  length_bytes INTEGER NOT NULL,
+  sha256 TEXT NOT NULL
+);
+
 -- Kept events. `details` and `extra` (fields without a column) are the JSON as it was written.
 CREATE TABLE IF NOT EXISTS runchain_ingested (
   id INTEGER PRIMARY KEY,

@@ -94,3 +94,13 @@ CREATE TABLE IF NOT EXISTS runchain_epochs (
   reason TEXT,
   PRIMARY KEY (database_uuid, epoch)
 ) WITHOUT ROWID;
+
+-- Event logs: what stands right before the checkpoint of a file, as a hash, so that a log that was
+-- rewritten with the same head is known to be another one. A row of another offset than the file's says
+-- nothing: an older runchain has moved that one on.
+CREATE TABLE IF NOT EXISTS runchain_ingest_tails (
+  file_id INTEGER PRIMARY KEY,
+  offset_bytes INTEGER NOT NULL,
+  length_bytes INTEGER NOT NULL,
+  sha256 TEXT NOT NULL
+);

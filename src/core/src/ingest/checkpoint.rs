@@ -1,14 +1,35 @@
 //! How far each file was read: the rows of `runchain_ingest_files`.
 //!
-//! A file is known by its inode and the hash of its head. What is shorter than its checkpoint, or
-//! begins otherwise, is another file (truncated, replaced, a reused inode): a new row from offset 0;
-//! deduplication by event id takes care of what it repeats. A known file under another path was
-//! renamed by rotation and goes on where it was.
+//! A file is known by its inode, the hash of its head, and what stands right before its checkpoint
+//! (`tail.rs`). What is shorter than its checkpoint, or differs there, is another file (truncated,
+//! replaced, a reused inode): a new row from offset 0; deduplication by event id takes care of what it
+//! repeats. A known file under another path was renamed by rotation and goes on where it was.
 
 use super::file::LogFile;
+use super::tail;
 use crate::Millis;
 use crate::error::{During, Result};
 use rusqlite::{Connection, Row};
+use serde::Serialize;
+
+/// What a file is to the checkpoints that are there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// Never seen, and nothing else was read under its path.
+    #[default]
+    New,
+    /// It goes on where it was.
+    Known,
+    /// The same, under a new path.
+    Renamed,
+    /// Shorter than its checkpoint: read from its beginning.
+    Truncated,
+    /// The same inode with another content, by copy-truncate or reuse: read from its beginning.
+    Rewritten,
+    /// Another file stood under this path before: read from its beginning.
+    Replaced,
+}
 
 /// The columns that ingesting changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +50,12 @@ pub(super) struct FileRow {
 }
 
 /// A file's row, as it is being moved on by a batch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Checkpoint {
     pub(super) id: i64,
     pub(super) row: FileRow,
+    /// Why it is this row.
+    pub(super) identity: Identity,
     loaded: FileRow,
 }
 
@@ -40,22 +63,51 @@ const COLUMNS: &str = "id, path, device, head_bytes, head_sha256, size_bytes, of
     duplicates, rejected, stored_bytes, rejected_bytes";
 
 impl Checkpoint {
-    /// The row of this file inside the batch's transaction, made if there is none. `known` is the
-    /// row that an earlier batch of the same call used.
-    pub(super) fn locate(conn: &Connection, log: &LogFile, known: Option<i64>, now: Millis) -> Result<Self> {
-        let found = match known {
-            Some(id) => Self::query(conn, "id = ?1", id)?.into_iter().next(),
-            None => Self::query(conn, "inode = ?1", log.inode)?
-                .into_iter()
-                .filter(|candidate| candidate.is(log))
-                // The device is only a hint: it decides between equals.
-                .max_by_key(|candidate| (candidate.row.device == log.device, candidate.id)),
+    /// The row of this file inside the batch's transaction, made if there is none.
+    pub(super) fn locate(conn: &Connection, log: &LogFile, now: Millis) -> Result<Self> {
+        let same_inode = Self::query(conn, "inode = ?1", log.inode)?;
+        let mut known = Vec::new();
+        for candidate in &same_inode {
+            if candidate.is(conn, log)? {
+                known.push(candidate);
+            }
+        }
+        // The device is only a hint: it decides between equals.
+        let known = known
+            .into_iter()
+            .max_by_key(|candidate| (candidate.row.device == log.device, candidate.id));
+        let mut checkpoint = match known {
+            Some(known) => Self {
+                identity: if known.row.path == log.path {
+                    Identity::Known
+                } else {
+                    Identity::Renamed
+                },
+                ..known.clone()
+            },
+            None => {
+                let identity = Self::of_unknown(conn, log, &same_inode)?;
+                Self {
+                    identity,
+                    ..Self::insert(conn, log, now)?
+                }
+            }
         };
-        let mut checkpoint = match found {
-            Some(checkpoint) => checkpoint,
-            None => Self::insert(conn, log, now)?,
+        checkpoint.meet(log);
+        Ok(checkpoint)
+    }
+
+    /// The row that an earlier batch of the same call used; if it has gone since, the file is new.
+    pub(super) fn again(conn: &Connection, log: &LogFile, id: i64, now: Millis) -> Result<Self> {
+        let Some(mut checkpoint) = Self::query(conn, "id = ?1", id)?.into_iter().next() else {
+            return Self::locate(conn, log, now);
         };
-        let row = &mut checkpoint.row;
+        checkpoint.meet(log);
+        Ok(checkpoint)
+    }
+
+    fn meet(&mut self, log: &LogFile) {
+        let row = &mut self.row;
         row.path.clone_from(&log.path);
         row.device = log.device;
         // The head of a young file is still growing.
@@ -63,17 +115,38 @@ impl Checkpoint {
             row.head_bytes = log.head.len() as u64;
             row.head_sha256 = log.head_sha256(log.head.len()).unwrap_or_default();
         }
-        Ok(checkpoint)
     }
 
-    fn is(&self, log: &LogFile) -> bool {
+    fn is(&self, conn: &Connection, log: &LogFile) -> Result<bool> {
         let head = usize::try_from(self.row.head_bytes)
             .ok()
             .and_then(|bytes| log.head_sha256(bytes));
-        self.row.offset_bytes <= log.size_bytes && head.as_deref() == Some(self.row.head_sha256.as_str())
+        Ok(self.row.offset_bytes <= log.size_bytes
+            && head.as_deref() == Some(self.row.head_sha256.as_str())
+            && tail::is_unchanged(conn, log, self.id, self.row.offset_bytes)?)
     }
 
-    fn query(conn: &Connection, condition: &str, key: i64) -> Result<Vec<Self>> {
+    fn of_unknown(conn: &Connection, log: &LogFile, same_inode: &[Self]) -> Result<Identity> {
+        let newest = same_inode
+            .iter()
+            .filter(|row| row.row.device == log.device && row.row.path == log.path)
+            .max_by_key(|row| row.id);
+        if let Some(newest) = newest {
+            return Ok(if newest.row.offset_bytes > log.size_bytes {
+                Identity::Truncated
+            } else {
+                Identity::Rewritten
+            });
+        }
+        let seen = Self::query(conn, "path = ?1", &log.path)?;
+        Ok(if seen.is_empty() {
+            Identity::New
+        } else {
+            Identity::Replaced
+        })
+    }
+
+    fn query(conn: &Connection, condition: &str, key: impl rusqlite::ToSql) -> Result<Vec<Self>> {
         let sql = format!("SELECT {COLUMNS} FROM runchain_ingest_files WHERE {condition}");
         conn.prepare_cached(&sql)
             .and_then(|mut statement| {
@@ -101,6 +174,7 @@ impl Checkpoint {
         Ok(Self {
             id: row.get(0)?,
             row: loaded.clone(),
+            identity: Identity::Known,
             loaded,
         })
     }
@@ -133,9 +207,12 @@ impl Checkpoint {
     }
 
     /// Writes the row back, where anything changed.
-    pub(super) fn save(&self, conn: &Connection, now: Millis) -> Result<()> {
+    pub(super) fn save(&self, conn: &Connection, log: &LogFile, now: Millis) -> Result<()> {
         if self.row == self.loaded {
             return Ok(());
+        }
+        if self.row.offset_bytes != self.loaded.offset_bytes {
+            tail::keep(conn, log, self.id, self.row.offset_bytes)?;
         }
         let row = &self.row;
         conn.prepare_cached(

@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// So much of a file's beginning identifies it, together with its inode.
@@ -93,21 +95,39 @@ impl LogFile {
         self.head.get(..bytes).map(|head| hex(&Sha256::digest(head)))
     }
 
+    /// Hash of a part of the file as it is now; `None` where it is shorter.
+    pub(super) fn sha256_of(&self, part: Range<u64>) -> Result<Option<String>> {
+        let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        match self.file.read_exact_at(&mut bytes, part.start) {
+            Ok(()) => Ok(Some(hex(&Sha256::digest(&bytes)))),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(source) => Err(self.failed("read the event log", source)),
+        }
+    }
+
     /// An id for an event that has none: from the file's first line, the place and the content. The
     /// first line and not the whole head, because that is still growing when a file is new; no path
     /// and no inode, so that a copy or a renamed file gives the same ids.
     pub(super) fn generated_id(&self, offset: u64, line: &[u8]) -> String {
-        let first_line = self
-            .head
-            .split_inclusive(|byte| *byte == b'\n')
-            .next()
-            .unwrap_or_default();
         let digest = Sha256::new()
-            .chain_update(Sha256::digest(first_line))
+            .chain_update(self.first_line_sha256())
             .chain_update(offset.to_le_bytes())
             .chain_update(line)
             .finalize();
         format!("gen-{}", hex(&digest[..16]))
+    }
+
+    /// A first line that is finalised without its newline counts as if it had one: the newline may
+    /// still come, and a copy that has it must give the same ids.
+    fn first_line_sha256(&self) -> impl AsRef<[u8]> + use<> {
+        let first = self.head.split_inclusive(|byte| *byte == b'\n').next();
+        let first = first.unwrap_or_default();
+        let goes_on = first.len() == HEAD_BYTES || first.ends_with(b"\n");
+        Sha256::new()
+            .chain_update(first)
+            .chain_update(if goes_on { "" } else { "\n" })
+            .finalize()
     }
 
     fn failed(&self, operation: &'static str, source: io::Error) -> Error {

@@ -39,14 +39,14 @@ pub fn store_parsed(conn: &Connection, path: &Path, now: Millis) -> Result<(Dura
     for batch in rows.chunks(IngestOptions::default().batch_lines) {
         transaction::atomically(conn, true, || {
             let tables = uet::Tables::inspect(conn)?;
-            let mut checkpoint = Checkpoint::locate(conn, &log, None, now)?;
+            let mut checkpoint = Checkpoint::locate(conn, &log, now)?;
             let mut storing = Batch::new(conn, &log, &tables, now);
             for (extent, text, parsed) in batch {
                 storing.record(parsed.as_ref(), text, extent, &mut checkpoint, &mut report)?;
                 checkpoint.row.lines += 1;
             }
             storing.finish(&mut report)?;
-            checkpoint.save(conn, now)
+            checkpoint.save(conn, &log, now)
         })?;
     }
     Ok((began.elapsed(), report))

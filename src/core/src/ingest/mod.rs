@@ -4,7 +4,7 @@
 //! file.rs        opens the log safely and says which file it is
 //! lines.rs       cuts it into lines in bounded memory
 //! fields.rs      one line -> one event (which key is which column)
-//! checkpoint.rs  how far each file was read
+//! checkpoint.rs  how far each file was read, and which file is which; tail.rs helps
 //! batch.rs       stores a batch of lines: events, rejects, and below:
 //!   progress.rs  what the events say about executions and tasks
 //!   uet.rs       shows that in uet_executions and uet_tasks
@@ -33,6 +33,7 @@ pub mod floor;
 mod lines;
 mod progress;
 mod scope;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod uet;
@@ -41,6 +42,7 @@ use crate::error::Result;
 use crate::{Millis, schema};
 use batch::Batch;
 use checkpoint::Checkpoint;
+pub use checkpoint::Identity;
 use file::LogFile;
 use lines::LineReader;
 use rusqlite::Connection;
@@ -76,6 +78,8 @@ pub struct IngestReport {
     pub path: String,
     /// Its row in `runchain_ingest_files`.
     pub file_id: i64,
+    /// Whether it goes on where it was, or why it was read from its beginning.
+    pub identity: Identity,
     /// Bytes read by this call: of whole lines, stored or rejected.
     pub bytes: u64,
     /// Events that are new.
@@ -122,13 +126,18 @@ pub fn ingest_path(
     loop {
         scope.begin()?;
         schema::check_writer(conn)?;
-        let mut checkpoint = Checkpoint::locate(conn, &log, known, now)?;
+        let mut checkpoint = match known {
+            None => Checkpoint::locate(conn, &log, now)?,
+            Some(id) => Checkpoint::again(conn, &log, id, now)?,
+        };
         // The first batch, or somebody else has read this file since our last one.
         if known.is_none() || checkpoint.row.offset_bytes != reader.offset() {
             reader.seek(checkpoint.row.offset_bytes)?;
             reader.fill()?;
         }
-        known = Some(checkpoint.id);
+        if known.replace(checkpoint.id).is_none() {
+            report.identity = checkpoint.identity;
+        }
         let mut batch = Batch::new(conn, &log, &tables, now);
         let mut drained = false;
         for _ in 0..options.batch_lines.max(1) {
@@ -145,7 +154,7 @@ pub fn ingest_path(
         } else {
             log.size_bytes.max(reader.offset())
         };
-        checkpoint.save(conn, now)?;
+        checkpoint.save(conn, &log, now)?;
         scope.commit()?;
         if end {
             break;

@@ -12,7 +12,7 @@ mod files;
 mod partition;
 mod transactions;
 
-use super::{IngestOptions, IngestReport, ingest_path};
+use super::{Identity, IngestOptions, IngestReport, ingest_path};
 use crate::{Millis, Result, schema};
 use rusqlite::Connection;
 use rusqlite::types::Value;

@@ -195,3 +195,79 @@ fn what_is_no_regular_file_is_refused_in_a_sentence() {
     }
     assert_eq!(bench.text("SELECT count(*) FROM runchain_ingest_files"), "0");
 }
+
+/// More than what identifies a file's beginning.
+fn banner() -> String {
+    format!(
+        "{{\"type\":\"banner\",\"id\":\"b\",\"text\":\"{}\"}}\n",
+        "x".repeat(1_200)
+    )
+}
+
+#[test]
+fn a_log_rewritten_with_the_same_head_is_another_file() {
+    let bench = Bench::new();
+    assert_eq!(bench.ingest_bytes(banner() + &lines(0..40)).stored, 41);
+    fs::write(bench.path("log.jsonl"), banner() + &lines(100..160)).unwrap();
+    let report = bench.ingest("log.jsonl");
+    assert_eq!(
+        (report.identity, report.stored, report.duplicate, report.rejected),
+        (Identity::Rewritten, 60, 1, 0)
+    );
+    let report = bench.ingest_bytes(lines(160..161));
+    assert_eq!((report.identity, report.stored), (Identity::Known, 1));
+}
+
+#[test]
+fn a_tail_of_another_checkpoint_says_nothing() {
+    let bench = Bench::new();
+    bench.ingest_bytes(banner() + &lines(0..40));
+    // As an older runchain leaves it, which knows nothing of tails.
+    bench
+        .conn
+        .execute_batch("UPDATE runchain_ingest_tails SET offset_bytes = offset_bytes - 1, sha256 = 'other'")
+        .unwrap();
+    let report = bench.ingest_bytes(lines(40..41));
+    assert_eq!((report.identity, report.stored), (Identity::Known, 1));
+    bench
+        .conn
+        .execute_batch("DROP TABLE runchain_ingest_tails")
+        .unwrap();
+    assert_eq!(bench.ingest_bytes(lines(41..42)).stored, 1);
+}
+
+#[test]
+fn the_report_says_what_a_file_is() {
+    let bench = Bench::new();
+    let identity = |name: &str| bench.ingest(name).identity;
+    bench.append("log.jsonl", lines(0..5));
+    assert_eq!(identity("log.jsonl"), Identity::New);
+    assert_eq!(identity("log.jsonl"), Identity::Known);
+    fs::rename(bench.path("log.jsonl"), bench.path("log.jsonl.1")).unwrap();
+    bench.append("log.jsonl", lines(5..6));
+    assert_eq!(identity("log.jsonl.1"), Identity::Renamed);
+    assert_eq!(
+        identity("log.jsonl"),
+        Identity::New,
+        "no row has this path any more"
+    );
+    fs::write(bench.path("log.jsonl"), lines(7..8)).unwrap();
+    assert_eq!(identity("log.jsonl"), Identity::Rewritten, "of the same length");
+    fs::write(bench.path("log.jsonl"), "").unwrap();
+    assert_eq!(identity("log.jsonl"), Identity::Truncated);
+    fs::rename(bench.path("log.jsonl.1"), bench.path("gone")).unwrap();
+    bench.append("log.jsonl.1", lines(8..9));
+    assert_eq!(identity("log.jsonl.1"), Identity::Replaced);
+}
+
+#[test]
+fn a_first_line_finalised_without_its_newline_gives_the_ids_of_its_copy() {
+    let mut bench = Bench::new();
+    bench.options.finalise = true;
+    assert_eq!(bench.ingest_bytes("{\"type\":\"tick\",\"n\":1}").stored, 1);
+    bench.options.finalise = false;
+    assert_eq!(bench.ingest_bytes("\n{\"type\":\"tick\",\"n\":2}\n").stored, 1);
+    fs::copy(bench.path("log.jsonl"), bench.path("copy.jsonl")).unwrap();
+    let copy = bench.ingest("copy.jsonl");
+    assert_eq!((copy.stored, copy.duplicate), (0, 2));
+}
