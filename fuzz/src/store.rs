@@ -11,7 +11,7 @@ const TABLES: [&str; 8] = [
     "runchain_ingested",
     "runchain_ingest_rejects",
     "runchain_ingest_files",
-    "runchain_ingest_tails",
+    "runchain_ingest_readings",
     "runchain_derived",
     "runchain_alerts",
     "uet_tasks",

@@ -42,6 +42,7 @@ pub mod request;
 pub mod retention;
 pub mod run_row;
 pub mod schema;
+pub mod space;
 pub mod steps;
 pub mod storm;
 pub mod sweep;

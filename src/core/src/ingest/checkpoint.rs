@@ -1,22 +1,24 @@
 //! How far each file was read: the rows of `runchain_ingest_files`.
 //!
-//! A file is known by its inode, the hash of its head, and what stands right before its checkpoint
-//! (`tail.rs`). What is shorter than its checkpoint, or differs there, is another file (truncated,
+//! A file is known by its inode, the hash of its head and that of what stood before the checkpoint. What
+//! is shorter than its checkpoint, or has other bytes there, is another file (truncated, rewritten,
 //! replaced, a reused inode): a new row from offset 0; deduplication by event id takes care of what it
 //! repeats. A known file under another path was renamed by rotation and goes on where it was.
 
 use super::file::LogFile;
-use super::tail;
+use super::format::{Format, Preset};
+use super::reading::{Chosen, ChosenBy, Reading};
 use crate::Millis;
 use crate::error::{During, Result};
 use rusqlite::{Connection, Row};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// What a file is to the checkpoints that are there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Identity {
-    /// Never seen, and nothing else was read under its path.
+    /// Never seen, and no row has its path.
     #[default]
     New,
     /// It goes on where it was.
@@ -50,64 +52,45 @@ pub(super) struct FileRow {
 }
 
 /// A file's row, as it is being moved on by a batch.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Checkpoint {
     pub(super) id: i64,
+    inode: i64,
     pub(super) row: FileRow,
+    pub(super) reading: Reading,
     /// Why it is this row.
     pub(super) identity: Identity,
     loaded: FileRow,
+    /// `None`: it has no row yet.
+    loaded_reading: Option<Reading>,
 }
 
-const COLUMNS: &str = "id, path, device, head_bytes, head_sha256, size_bytes, offset_bytes, lines, stored,
+const COLUMNS: &str =
+    "id, inode, path, device, head_bytes, head_sha256, size_bytes, offset_bytes, lines, stored,
     duplicates, rejected, stored_bytes, rejected_bytes";
 
 impl Checkpoint {
-    /// The row of this file inside the batch's transaction, made if there is none.
-    pub(super) fn locate(conn: &Connection, log: &LogFile, now: Millis) -> Result<Self> {
-        let same_inode = Self::query(conn, "inode = ?1", log.inode)?;
-        let mut known = Vec::new();
-        for candidate in &same_inode {
-            if candidate.is(conn, log)? {
-                known.push(candidate);
-            }
-        }
-        // The device is only a hint: it decides between equals.
-        let known = known
-            .into_iter()
-            .max_by_key(|candidate| (candidate.row.device == log.device, candidate.id));
-        let mut checkpoint = match known {
-            Some(known) => Self {
-                identity: if known.row.path == log.path {
-                    Identity::Known
-                } else {
-                    Identity::Renamed
-                },
-                ..known.clone()
-            },
+    /// The row of this file inside the batch's transaction, made if there is none. `known` is the
+    /// row that an earlier batch of the same call used.
+    pub(super) fn locate(conn: &Connection, log: &LogFile, known: Option<i64>, now: Millis) -> Result<Self> {
+        let found = match known {
+            Some(id) => Self::query(conn, "id = ?1", id)?.into_iter().next(),
+            None => Self::find(conn, log)?,
+        };
+        let mut checkpoint = match found {
+            Some(checkpoint) => checkpoint,
             None => {
-                let identity = Self::of_unknown(conn, log, &same_inode)?;
+                let identity = Self::of_unknown(conn, log)?;
                 Self {
                     identity,
                     ..Self::insert(conn, log, now)?
                 }
             }
         };
-        checkpoint.meet(log);
-        Ok(checkpoint)
-    }
-
-    /// The row that an earlier batch of the same call used; if it has gone since, the file is new.
-    pub(super) fn again(conn: &Connection, log: &LogFile, id: i64, now: Millis) -> Result<Self> {
-        let Some(mut checkpoint) = Self::query(conn, "id = ?1", id)?.into_iter().next() else {
-            return Self::locate(conn, log, now);
-        };
-        checkpoint.meet(log);
-        Ok(checkpoint)
-    }
-
-    fn meet(&mut self, log: &LogFile) {
-        let row = &mut self.row;
+        if checkpoint.identity == Identity::Known && checkpoint.row.path != log.path {
+            checkpoint.identity = Identity::Renamed;
+        }
+        let row = &mut checkpoint.row;
         row.path.clone_from(&log.path);
         row.device = log.device;
         // The head of a young file is still growing.
@@ -115,67 +98,104 @@ impl Checkpoint {
             row.head_bytes = log.head.len() as u64;
             row.head_sha256 = log.head_sha256(log.head.len()).unwrap_or_default();
         }
+        Ok(checkpoint)
     }
 
-    fn is(&self, conn: &Connection, log: &LogFile) -> Result<bool> {
+    fn find(conn: &Connection, log: &LogFile) -> Result<Option<Self>> {
+        let mut found: Option<Self> = None;
+        for candidate in Self::query(conn, "inode = ?1", log.inode)? {
+            // The device is only a hint: it decides between equals.
+            let rank = |one: &Self| (one.row.device == log.device, one.id);
+            let is_better = found.as_ref().is_none_or(|old| rank(old) < rank(&candidate));
+            if is_better && candidate.is(log) && candidate.reading.fits(log)? {
+                found = Some(candidate);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Why a file has no row that fits it.
+    fn of_unknown(conn: &Connection, log: &LogFile) -> Result<Identity> {
+        let seen = Self::query(conn, "path = ?1", &log.path)?;
+        let newest = seen
+            .iter()
+            .filter(|old| (old.inode, old.row.device) == (log.inode, log.device))
+            .max_by_key(|old| old.id);
+        Ok(match newest {
+            Some(old) if old.row.offset_bytes > log.size_bytes => Identity::Truncated,
+            Some(_) => Identity::Rewritten,
+            None if seen.is_empty() => Identity::New,
+            None => Identity::Replaced,
+        })
+    }
+
+    /// How the file is to be understood from here on: as the caller says, as before, or (`None`) as its
+    /// first event will tell.
+    pub(super) fn choose(&mut self, given: Option<&Arc<Format>>) -> Option<Arc<Format>> {
+        if let Some(format) = given {
+            self.reading.chosen = Some(Chosen {
+                format: Arc::clone(format),
+                by: ChosenBy::Given,
+            });
+        } else if self.loaded_reading.is_none() && self.row.offset_bytes > 0 {
+            // An earlier version has begun it, which knew one format.
+            self.reading.chosen = Some(Chosen {
+                format: Format::preset(Preset::Pattern),
+                by: ChosenBy::Detected,
+            });
+        }
+        self.reading
+            .chosen
+            .as_ref()
+            .map(|chosen| Arc::clone(&chosen.format))
+    }
+
+    fn is(&self, log: &LogFile) -> bool {
         let head = usize::try_from(self.row.head_bytes)
             .ok()
             .and_then(|bytes| log.head_sha256(bytes));
-        Ok(self.row.offset_bytes <= log.size_bytes
-            && head.as_deref() == Some(self.row.head_sha256.as_str())
-            && tail::is_unchanged(conn, log, self.id, self.row.offset_bytes)?)
-    }
-
-    fn of_unknown(conn: &Connection, log: &LogFile, same_inode: &[Self]) -> Result<Identity> {
-        let newest = same_inode
-            .iter()
-            .filter(|row| row.row.device == log.device && row.row.path == log.path)
-            .max_by_key(|row| row.id);
-        if let Some(newest) = newest {
-            return Ok(if newest.row.offset_bytes > log.size_bytes {
-                Identity::Truncated
-            } else {
-                Identity::Rewritten
-            });
-        }
-        let seen = Self::query(conn, "path = ?1", &log.path)?;
-        Ok(if seen.is_empty() {
-            Identity::New
-        } else {
-            Identity::Replaced
-        })
+        self.row.offset_bytes <= log.size_bytes && head.as_deref() == Some(self.row.head_sha256.as_str())
     }
 
     fn query(conn: &Connection, condition: &str, key: impl rusqlite::ToSql) -> Result<Vec<Self>> {
         let sql = format!("SELECT {COLUMNS} FROM runchain_ingest_files WHERE {condition}");
-        conn.prepare_cached(&sql)
+        let mut found: Vec<Self> = conn
+            .prepare_cached(&sql)
             .and_then(|mut statement| {
                 let rows = statement.query_map([key], Self::read)?;
                 rows.collect()
             })
-            .during("read the checkpoint of an event log")
+            .during("read the checkpoint of an event log")?;
+        for checkpoint in &mut found {
+            checkpoint.loaded_reading = Reading::load(conn, checkpoint.id)?;
+            checkpoint.reading = checkpoint.loaded_reading.clone().unwrap_or_default();
+        }
+        Ok(found)
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let loaded = FileRow {
-            path: row.get(1)?,
-            device: row.get(2)?,
-            head_bytes: unsigned(row, 3)?,
-            head_sha256: row.get(4)?,
-            size_bytes: unsigned(row, 5)?,
-            offset_bytes: unsigned(row, 6)?,
-            lines: unsigned(row, 7)?,
-            stored: unsigned(row, 8)?,
-            duplicates: unsigned(row, 9)?,
-            rejected: unsigned(row, 10)?,
-            stored_bytes: unsigned(row, 11)?,
-            rejected_bytes: unsigned(row, 12)?,
+            path: row.get(2)?,
+            device: row.get(3)?,
+            head_bytes: unsigned(row, 4)?,
+            head_sha256: row.get(5)?,
+            size_bytes: unsigned(row, 6)?,
+            offset_bytes: unsigned(row, 7)?,
+            lines: unsigned(row, 8)?,
+            stored: unsigned(row, 9)?,
+            duplicates: unsigned(row, 10)?,
+            rejected: unsigned(row, 11)?,
+            stored_bytes: unsigned(row, 12)?,
+            rejected_bytes: unsigned(row, 13)?,
         };
         Ok(Self {
             id: row.get(0)?,
+            inode: row.get(1)?,
             row: loaded.clone(),
+            reading: Reading::default(),
             identity: Identity::Known,
             loaded,
+            loaded_reading: None,
         })
     }
 
@@ -207,12 +227,12 @@ impl Checkpoint {
     }
 
     /// Writes the row back, where anything changed.
-    pub(super) fn save(&self, conn: &Connection, log: &LogFile, now: Millis) -> Result<()> {
+    pub(super) fn save(&self, conn: &Connection, now: Millis) -> Result<()> {
+        if self.loaded_reading.as_ref() != Some(&self.reading) && self.reading != Reading::default() {
+            self.reading.save(conn, self.id)?;
+        }
         if self.row == self.loaded {
             return Ok(());
-        }
-        if self.row.offset_bytes != self.loaded.offset_bytes {
-            tail::keep(conn, log, self.id, self.row.offset_bytes)?;
         }
         let row = &self.row;
         conn.prepare_cached(

@@ -11,7 +11,6 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
-use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -92,47 +91,55 @@ impl LogFile {
 
     /// Hash of the first `bytes` of the file; `None` where it is shorter now.
     pub(super) fn head_sha256(&self, bytes: usize) -> Option<String> {
-        self.head.get(..bytes).map(|head| hex(&Sha256::digest(head)))
+        self.head.get(..bytes).map(sha256)
     }
 
-    /// Hash of a part of the file as it is now; `None` where it is shorter.
-    pub(super) fn sha256_of(&self, part: Range<u64>) -> Result<Option<String>> {
-        let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length];
-        match self.file.read_exact_at(&mut bytes, part.start) {
-            Ok(()) => Ok(Some(hex(&Sha256::digest(&bytes)))),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-            Err(source) => Err(self.failed("read the event log", source)),
+    /// At most `length` bytes that end at `end`; fewer where the file has become shorter.
+    pub(super) fn read_before(&self, end: u64, length: usize) -> Result<Vec<u8>> {
+        let length = usize::try_from(end).map_or(length, |end| length.min(end));
+        let (mut bytes, mut got) = (vec![0; length], 0);
+        while got < length {
+            let at = end - (length - got) as u64;
+            match self.file.read_at(&mut bytes[got..], at) {
+                Ok(0) => break,
+                Ok(more) => got += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(self.failed("read the event log", source)),
+            }
         }
+        bytes.truncate(got);
+        Ok(bytes)
     }
 
     /// An id for an event that has none: from the file's first line, the place and the content. The
     /// first line and not the whole head, because that is still growing when a file is new; no path
     /// and no inode, so that a copy or a renamed file gives the same ids.
     pub(super) fn generated_id(&self, offset: u64, line: &[u8]) -> String {
+        let mut first_line = Sha256::new();
+        match self.head.iter().position(|byte| *byte == b'\n') {
+            Some(end) => first_line.update(&self.head[..=end]),
+            // An only line that was taken without its newline is the same line when that comes.
+            None if self.head.len() < HEAD_BYTES => {
+                first_line.update(&self.head);
+                first_line.update(b"\n");
+            }
+            None => first_line.update(&self.head),
+        }
         let digest = Sha256::new()
-            .chain_update(self.first_line_sha256())
+            .chain_update(first_line.finalize())
             .chain_update(offset.to_le_bytes())
             .chain_update(line)
             .finalize();
         format!("gen-{}", hex(&digest[..16]))
     }
 
-    /// A first line that is finalised without its newline counts as if it had one: the newline may
-    /// still come, and a copy that has it must give the same ids.
-    fn first_line_sha256(&self) -> impl AsRef<[u8]> + use<> {
-        let first = self.head.split_inclusive(|byte| *byte == b'\n').next();
-        let first = first.unwrap_or_default();
-        let goes_on = first.len() == HEAD_BYTES || first.ends_with(b"\n");
-        Sha256::new()
-            .chain_update(first)
-            .chain_update(if goes_on { "" } else { "\n" })
-            .finalize()
-    }
-
     fn failed(&self, operation: &'static str, source: io::Error) -> Error {
         Error::io(operation, &self.given, source)
     }
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 fn hex(bytes: &[u8]) -> String {

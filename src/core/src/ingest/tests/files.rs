@@ -67,6 +67,52 @@ fn a_file_truncated_and_grown_past_its_checkpoint_is_read_from_its_beginning() {
 }
 
 #[test]
+fn a_rewritten_file_with_the_same_beginning_is_another_file() {
+    let bench = Bench::new();
+    // More than what is hashed of a beginning.
+    let head = lines(0..60);
+    assert!(head.len() > 1024);
+    bench.ingest_bytes(head.clone() + &lines(100..120));
+    fs::write(bench.path("log.jsonl"), head + &lines(200..300)).unwrap();
+    let report = bench.ingest("log.jsonl");
+    assert_eq!((report.stored, report.duplicate, report.rejected), (100, 60, 0));
+    assert_eq!(bench.ingest_bytes(lines(300..301)).stored, 1);
+    assert_eq!(bench.text("SELECT count(*) FROM runchain_ingest_files"), "2");
+}
+
+#[test]
+fn what_stood_before_the_checkpoint_is_known_again_however_it_was_read() {
+    // Lines over the limit, NUL bytes and batches of one line leave different bytes in the buffer.
+    let mut bench = Bench::new();
+    bench.options.batch_lines = 1;
+    bench.options.max_line_bytes = 2_000;
+    let parts = [
+        lines(0..100),
+        format!("{}\n", "x".repeat(3 << 20)),
+        "\0".repeat(5_000) + &lines(100..101),
+        lines(101..102),
+        "\n".to_owned(),
+        format!("{}\n", "y".repeat(6 << 20)) + &lines(102..103),
+    ];
+    for part in parts {
+        bench.ingest_bytes(part);
+        assert_eq!(bench.ingest("log.jsonl").bytes, 0);
+    }
+    assert_eq!(bench.text("SELECT count(*) FROM runchain_ingest_files"), "1");
+    assert_eq!(bench.text("SELECT count(*) FROM runchain_ingested"), "103");
+}
+
+#[test]
+fn an_only_line_taken_without_its_newline_has_the_same_id_in_a_copy() {
+    let mut bench = Bench::new();
+    bench.options.finalise = true;
+    bench.ingest_bytes("{\"type\":\"tick\"}");
+    bench.ingest_bytes("\n");
+    fs::copy(bench.path("log.jsonl"), bench.path("copy.jsonl")).unwrap();
+    assert_eq!(bench.ingest("copy.jsonl").duplicate, 1);
+}
+
+#[test]
 fn copy_truncate_repeats_nothing() {
     let bench = Bench::new();
     bench.ingest_bytes(lines(0..5));
@@ -196,46 +242,6 @@ fn what_is_no_regular_file_is_refused_in_a_sentence() {
     assert_eq!(bench.text("SELECT count(*) FROM runchain_ingest_files"), "0");
 }
 
-/// More than what identifies a file's beginning.
-fn banner() -> String {
-    format!(
-        "{{\"type\":\"banner\",\"id\":\"b\",\"text\":\"{}\"}}\n",
-        "x".repeat(1_200)
-    )
-}
-
-#[test]
-fn a_log_rewritten_with_the_same_head_is_another_file() {
-    let bench = Bench::new();
-    assert_eq!(bench.ingest_bytes(banner() + &lines(0..40)).stored, 41);
-    fs::write(bench.path("log.jsonl"), banner() + &lines(100..160)).unwrap();
-    let report = bench.ingest("log.jsonl");
-    assert_eq!(
-        (report.identity, report.stored, report.duplicate, report.rejected),
-        (Identity::Rewritten, 60, 1, 0)
-    );
-    let report = bench.ingest_bytes(lines(160..161));
-    assert_eq!((report.identity, report.stored), (Identity::Known, 1));
-}
-
-#[test]
-fn a_tail_of_another_checkpoint_says_nothing() {
-    let bench = Bench::new();
-    bench.ingest_bytes(banner() + &lines(0..40));
-    // As an older runchain leaves it, which knows nothing of tails.
-    bench
-        .conn
-        .execute_batch("UPDATE runchain_ingest_tails SET offset_bytes = offset_bytes - 1, sha256 = 'other'")
-        .unwrap();
-    let report = bench.ingest_bytes(lines(40..41));
-    assert_eq!((report.identity, report.stored), (Identity::Known, 1));
-    bench
-        .conn
-        .execute_batch("DROP TABLE runchain_ingest_tails")
-        .unwrap();
-    assert_eq!(bench.ingest_bytes(lines(41..42)).stored, 1);
-}
-
 #[test]
 fn the_report_says_what_a_file_is() {
     let bench = Bench::new();
@@ -258,16 +264,4 @@ fn the_report_says_what_a_file_is() {
     fs::rename(bench.path("log.jsonl.1"), bench.path("gone")).unwrap();
     bench.append("log.jsonl.1", lines(8..9));
     assert_eq!(identity("log.jsonl.1"), Identity::Replaced);
-}
-
-#[test]
-fn a_first_line_finalised_without_its_newline_gives_the_ids_of_its_copy() {
-    let mut bench = Bench::new();
-    bench.options.finalise = true;
-    assert_eq!(bench.ingest_bytes("{\"type\":\"tick\",\"n\":1}").stored, 1);
-    bench.options.finalise = false;
-    assert_eq!(bench.ingest_bytes("\n{\"type\":\"tick\",\"n\":2}\n").stored, 1);
-    fs::copy(bench.path("log.jsonl"), bench.path("copy.jsonl")).unwrap();
-    let copy = bench.ingest("copy.jsonl");
-    assert_eq!((copy.stored, copy.duplicate), (0, 2));
 }
