@@ -173,7 +173,8 @@ fn check_event(store: &Store, stored: &Stored, line: Option<&Map<String, Value>>
             || details.as_ref() == Some(value)
             || match value {
                 Value::Null => true,
-                Value::String(text) => text.is_empty() || stored.columns.contains(text),
+                // A column may hold more: the id of a CloudEvent has its source in front.
+                Value::String(text) => stored.columns.iter().any(|column| column.contains(text)),
                 // As it was written, which a parsed number doesn't tell.
                 Value::Number(_) | Value::Bool(_) => !extra.contains_key(key),
                 Value::Array(_) | Value::Object(_) => false,
