@@ -10,7 +10,7 @@
 //!   reading.rs   how it is understood, what stood before the checkpoint
 //! batch.rs       stores a batch of lines: events, rejects, and below:
 //!   progress.rs  what the events say about executions and tasks
-//!   uet.rs       shows that in uet_executions and uet_tasks
+//!   uet.rs       shows that in uet_executions and uet_tasks; object.rs: a JSON object, edited as text
 //!   alert.rs     failures that a person must see
 //! scope.rs       whose transaction this is
 //! options.rs     how a log is read
@@ -38,6 +38,7 @@ mod file;
 pub mod floor;
 mod format;
 mod lines;
+mod object;
 mod options;
 mod progress;
 mod reading;
