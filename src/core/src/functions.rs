@@ -112,6 +112,9 @@ pub fn register(conn: &Connection, surface: Surface) -> Result<()> {
             .during("register a SQL function")?;
         }
     }
+    if surface == Surface::Full {
+        crate::read_events::register(conn)?;
+    }
     crate::checks_table::register(conn)
 }
 
@@ -166,16 +169,7 @@ fn ingest_events(conn: &Connection, arguments: &[Value]) -> Result<Json> {
             "give the path of a JSONL event log: ingest_events('events.jsonl')",
         ));
     };
-    let options = match arguments.get(1) {
-        None | Some(Value::Null) => IngestOptions::default(),
-        Some(Value::Text(text)) => IngestOptions::from_json(text)?,
-        Some(_) => {
-            return Err(Error::refused(
-                "the options are not text",
-                "give a JSON object such as '{\"preset\":\"cloudevents\"}', or nothing",
-            ));
-        }
-    };
+    let options = IngestOptions::from_argument(arguments.get(1))?;
     space::refuse_while_low(conn)?;
     let report = ingest::ingest_path(conn, std::path::Path::new(path), Millis::now(), &options)?;
     Ok(json!(report))

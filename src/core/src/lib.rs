@@ -38,6 +38,7 @@ pub mod install;
 pub mod liveness;
 pub mod mapping;
 pub mod queue;
+mod read_events;
 pub mod request;
 pub mod retention;
 pub mod run_row;

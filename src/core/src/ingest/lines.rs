@@ -116,6 +116,14 @@ impl LineReader {
         self.read_to - self.offset()
     }
 
+    /// What waits for the end of its line, or the beginning of it.
+    pub(super) fn rest(&self) -> &[u8] {
+        match &self.skip {
+            Some(_) => &self.sample,
+            None => &self.buffer[self.unread.clone()],
+        }
+    }
+
     /// Whether nothing is left to read.
     pub(super) fn at_end(&self) -> bool {
         self.ended

@@ -38,6 +38,7 @@ mod file;
 pub mod floor;
 mod format;
 mod lines;
+mod look;
 mod object;
 mod options;
 mod progress;
@@ -50,6 +51,7 @@ mod when;
 
 pub use checkpoint::Identity;
 pub use format::{Field, Format, MAPPING_KEYS, PRESETS, Preset};
+pub use look::{Found, Look, LookedAt, LookedAtEvent};
 pub use options::IngestOptions;
 pub use reading::ChosenBy;
 

@@ -2,6 +2,7 @@
 
 use super::format::{Format, Preset};
 use crate::error::{Error, Result};
+use rusqlite::types::Value;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use std::sync::Arc;
@@ -44,6 +45,18 @@ struct Written {
 }
 
 impl IngestOptions {
+    /// From an argument of a SQL function: nothing, NULL, or the text of [`IngestOptions::from_json`].
+    pub(crate) fn from_argument(argument: Option<&Value>) -> Result<Self> {
+        match argument {
+            None | Some(Value::Null) => Ok(Self::default()),
+            Some(Value::Text(text)) => Self::from_json(text),
+            Some(_) => Err(Error::refused(
+                "the options are not text",
+                "give a JSON object such as {\"preset\":\"cloudevents\"}, or nothing",
+            )),
+        }
+    }
+
     /// From a JSON object: `preset` or `mapping`, `finalise`, `max_line_bytes`.
     ///
     /// # Errors
