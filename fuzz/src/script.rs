@@ -211,7 +211,7 @@ impl Run<'_> {
             14 => self.roll_back(),
             15 => self.break_off(),
             16 => {
-                let finalise = self.byte() % 4 == 0;
+                let finalise = self.byte().is_multiple_of(4);
                 self.finalised |= finalise;
                 self.read_current(finalise);
             }

@@ -199,7 +199,9 @@ fn each_event_once_in(journal_mode: &str, seed: u64) {
     arguments.extend(logs.iter().map(String::as_str));
     project.runchain(&arguments).exits(0);
     println!(
-        "{killed} kills, {ledger:?}, {} events were in before the last",
+        "{killed} kills, {} events, {} rotations, {} stored before the last",
+        ledger.events,
+        ledger.rotations,
         before.trim_end()
     );
 

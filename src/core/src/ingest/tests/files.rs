@@ -265,3 +265,22 @@ fn the_report_says_what_a_file_is() {
     bench.append("log.jsonl.1", lines(8..9));
     assert_eq!(identity("log.jsonl.1"), Identity::Replaced);
 }
+
+#[test]
+fn what_is_rewritten_while_it_is_read_is_left_to_the_next_call() {
+    use crate::ingest::file::LogFile;
+    use crate::ingest::lines::LineReader;
+    // By copy-truncate: the program goes on in the file that somebody has open.
+    for rewritten in [lines(20..90), lines(20..21), String::new()] {
+        let bench = Bench::new();
+        bench.append("log.jsonl", lines(0..60));
+        let log = LogFile::open(&bench.conn, &bench.path("log.jsonl")).unwrap();
+        let mut reader = LineReader::new(log.handle().unwrap(), &log, &bench.options);
+        let offset = lines(0..9).len() as u64;
+        reader.seek(offset, b"").unwrap();
+        fs::write(bench.path("log.jsonl"), rewritten).unwrap();
+        reader.fill().unwrap();
+        assert!(reader.next_chunk().is_none() && reader.at_end());
+        assert_eq!((reader.offset(), reader.pending()), (offset, 0));
+    }
+}
