@@ -53,6 +53,8 @@ pub(super) enum Content<'a> {
 struct Skip {
     nuls: bool,
     offset: u64,
+    /// What stands before it: the buffer goes on without.
+    tail: Vec<u8>,
 }
 
 enum Shape {
@@ -133,11 +135,10 @@ impl LineReader {
         self.ended
     }
 
-    /// What stands before [`LineReader::offset`], at most [`TAIL_BYTES`]; nothing while something is
-    /// being skipped.
+    /// What stands before [`LineReader::offset`], at most [`TAIL_BYTES`].
     pub(super) fn tail(&self) -> &[u8] {
-        if self.skip.is_some() {
-            return &[];
+        if let Some(skip) = &self.skip {
+            return &skip.tail;
         }
         let end = self.unread.start;
         &self.buffer[self.before.max(end.saturating_sub(TAIL_BYTES))..end]
@@ -288,6 +289,7 @@ impl LineReader {
         self.skip = Some(Skip {
             nuls,
             offset: self.offset(),
+            tail: self.tail().to_vec(),
         });
     }
 

@@ -284,3 +284,26 @@ fn what_is_rewritten_while_it_is_read_is_left_to_the_next_call() {
         assert_eq!((reader.offset(), reader.pending()), (offset, 0));
     }
 }
+
+#[test]
+fn a_file_that_was_cut_before_a_pending_run_of_nul_bytes_or_long_line_is_another() {
+    for pending in ["\0".repeat(100), "x".repeat(3_000)] {
+        let mut bench = Bench::new();
+        bench.options.max_line_bytes = 2_000;
+        bench.append("log.jsonl", lines(0..100));
+        let report = bench.ingest_bytes(&pending);
+        assert_eq!((report.stored, report.pending), (100, pending.len() as u64));
+        // Behind the head that is hashed, before the checkpoint; and grown past it again.
+        OpenOptions::new()
+            .write(true)
+            .open(bench.path("log.jsonl"))
+            .unwrap()
+            .set_len(lines(0..90).len() as u64)
+            .unwrap();
+        let report = bench.ingest_bytes(lines(200..300));
+        assert_eq!(
+            (report.identity, report.stored, report.duplicate),
+            (Identity::Rewritten, 100, 90)
+        );
+    }
+}
