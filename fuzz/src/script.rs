@@ -348,10 +348,12 @@ impl Run<'_> {
         self.bytes = &[7];
         self.read_current(false);
         let stored = self.store.texts(
-            "SELECT CAST(json_extract(extra, '$.number') AS TEXT) FROM runchain_ingested
-             WHERE json_type(extra, '$.number') = 'integer'
-               -- Halves of two lines can make a third.
-               AND (event_id = 'EVT-' || json_extract(extra, '$.number') OR json_extract(extra, '$.number') % 3 = 2)",
+            // Halves of two lines can make a third, with the id of one and the number of another.
+            "SELECT substr(event_id, 5) FROM runchain_ingested WHERE event_id LIKE 'EVT-%'
+             UNION ALL
+             SELECT CAST(json_extract(extra, '$.number') AS TEXT) FROM runchain_ingested
+             WHERE event_id LIKE 'gen-%' AND json_type(extra, '$.number') = 'integer'
+               AND json_extract(extra, '$.number') % 3 = 2",
         );
         let mut counts: BTreeMap<Number, u32> = BTreeMap::new();
         for number in stored.iter().filter_map(|number| number.parse().ok()) {
