@@ -51,6 +51,8 @@ mod forget;
 mod hosts;
 /// Databases that are copied, restored, moved, replaced or deleted.
 mod identity;
+/// Event logs of every kind, through both doors.
+mod ingest;
 /// Installing, what happens to history, and leaving no trace.
 mod install;
 /// The logs as somebody else reads them.

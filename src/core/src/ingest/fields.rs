@@ -248,11 +248,10 @@ fn object(fields: &[(Cow<'_, str>, &str)]) -> Option<String> {
         return None;
     }
     let mut seen = HashSet::with_capacity(fields.len());
-    let mut last: Vec<_> = fields
-        .iter()
-        .rev()
-        .filter(|(key, _)| seen.insert(key.as_ref()))
-        .collect();
+    let mut last: Vec<_> = fields.iter().collect();
+    // As they stand in the line: what was a field for a while came here later.
+    last.sort_by_key(|(_, value)| std::cmp::Reverse(value.as_ptr()));
+    last.retain(|(key, _)| seen.insert(key.as_ref()));
     last.reverse();
     let mut json = String::from("{");
     for (key, value) in last {

@@ -252,3 +252,13 @@ fn a_last_line_without_newline_waits_until_it_grows_or_is_final() {
     let report = bench.ingest_bytes("\n{\"id\":\"next\",\"type\":\"a\"}\n");
     assert_eq!((report.stored, report.duplicate, report.rejected), (1, 0, 0));
 }
+
+#[test]
+fn of_a_duplicate_key_that_is_no_field_after_all_the_last_value_wins() {
+    let bench = Bench::new();
+    bench.ingest_bytes("{\"event\":\"tick\",\"id\":1,\"event\":{\"name\":\"x\"},\"type\":\"a\"}\n");
+    assert_eq!(
+        bench.text("SELECT type, extra FROM runchain_ingested"),
+        "a|{\"event\":{\"name\":\"x\"}}"
+    );
+}
