@@ -27,7 +27,7 @@ impl Default for IngestOptions {
     fn default() -> Self {
         Self {
             max_line_bytes: 1 << 20,
-            batch_lines: 5_000,
+            batch_lines: 10_000,
             finalise: false,
             format: None,
         }
