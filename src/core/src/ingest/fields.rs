@@ -130,7 +130,7 @@ impl<'a> Fields<'a> {
 
     fn read_fast(&mut self, text: &'a str, level: &'a Level) -> Option<()> {
         scan::object(text, |key, value| {
-            self.take(Cow::Borrowed(key), value, level, true)
+            self.take(Cow::Borrowed(key), value, level, true);
         })
     }
 
