@@ -1,8 +1,10 @@
 //! What only the leader does: monitor active runs, project events to the logs, sweep.
 
+use super::listing::Listing;
 use super::look::Looker;
 use super::triggers::{News, Triggers};
 use crate::config::Settings;
+use crate::follow::{Follower, Teller};
 use crate::identity::witness::{self, Witness};
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
@@ -25,6 +27,7 @@ const TESTIFY_EVERY: Duration = Duration::from_secs(60);
 /// The lead, and what goes with it.
 pub(super) struct Lead {
     // Dropped in this order: who takes the lead over must find the logs let go of.
+    follower: Option<Follower>,
     projector: Projector,
     leadership: Leadership,
     witness: Witness,
@@ -37,6 +40,10 @@ pub(super) struct Lead {
     rest_until: Option<Instant>,
     looker: Looker,
     retention: Duty,
+    teller: Teller,
+    /// Every event log was read to its end once.
+    has_followed: bool,
+    listing: Listing,
 }
 
 impl Lead {
@@ -53,6 +60,7 @@ impl Lead {
         let mut projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
         projector.use_redactor(Redactor::checked(settings));
         let mut lead = Self {
+            follower: None,
             leadership,
             witness: Witness {
                 database_uuid: projector.database_uuid().to_owned(),
@@ -74,13 +82,25 @@ impl Lead {
             rest_until: None,
             looker: Looker::new(settings),
             retention: Duty::new(settings, Millis::now()),
+            teller: Teller::default(),
+            has_followed: false,
+            listing: Listing::default(),
         };
         lead.testify()?;
         Ok(Some(lead))
     }
 
+    /// Before the executor leaves: the list of reports says everything, and the witness, too.
+    pub(super) fn leave(&mut self, settings: &Settings, conn: &Connection) -> Result<()> {
+        self.testify()?;
+        if self.projector.take_reported() {
+            self.listing.note();
+        }
+        self.listing.catch_up(settings, conn)
+    }
+
     /// Writes the witness anew.
-    pub(super) fn testify(&mut self) -> Result<()> {
+    fn testify(&mut self) -> Result<()> {
         self.testified = Instant::now();
         let folder = self.projector.folder();
         self.witness.seq = self.witness.seq.max(self.projector.covered());
@@ -134,6 +154,7 @@ impl Lead {
                 .monitor
                 .tick(conn, mapping, &mut self.projector, Millis::now())?;
         }
+        self.teller.tell(conn, Millis::now(), stopping)?;
         // A large backlog must not keep the lease from being renewed.
         self.behind = true;
         for _ in 0..PROJECTIONS_AT_ONCE {
@@ -142,6 +163,10 @@ impl Lead {
                 break;
             }
         }
+        if self.projector.take_reported() {
+            self.listing.note();
+        }
+        self.listing.go_on(settings, conn)?;
         if self.witness.seq < self.projector.covered() && self.testified.elapsed() >= TESTIFY_EVERY {
             self.testify()?;
         }
@@ -157,6 +182,30 @@ impl Lead {
     /// Queues what tables of flags say. What is wrong with one keeps nothing else from being done.
     pub(super) fn read_flags(&mut self, conn: &mut Connection) -> Result<()> {
         self.looker.read_flags(conn)
+    }
+
+    /// Follows event logs by this, or by nobody.
+    pub(super) fn follow(&mut self, follower: Option<Follower>) {
+        self.has_followed = follower.is_none();
+        self.follower = follower;
+    }
+
+    /// Every event log was read to its end.
+    pub(super) fn caught_up(&mut self) {
+        self.has_followed = true;
+    }
+
+    /// Whether that is so, and all of it was told.
+    pub(super) fn has_followed(&self) -> bool {
+        self.has_followed && self.teller.due().is_none()
+    }
+
+    /// Whoever follows looks at it too, unless the disk is full.
+    pub(super) fn database_changed(&self, disk_is_low: bool) {
+        if let Some(follower) = &self.follower {
+            follower.pause(disk_is_low);
+            follower.database_changed();
+        }
     }
 
     /// After a failure: leaves the duties be for this long.
@@ -187,6 +236,7 @@ impl Lead {
             return Some(Millis::now());
         }
         let others = self.looker.next().into_iter().chain([self.retention.due()]);
+        let others = others.chain(self.listing.due()).chain(self.teller.due());
         self.monitor_due.into_iter().chain(repair).chain(others).min()
     }
 }

@@ -80,6 +80,7 @@ impl Drain<'_> {
         self.pace.charge(Pass {
             began,
             ended: Instant::now(),
+            backlog: std::mem::take(&mut self.backlog_took),
             others_before,
             others_during,
         });
@@ -98,6 +99,7 @@ impl Drain<'_> {
             Mapping::require(conn)
         })?;
         if let Err(error) = self.try_to_lead() {
+            self.tell_of_logs(&error);
             // What runs is ours to renew and settle, whether or not there are logs.
             if self.running > 0 {
                 self.turn()?;
@@ -122,7 +124,9 @@ impl Drain<'_> {
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
-        if self.space.as_ref().is_some_and(Space::is_low) {
+        let is_low = self.space.as_ref().is_some_and(Space::is_low);
+        lead.database_changed(is_low);
+        if is_low {
             // Log lines can wait; the events stand in the database.
             lead.rest(AFTER_FAILURE);
             return Ok(());
@@ -142,10 +146,13 @@ impl Drain<'_> {
                 if let Some(lead) = &mut self.lead {
                     lead.rest(AFTER_FAILURE);
                 }
+                self.tell_of_logs(&error);
                 self.complain(format!("{error}; trying again"));
                 Ok(())
             }
-            done => done,
+            Ok(()) if self.lead.as_ref().is_some_and(Lead::rests) => Ok(()),
+            Ok(()) => self.logs_are_written(),
+            Err(error) => Err(error),
         }
     }
 
@@ -190,6 +197,7 @@ impl Drain<'_> {
             self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id, &self.place)?;
             if self.lead.is_some() {
                 self.begin_to_catch_up()?;
+                self.follow_logs();
             }
             // Who finds another one leading has no downtime to tell of.
             self.backlog = None;

@@ -22,16 +22,19 @@ impl Drain<'_> {
         if self.stopping.is_some() {
             return Ok((self.running == 0).then_some(Ended::Stopped));
         }
-        if self.running > 0 || self.more {
+        if self.running > 0 || self.more || self.backlog_rests() {
             return Ok(None);
         }
         let left = |run_id, step| door::patiently(|| steps::work_left(&self.conn, run_id, step));
         let reached = match self.goal {
             Goal::Forever => false,
-            Goal::Once => self.lease_after.is_some() || !self.is_due()?,
+            Goal::Once => self.has_followed() && (self.lease_after.is_some() || !self.is_due()?),
             // What no trigger saw is work, too: whoever leads has looked at every row once.
             Goal::UntilIdle => {
-                self.lead.as_ref().is_none_or(Lead::has_swept) && !left(None, None)? && !self.carries_out()?
+                self.lead.as_ref().is_none_or(Lead::has_swept)
+                    && self.has_followed()
+                    && !left(None, None)?
+                    && !self.carries_out()?
             }
             Goal::Run { run_id, step } => !left(Some(run_id), step.as_deref())?,
         };
@@ -88,6 +91,10 @@ impl Drain<'_> {
         if let Some(at) = self.carry_out_at {
             timeout = timeout.min(until(at));
         }
+        let backlog_rest = self.pace.backlog_rest(Instant::now());
+        if !backlog_rest.is_zero() {
+            timeout = timeout.min(backlog_rest);
+        }
         if let Some(at) = self.expand_after {
             timeout = timeout.min(at.saturating_duration_since(Instant::now()));
         }
@@ -117,6 +124,7 @@ impl Drain<'_> {
                     self.hinted = true;
                 }
                 Wake::Finished(finished) => self.finished.push(*finished),
+                Wake::Followed(news) => self.hear(*news),
                 Wake::Reload => self.reload_settings(),
                 Wake::Stop(signal) => {
                     if let Some(ended) = self.stop(signal) {
