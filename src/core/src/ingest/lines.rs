@@ -8,13 +8,13 @@ use super::file::{HEAD_BYTES, LogFile};
 use super::reading::TAIL_BYTES;
 use crate::error::{Error, Result};
 use std::fs::File;
-use std::io::{BufRead as _, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 /// Enough for a batch of ordinary lines; larger only where one line may be larger.
-const BUFFER_BYTES: usize = 4 << 20;
+const BUFFER_BYTES: usize = 8 << 20;
 
 /// So much of a skipped line is kept for its reject.
 const SAMPLE_BYTES: usize = 1024;
@@ -157,6 +157,11 @@ impl LineReader {
         self.ended = false;
         self.skip = None;
         Ok(())
+    }
+
+    /// Whether so much was given out that filling the buffer is worth moving what is left in it.
+    pub(super) fn is_low(&self) -> bool {
+        !self.ended && self.unread.start > self.buffer.len() / 4
     }
 
     /// Fills the buffer; while something is being skipped, up to its end. Of a file that was cut or
@@ -314,9 +319,7 @@ impl LineReader {
     }
 }
 
-/// Bytes before the first newline. `skip_until` is the standard library's memchr.
-fn newline(mut bytes: &[u8]) -> Option<usize> {
-    let all = bytes;
-    let taken = bytes.skip_until(b'\n').unwrap_or(0);
-    (taken > 0 && all[taken - 1] == b'\n').then(|| taken - 1)
+/// Bytes before the first newline.
+fn newline(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr(b'\n', bytes)
 }

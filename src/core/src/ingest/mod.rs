@@ -5,6 +5,7 @@
 //! lines.rs       cuts it into lines in bounded memory
 //! format/        which key is which field: presets, mappings, what a file's first event tells
 //! fields.rs      one line -> one event
+//!   scan.rs      an ordinary line's keys and values, fast
 //!   when.rs      the many ways to write a moment
 //! checkpoint.rs  how far each file was read
 //!   reading.rs   how it is understood, what stood before the checkpoint
@@ -43,6 +44,7 @@ mod object;
 mod options;
 mod progress;
 mod reading;
+mod scan;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -211,8 +213,9 @@ pub fn ingest_path(
             report.left = log.size_bytes.saturating_sub(reader.offset());
             break;
         }
-        if drained {
-            // Between the transactions: a slow disk must not hold the write lock.
+        if drained || reader.is_low() {
+            // Between the transactions: a slow disk must not hold the write lock. Also where something is
+            // left, so that no batch is smaller than it may be: a commit costs as much as a thousand lines.
             reader.fill()?;
         }
     }
