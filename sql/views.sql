@@ -29,7 +29,7 @@ UNION ALL
 SELECT 'alert', run_id, subject, message,
        CASE WHEN rule = 'triggers_lost' THEN 'runchain install --repair, or SELECT runchain_install(''{"repair":true}'');'
             WHEN count = 1 THEN 'seen once' ELSE 'seen ' || count || ' times' END
-FROM runchain_alerts WHERE state = 'firing';
+FROM runchain_alerts WHERE state = 'firing' AND rule <> 'step_dead' AND rule <> 'run_stalled';
 
 -- bytes read = stored + rejected, bytes of the file = read + pending; unaccounted_bytes is always 0.
 DROP VIEW IF EXISTS runchain_ingest_balance;
@@ -39,5 +39,15 @@ SELECT path, size_bytes, offset_bytes AS read_bytes, stored_bytes, rejected_byte
        offset_bytes - stored_bytes - rejected_bytes AS unaccounted_bytes,
        lines, stored, duplicates, rejected
 FROM runchain_ingest_files;
+
+-- The last error of each run: of its own steps, else of the events that its logs brought.
+DROP VIEW IF EXISTS runchain_last_errors;
+CREATE VIEW runchain_last_errors AS
+SELECT run_id, rule, subject, message, state, count,
+       strftime('%Y-%m-%dT%H:%M:%SZ', last_at_ms / 1000, 'unixepoch') AS last_at
+FROM runchain_alerts AS a
+WHERE run_id IS NOT NULL
+  AND id = (SELECT l.id FROM runchain_alerts AS l WHERE l.run_id = a.run_id
+            ORDER BY l.rule = 'run_failed', l.last_at_ms DESC, l.id DESC LIMIT 1);
 
 COMMIT;

@@ -49,7 +49,7 @@ struct Place {
 }
 
 /// Children before what they refer to. An id is also a number in a column without a type: `CAST`.
-const PLACES: [Place; 14] = [
+const PLACES: [Place; 17] = [
     Place {
         table: "runchain_queue",
         of_run: "?1 IN (CAST(run_id AS TEXT), CAST(old_run_id AS TEXT))
@@ -87,6 +87,19 @@ const PLACES: [Place; 14] = [
     Place {
         table: "runchain_flagged",
         of_run: "run_id = ?1",
+    },
+    Place {
+        table: "runchain_alert_deliveries",
+        of_run: "alert_id IN (SELECT id FROM runchain_alerts WHERE run_id = ?1)",
+    },
+    Place {
+        table: "runchain_alert_changes",
+        of_run: "alert_id IN (SELECT id FROM runchain_alerts WHERE run_id = ?1)",
+    },
+    Place {
+        // A rule that counts within a window for each job or task.
+        table: "runchain_alert_counts",
+        of_run: "instr(what, json_quote(?1)) > 0",
     },
     Place {
         table: "runchain_alerts",

@@ -6,6 +6,7 @@
 //! (`runchain_runs`), so a status that arrives five times is one event. Requests come through the
 //! same door and are judged in `request`. Doing the steps belongs to the executor.
 
+use crate::alert::{self, Alarm, Own};
 use crate::audit;
 use crate::chain::{self, Chain};
 use crate::error::{During, Result};
@@ -434,7 +435,38 @@ impl Expander<'_> {
             .prepare_cached("UPDATE runchain_runs SET generation = ?2, ended_event_id = ?3 WHERE run_id = ?1")
             .and_then(|mut statement| statement.execute((run_id, generation, event_id)))
             .during("begin a generation")?;
+        self.alert_of_end(run_id, generation, phase, status, at)?;
         self.begin_chain(run_id, generation, phase, status)
+    }
+
+    /// A failed run is an alert until it succeeds in a later generation.
+    fn alert_of_end(
+        &self,
+        run_id: &RunId,
+        generation: i64,
+        phase: Phase,
+        status: Option<&str>,
+        at: Millis,
+    ) -> Result<()> {
+        let of = &[Some(run_id.as_str())];
+        match phase {
+            Phase::Failed => {
+                let message = format!("the run ended with the status {}", status.unwrap_or("NULL"));
+                let alarm = Alarm {
+                    own: Own::RunFailed,
+                    of,
+                    run_id: Some(run_id),
+                    subject: run_id.as_str(),
+                    message: &message,
+                };
+                alert::raise(self.conn, &alarm, at).map(drop)
+            }
+            // Only a run that has ended before can have failed before.
+            Phase::Completed if generation > 1 => {
+                alert::resolve(self.conn, Own::RunFailed, of, self.now).map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The steps that are for this run, as its row stands now.

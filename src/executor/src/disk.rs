@@ -11,7 +11,8 @@
 
 use crate::config::Settings;
 use crate::door;
-use runchain_core::error::{During, Error, Result};
+use runchain_core::alert::{self, Alarm, Own};
+use runchain_core::error::{Error, Result};
 use runchain_core::event::{self, EventType, NewEvent};
 use runchain_core::{Millis, schema};
 use rusqlite::Connection;
@@ -31,7 +32,6 @@ const ROOM_TIMES: u64 = 3;
 const LAST_PART: u64 = 16;
 /// How often one looks whether there is room, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-const FINGERPRINT: &str = "[\"disk_low\"]";
 
 /// Bytes that are free for us on the disk of a folder.
 ///
@@ -83,14 +83,7 @@ pub(crate) fn remove_ballast(settings: &Settings) {
 }
 
 fn is_alerted(conn: &Connection) -> Result<bool> {
-    if !schema::table_exists(conn, "runchain_alerts")? {
-        return Ok(false);
-    }
-    conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM runchain_alerts WHERE fingerprint = ?1 AND state <> 'resolved')",
-    )
-    .and_then(|mut statement| statement.query_row([FINGERPRINT], |row| row.get(0)))
-    .during("look for the alert of a full disk")
+    alert::is_open(conn, Own::DiskLow, &[])
 }
 
 /// What a service knows of its disk.
@@ -259,25 +252,21 @@ impl Space {
 
 fn raise(conn: &Connection, message: &str, now: Millis) -> Result<()> {
     schema::check_writer(conn)?;
-    conn.execute(
-        "INSERT INTO runchain_alerts(fingerprint, rule, severity, state, subject, message, count, first_at_ms, last_at_ms)
-         VALUES (?1, 'disk_low', 'critical', 'firing', 'disk', ?2, 1, ?3, ?3)
-         ON CONFLICT(fingerprint) DO UPDATE SET
-           state = 'firing', message = excluded.message, count = count + 1, last_at_ms = excluded.last_at_ms",
-        (FINGERPRINT, message, now),
-    )
-    .during("raise the alert of a full disk")?;
+    let alarm = Alarm {
+        own: Own::DiskLow,
+        of: &[],
+        run_id: None,
+        subject: "disk",
+        message,
+    };
+    alert::raise(conn, &alarm, now)?;
     let data = json!({ "message": message });
     event::append(conn, &NewEvent::of_database(EventType::DiskLow, now, None, data)).map(drop)
 }
 
 fn resolve(conn: &Connection, now: Millis) -> Result<()> {
     schema::check_writer(conn)?;
-    conn.execute(
-        "UPDATE runchain_alerts SET state = 'resolved' WHERE fingerprint = ?1",
-        [FINGERPRINT],
-    )
-    .during("resolve the alert of a full disk")?;
+    alert::resolve(conn, Own::DiskLow, &[], now)?;
     event::append(
         conn,
         &NewEvent::of_database(EventType::DiskRecovered, now, None, json!({})),

@@ -8,8 +8,8 @@ use super::file::LogFile;
 use super::lines::{Chunk, Content, Extent};
 use super::progress::Gathered;
 use super::{IngestReport, uet};
-use crate::Millis;
 use crate::error::{During, Result};
+use crate::{Millis, alert};
 use rusqlite::Connection;
 
 /// So much of a rejected line is kept.
@@ -37,19 +37,26 @@ pub(super) struct Batch<'a> {
     now: Millis,
     progress: Gathered,
     alerts: Alerts,
+    rejected: u64,
 }
 
 impl<'a> Batch<'a> {
     /// An empty batch in a transaction that has begun.
-    pub(super) fn new(conn: &'a Connection, log: &'a LogFile, tables: &'a uet::Tables, now: Millis) -> Self {
-        Self {
+    pub(super) fn begin(
+        conn: &'a Connection,
+        log: &'a LogFile,
+        tables: &'a uet::Tables,
+        now: Millis,
+    ) -> Result<Self> {
+        Ok(Self {
             conn,
             log,
             tables,
             now,
             progress: Gathered::default(),
-            alerts: Alerts::default(),
-        }
+            alerts: Alerts::begin(conn)?,
+            rejected: 0,
+        })
     }
 
     /// Stores or rejects one chunk and moves the checkpoint past it.
@@ -94,6 +101,7 @@ impl<'a> Batch<'a> {
                 row.rejected += 1;
                 row.rejected_bytes += extent.length;
                 report.rejected += 1;
+                self.rejected += 1;
             }
             Ok(line) => {
                 if let Line::Event(event) = line {
@@ -193,7 +201,8 @@ impl<'a> Batch<'a> {
         for entry in &merged.tasks {
             self.tables.tasks.show(self.conn, entry, report)?;
         }
-        report.alerts += self.alerts.write(self.conn, &merged.tasks)?;
+        report.alerts += self.alerts.write(self.conn, &merged.tasks, self.now)?;
+        alert::due::count_rejects(self.conn, &self.log.path, self.rejected, self.now)?;
         Ok(())
     }
 }

@@ -40,7 +40,7 @@ pub fn store_parsed(conn: &Connection, path: &Path, now: Millis) -> Result<(Dura
         transaction::atomically(conn, true, || {
             let tables = uet::Tables::inspect(conn)?;
             let mut checkpoint = Checkpoint::locate(conn, &log, None, now)?;
-            let mut storing = Batch::new(conn, &log, &tables, now);
+            let mut storing = Batch::begin(conn, &log, &tables, now)?;
             for (extent, text, parsed) in batch {
                 storing.record(parsed.as_ref(), text, extent, &mut checkpoint, &mut report)?;
                 checkpoint.row.lines += 1;

@@ -129,7 +129,7 @@ pub fn ingest_path(
             reader.fill()?;
         }
         known = Some(checkpoint.id);
-        let mut batch = Batch::new(conn, &log, &tables, now);
+        let mut batch = Batch::begin(conn, &log, &tables, now)?;
         let mut drained = false;
         for _ in 0..options.batch_lines.max(1) {
             let Some(chunk) = reader.next_chunk() else {
