@@ -3,6 +3,10 @@
 //! Invariant: a run id is data. Whatever it looks like (`--help`, `-x`, the empty string), it is
 //! accepted as the value of `--run` and after `--`. What does not belong here: doing anything.
 
+mod alerts;
+
+pub(crate) use alerts::{AlertState, AlertsArgs, AlertsChoice, AlertsCommand, AlertsListArgs};
+
 use crate::config::Flag;
 use crate::exit::Exit;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -174,6 +178,12 @@ pub(crate) enum Command {
   runchain held release 3 --per-minute 60
   runchain held discard 3 --reason 'wrong WHERE'   no chains; single runs: runchain finish --run ID")]
     Held(HeldArgs),
+    /// What asks for a person: list, show, acknowledge, resolve; test a channel
+    #[command(before_help = "Examples:
+  runchain alerts                    those that are open
+  runchain alerts ack 17 --reason 'the disk is being changed'
+  runchain alerts test ops           whether a channel can be reached")]
+    Alerts(AlertsArgs),
     /// Remove now what retention would remove by and by
     #[command(before_help = "Examples:
   runchain prune --dry-run           what would go, by kind, with rows and bytes
@@ -193,7 +203,7 @@ pub(crate) enum Command {
 }
 
 /// The option of every command that changes something.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Why {
     /// Why; it stands in the audit trail
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]

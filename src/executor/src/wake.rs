@@ -21,6 +21,8 @@ pub(crate) enum Wake {
     Changed,
     /// A worker is through with a step.
     Finished(Box<Finished>),
+    /// A thread has something to say to a person.
+    Told(String),
     /// Somebody asks us to stop; a second time means at once.
     Stop(i32),
     /// Somebody asks us to read the configuration again.

@@ -8,8 +8,8 @@
 
 use super::list;
 use super::{Entry, State};
-use crate::Millis;
 use crate::error::{During, Result};
+use crate::{Millis, schema};
 use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 
@@ -25,6 +25,8 @@ pub struct Planned<'a> {
     pub change: i64,
     /// Its alert.
     pub alert: i64,
+    /// The state that it tells.
+    pub state: State,
     /// It leaves with everything else that was caught up with.
     pub digest: bool,
     /// Not twice within this time about the same alert.
@@ -33,22 +35,17 @@ pub struct Planned<'a> {
     pub due: Millis,
 }
 
-/// Plans one delivery, inside the transaction that announces the change.
+/// Plans one delivery, inside the transaction that announces the change; `false` where the channel hears
+/// nothing new: an alert that is over before the throttle let anybody hear of it again.
 ///
 /// # Errors
 /// Whatever SQLite answers.
-pub fn plan(conn: &Connection, planned: &Planned<'_>) -> Result<()> {
-    let last: Option<Millis> = conn
-        .prepare_cached(
-            "SELECT max(coalesce(done_ms, due_ms)) FROM
-               (SELECT done_ms, due_ms FROM runchain_alert_deliveries
-                WHERE alert_id = ?1 AND channel = ?2 AND state <> 'dropped' ORDER BY id DESC LIMIT 1)",
-        )
-        .and_then(|mut statement| statement.query_row((planned.alert, planned.channel), |row| row.get(0)))
-        .during("look for the last delivery of an alert")?;
-    let due = last.map_or(planned.due, |last| {
-        planned.due.max(last.plus(planned.throttle_ms))
-    });
+pub fn plan(conn: &Connection, planned: &Planned<'_>, now: Millis) -> Result<bool> {
+    let due = match planned.state {
+        State::Firing => planned.due.max(throttled_until(conn, planned)?),
+        _ if withdraw_throttled(conn, planned, now)? => return Ok(false),
+        _ => planned.due,
+    };
     conn.prepare_cached(
         "INSERT INTO runchain_alert_deliveries(channel, change_id, alert_id, digest, due_ms)
          VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT(change_id, channel) DO NOTHING",
@@ -62,8 +59,35 @@ pub fn plan(conn: &Connection, planned: &Planned<'_>) -> Result<()> {
             due,
         ))
     })
-    .map(drop)
+    .map(|rows| rows > 0)
     .during("plan the delivery of an alert")
+}
+
+/// That an alert fires is told once within the throttle.
+fn throttled_until(conn: &Connection, planned: &Planned<'_>) -> Result<Millis> {
+    let last: Option<Millis> = conn
+        .prepare_cached(
+            "SELECT max(d.due_ms) FROM runchain_alert_deliveries AS d JOIN runchain_alert_changes AS c ON c.id = d.change_id
+             WHERE d.alert_id = ?1 AND d.channel = ?2 AND d.state <> 'dropped' AND c.state = 'firing'",
+        )
+        .and_then(|mut statement| statement.query_row((planned.alert, planned.channel), |row| row.get(0)))
+        .during("look for the last delivery of an alert")?;
+    Ok(last.map_or(Millis(i64::MIN), |last| last.plus(planned.throttle_ms)))
+}
+
+/// That it fired again waits for the throttle's sake: it is over before, and nobody needs to hear of it.
+fn withdraw_throttled(conn: &Connection, planned: &Planned<'_>, now: Millis) -> Result<bool> {
+    conn.prepare_cached(
+        "UPDATE runchain_alert_deliveries
+         SET state = 'dropped', done_ms = ?3, error = 'it was over before the throttle let it through'
+         WHERE alert_id = ?1 AND channel = ?2 AND state = 'pending' AND message IS NULL AND due_ms > ?3
+           AND EXISTS (SELECT 1 FROM runchain_alert_deliveries AS earlier
+                       WHERE earlier.alert_id = ?1 AND earlier.channel = ?2 AND earlier.id < runchain_alert_deliveries.id
+                         AND earlier.state <> 'dropped')",
+    )
+    .and_then(|mut statement| statement.execute((planned.alert, planned.channel, now)))
+    .map(|rows| rows > 0)
+    .during("withdraw what the throttle held back")
 }
 
 /// A delivery that is part of a message.
@@ -118,7 +142,7 @@ pub fn next_due(conn: &Connection, channel: &str) -> Result<Option<Millis>> {
 /// # Errors
 /// Whatever SQLite answers.
 pub fn take(conn: &Connection, channel: &str, now: Millis) -> Result<Option<Message>> {
-    supersede(conn, channel, now)?;
+    drop_orphans(conn, channel, now)?;
     let begun: Option<Option<i64>> = conn
         .prepare_cached(
             "SELECT message FROM runchain_alert_deliveries
@@ -155,19 +179,8 @@ fn begin(conn: &Connection, channel: &str, now: Millis) -> Result<i64> {
     Ok(first)
 }
 
-/// Of several changes of one alert that all wait only because of the throttle, the last one counts; and
-/// what has no alert any more (retention, a forgotten run) is dropped.
-fn supersede(conn: &Connection, channel: &str, now: Millis) -> Result<()> {
-    conn.prepare_cached(
-        "UPDATE runchain_alert_deliveries SET state = 'dropped', done_ms = ?2, error = 'a later change of the same alert counts'
-         WHERE channel = ?1 AND state = 'pending' AND message IS NULL AND due_ms <= ?2
-           AND due_ms > (SELECT c.at_ms FROM runchain_alert_changes AS c WHERE c.id = change_id) + 10000
-           AND EXISTS (SELECT 1 FROM runchain_alert_deliveries AS later
-                       WHERE later.alert_id = runchain_alert_deliveries.alert_id AND later.channel = ?1
-                         AND later.state = 'pending' AND later.id > runchain_alert_deliveries.id)",
-    )
-    .and_then(|mut statement| statement.execute((channel, now)))
-    .during("leave out what a later change has overtaken")?;
+/// What has no alert any more (retention, a forgotten run) is dropped.
+fn drop_orphans(conn: &Connection, channel: &str, now: Millis) -> Result<()> {
     conn.prepare_cached(
         "UPDATE runchain_alert_deliveries SET state = 'dropped', done_ms = ?2, error = 'the alert is gone'
          WHERE channel = ?1 AND state = 'pending' AND due_ms <= ?2
@@ -267,6 +280,19 @@ pub fn settle(conn: &Connection, channel: &str, message: i64, outcome: &Outcome,
     .during("keep what came of a delivery")
 }
 
+/// A channel that can't be reached is not tried for anything else before this.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn hold(conn: &Connection, channel: &str, until: Millis) -> Result<()> {
+    conn.prepare_cached(
+        "UPDATE runchain_alert_deliveries SET due_ms = ?2 WHERE channel = ?1 AND state = 'pending' AND due_ms < ?2",
+    )
+    .and_then(|mut statement| statement.execute((channel, until)))
+    .map(drop)
+    .during("hold what waits for a channel")
+}
+
 /// Makes dead deliveries pending again, of one channel or all; how many.
 ///
 /// # Errors
@@ -298,6 +324,9 @@ pub struct Standing {
 /// # Errors
 /// Whatever SQLite answers.
 pub fn standing(conn: &Connection) -> Result<Vec<Standing>> {
+    if !schema::table_exists(conn, "runchain_alert_deliveries")? {
+        return Ok(Vec::new());
+    }
     let mut statement = conn
         .prepare_cached(
             "SELECT channel, sum(state = 'pending'), sum(state = 'dead'),
@@ -321,6 +350,56 @@ pub fn standing(conn: &Connection) -> Result<Vec<Standing>> {
         .during("look how the channels stand")?;
     rows.collect::<rusqlite::Result<_>>()
         .during("look how the channels stand")
+}
+
+/// A delivery, for people.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Delivered {
+    /// Its channel.
+    pub channel: String,
+    /// The state of the alert that it tells.
+    pub tells: State,
+    /// How it stands: pending, sent, dead, dropped.
+    pub state: String,
+    /// Attempts so far.
+    pub attempts: i64,
+    /// When it is, or was, due.
+    #[serde(serialize_with = "list::iso")]
+    pub due_at: Millis,
+    /// When it was through.
+    #[serde(serialize_with = "list::iso_or_null")]
+    pub done_at: Option<Millis>,
+    /// Why it isn't sent.
+    pub error: Option<String>,
+}
+
+/// What channels were told of an alert, oldest first.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn of_alert(conn: &Connection, alert: i64) -> Result<Vec<Delivered>> {
+    let mut statement = conn
+        .prepare_cached(
+            "SELECT d.channel, c.state, d.state, d.attempts, d.due_ms, d.done_ms, d.error
+             FROM runchain_alert_deliveries AS d JOIN runchain_alert_changes AS c ON c.id = d.change_id
+             WHERE d.alert_id = ?1 ORDER BY d.id",
+        )
+        .during("read the deliveries of an alert")?;
+    let rows = statement
+        .query_map([alert], |row| {
+            Ok(Delivered {
+                channel: row.get(0)?,
+                tells: list::state(&row.get::<_, String>(1)?),
+                state: row.get(2)?,
+                attempts: row.get(3)?,
+                due_at: row.get(4)?,
+                done_at: row.get(5)?,
+                error: row.get(6)?,
+            })
+        })
+        .during("read the deliveries of an alert")?;
+    rows.collect::<rusqlite::Result<_>>()
+        .during("read the deliveries of an alert")
 }
 
 /// An alert that a channel keeps hearing of while it is open.

@@ -66,6 +66,13 @@ pub(super) fn iso<S: Serializer>(at: &Millis, serializer: S) -> std::result::Res
     serializer.serialize_str(&at.iso())
 }
 
+pub(super) fn iso_or_null<S: Serializer>(
+    at: &Option<Millis>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    at.map(Millis::iso).serialize(serializer)
+}
+
 /// Which alerts are wanted; what is `None` doesn't matter.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {

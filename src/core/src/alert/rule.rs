@@ -622,7 +622,7 @@ mod tests {
             kind: Some("c.*".to_owned()),
             ..Rule::named("mine")
         };
-        assert!(adopt(&conn, &[config.clone()], Millis(1)).unwrap());
+        assert!(adopt(&conn, std::slice::from_ref(&config), Millis(1)).unwrap());
         assert!(!adopt(&conn, &[config], Millis(2)).unwrap(), "the same again");
         assert_eq!(kinds(&conn), ["b.*", "c.*"]);
         assert!(adopt(&conn, &[], Millis(3)).unwrap());

@@ -9,6 +9,7 @@ use crate::failure::Outcome;
 use crate::open::OpenMode;
 use crate::output::Output;
 use crate::{disk, door};
+use runchain_core::alert::rule;
 use runchain_core::audit::{self, Action};
 use runchain_core::ingest::{self, IngestOptions, IngestReport};
 use runchain_core::{Millis, Result};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 pub(super) fn ingest(arguments: &IngestArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
     let mut conn = open(settings, OpenMode::ReadWrite)?;
     disk::refuse_while_low(&conn)?;
+    adopt_rules(&conn, settings)?;
     let options = IngestOptions {
         finalise: arguments.finalise,
         ..IngestOptions::default()
@@ -49,6 +51,16 @@ pub(super) fn ingest(arguments: &IngestArgs, settings: &Settings, output: &Outpu
         )?;
     }
     Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
+}
+
+/// Events are judged by the rules of the configuration, where there is one: also by who comes before the
+/// first `drain`.
+fn adopt_rules(conn: &Connection, settings: &Settings) -> Result<()> {
+    let rules = &settings.alerts.rules;
+    if settings.file.is_none() || door::patiently(|| rule::same_as_config(conn, rules))? {
+        return Ok(());
+    }
+    door::write(conn, |conn| rule::adopt(conn, rules, Millis::now())).map(|_| ())
 }
 
 /// What was taken in stands in the audit trail; a look that found nothing doesn't.

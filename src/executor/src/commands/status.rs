@@ -6,6 +6,7 @@ use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::OpenMode;
 use crate::output::{self, Output};
+use runchain_core::alert::delivery::{self, Standing};
 use runchain_core::error::During;
 use runchain_core::steps::EVERY_KIND;
 use runchain_core::{Mapping, Millis, Result, RunId, validate};
@@ -25,16 +26,21 @@ pub(super) fn status(settings: &Settings, output: &Output) -> Outcome<Exit> {
     let counts = validate::status(&conn, now)?;
     let runs = newest_runs(&conn)?;
     let problems = problems(&conn)?;
+    let channels = delivery::standing(&conn)?;
     if output.json {
         let mut object = counts;
         if let Some(fields) = object.as_object_mut() {
             fields.insert("newest_runs".to_owned(), json!(runs));
             fields.insert("problems".to_owned(), json!(problems));
+            fields.insert("channels".to_owned(), json!(channels));
         }
         output.print_json(&object)?;
         return Ok(Exit::Ok);
     }
-    for line in summary(&counts) {
+    for line in summary(&counts)
+        .into_iter()
+        .chain(channels.iter().map(channel_line))
+    {
         output.line(&line)?;
     }
     if !runs.is_empty() {
@@ -53,6 +59,24 @@ pub(super) fn status(settings: &Settings, output: &Output) -> Outcome<Exit> {
         )?;
     }
     Ok(Exit::Ok)
+}
+
+/// `channel   ops: 3 messages wait, 2 are given up: HTTP 404; try again: runchain alerts retry ops`
+fn channel_line(channel: &Standing) -> String {
+    let error = channel
+        .error
+        .as_ref()
+        .map_or_else(String::new, |error| format!(": {error}"));
+    let name = &channel.channel;
+    let remedy = if channel.dead > 0 {
+        format!("; try again: runchain alerts retry {name}")
+    } else {
+        String::new()
+    };
+    format!(
+        "channel   {name}: {} alerts wait to be sent, {} are given up{error}{remedy}",
+        channel.pending, channel.dead
+    )
 }
 
 fn summary(counts: &Value) -> Vec<String> {

@@ -6,7 +6,7 @@
 //! of each rule. It belongs to the executor that takes the lead when it starts.
 
 use super::Drain;
-use crate::door;
+use crate::{door, fault};
 use runchain_core::Millis;
 use runchain_core::alert::announce;
 use runchain_core::downtime::{self, Backlog};
@@ -63,9 +63,11 @@ impl Drain<'_> {
 
     fn announce_now(&mut self, digest: bool) -> Result<()> {
         let newest = door::patiently(|| announce::newest(&self.conn))?;
-        let announced = door::write(&self.conn, |conn| {
-            announce::announce(conn, digest, &|_, _, _| Ok(0), Millis::now())
-        })?;
+        let announced = door::write(&self.conn, |conn| self.announce_with_plan(conn, digest))?;
+        if let Some(couriers) = self.couriers.as_ref().filter(|_| announced.planned > 0) {
+            fault::point("alert-planned");
+            couriers.look();
+        }
         for line in announced.lines {
             (self.say)(&line);
         }

@@ -1,5 +1,6 @@
 //! What only the leader does: monitor active runs, project events to the logs, sweep.
 
+use super::alerts::AlertClock;
 use super::look::Looker;
 use super::triggers::{News, Triggers};
 use crate::config::Settings;
@@ -37,6 +38,7 @@ pub(super) struct Lead {
     rest_until: Option<Instant>,
     looker: Looker,
     retention: Duty,
+    alert_clock: AlertClock,
 }
 
 impl Lead {
@@ -74,6 +76,7 @@ impl Lead {
             rest_until: None,
             looker: Looker::new(settings),
             retention: Duty::new(settings, Millis::now()),
+            alert_clock: AlertClock::new(Millis::now()),
         };
         lead.testify()?;
         Ok(Some(lead))
@@ -159,6 +162,11 @@ impl Lead {
         self.looker.read_flags(conn)
     }
 
+    /// What of alerts only the clock decides.
+    pub(super) fn look_at_alerts(&mut self, conn: &mut Connection) -> Result<()> {
+        self.alert_clock.look(conn, Millis::now())
+    }
+
     /// After a failure: leaves the duties be for this long.
     pub(super) fn rest(&mut self, pause: Duration) {
         self.rest_until = Some(Instant::now() + pause);
@@ -186,7 +194,13 @@ impl Lead {
         if self.behind {
             return Some(Millis::now());
         }
-        let others = self.looker.next().into_iter().chain([self.retention.due()]);
+        let alerts = self.alert_clock.due();
+        let others = self
+            .looker
+            .next()
+            .into_iter()
+            .chain([self.retention.due()])
+            .chain(alerts);
         self.monitor_due.into_iter().chain(repair).chain(others).min()
     }
 }

@@ -117,6 +117,7 @@ impl Drain<'_> {
         self.look_at_space()?;
         if self.lead.is_some() {
             self.carry_out()?;
+            self.look_at_alerts()?;
             self.go_on_catching_up()?;
         }
         let Some(lead) = &mut self.lead else {
@@ -145,7 +146,7 @@ impl Drain<'_> {
                 self.complain(format!("{error}; trying again"));
                 Ok(())
             }
-            done => done,
+            done => done.and_then(|()| self.after_duties()),
         }
     }
 
@@ -184,11 +185,13 @@ impl Drain<'_> {
         if self.lead.as_ref().is_some_and(|lead| !lead.is_current()) {
             (self.say)("somebody removed the lock file; the lead is open again");
             self.lead = None;
+            self.let_couriers_go();
         }
         if self.lead.is_none() && Instant::now() >= self.next_lead {
             self.next_lead = Instant::now() + LEAD_EVERY;
             self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id, &self.place)?;
             if self.lead.is_some() {
+                self.send_couriers();
                 self.begin_to_catch_up()?;
             }
             // Who finds another one leading has no downtime to tell of.
