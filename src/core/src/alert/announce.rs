@@ -65,8 +65,8 @@ pub struct Announced {
 /// Plans the deliveries of one change; how many.
 pub type Plan<'a> = &'a dyn Fn(&Connection, &News, bool) -> Result<usize>;
 
-/// Announces what changed since the last time; with `digest` one event for each rule, however few they
-/// are.
+/// Announces what changed since the last time; with `digest` one event for each rule, where there is more
+/// than one change.
 ///
 /// # Errors
 /// Whatever SQLite answers; the caller rolls back.
@@ -91,7 +91,8 @@ pub fn announce(conn: &Connection, digest: bool, plan: Plan<'_>, now: Millis) ->
     }
     for ((_, rule), group) in groups {
         // What a person did is an entry of its own, whenever it was.
-        if group.len() > ONE_BY_ONE || (digest && group[0].change.state == State::Firing) {
+        let is_caught_up = digest && group.len() > 1 && group[0].change.state == State::Firing;
+        if group.len() > ONE_BY_ONE || is_caught_up {
             announced.lines.push(say_digest(conn, rule, &group, digest, now)?);
             continue;
         }
@@ -251,16 +252,17 @@ mod tests {
         assert!(resolve(&conn, Own::StepDead, &[Some("12")], Millis(3)).unwrap());
         assert!(!resolve(&conn, Own::StepDead, &[Some("12")], Millis(3)).unwrap());
         fire(&conn, Own::RunFailed, 3);
+        fire(&conn, Own::RunFailed, 4);
         assert_eq!(
             announce(true).lines,
             [
-                "1 alerts of rule run_failed: 3, ...",
+                "2 alerts of rule run_failed: 3, 4, ...",
                 "resolved alert step_dead, 12: it broke"
             ]
         );
         assert_eq!(
             said(&conn)[4..],
-            ["ALERT_DIGEST run_failed 1", "ALERT_RESOLVED step_dead 1"]
+            ["ALERT_DIGEST run_failed 2", "ALERT_RESOLVED step_dead 1"]
         );
     }
 

@@ -136,6 +136,18 @@ pub fn next_due(conn: &Connection, channel: &str) -> Result<Option<Millis>> {
     .during("look for deliveries that are due")
 }
 
+/// Whether anything is due to any channel.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn any_due(conn: &Connection, now: Millis) -> Result<bool> {
+    conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM runchain_alert_deliveries WHERE state = 'pending' AND due_ms <= ?1)",
+    )
+    .and_then(|mut statement| statement.query_row([now], |row| row.get(0)))
+    .during("look for deliveries that are due")
+}
+
 /// The next message of a channel: one that was begun and isn't through, else what is due now, which
 /// becomes one. Inside a transaction that is committed before anything is sent.
 ///

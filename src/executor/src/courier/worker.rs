@@ -71,7 +71,7 @@ impl Courier {
         let mut conn = None;
         let mut last = false;
         loop {
-            let pause = match self.round(&mut conn, orders) {
+            let pause = match self.round(&mut conn, orders, last) {
                 Ok(pause) => pause,
                 Err(error) => {
                     conn = None;
@@ -90,8 +90,15 @@ impl Courier {
         }
     }
 
-    /// Sends everything that is due; how long nothing is.
-    fn round(&mut self, conn: &mut Option<Connection>, orders: &Receiver<Order>) -> Result<Duration> {
+    /// Sends everything that is due; how long nothing is. In the last round nothing waits for others to
+    /// leave with it.
+    fn round(
+        &mut self,
+        conn: &mut Option<Connection>,
+        orders: &Receiver<Order>,
+        last: bool,
+    ) -> Result<Duration> {
+        let ahead_ms = if last { self.channel.group_ms } else { 0 };
         let conn = match conn {
             Some(conn) => conn,
             None => {
@@ -104,7 +111,7 @@ impl Courier {
         };
         // What was opened may be another file of the same name.
         self.workshop.file.check()?;
-        while let Some(message) = self.take(conn)? {
+        while let Some(message) = self.take(conn, ahead_ms)? {
             self.workshop.file.check()?;
             let letter = Letter::of_message(&message, self.number(conn, message.id)?, &self.shown_database);
             let answer = send(&self.channel, &letter);
@@ -136,16 +143,16 @@ impl Courier {
         }))
     }
 
-    fn take(&self, conn: &Connection) -> Result<Option<delivery::Message>> {
+    fn take(&self, conn: &Connection, ahead_ms: i64) -> Result<Option<delivery::Message>> {
         let name = &self.channel.name;
-        let is_due =
-            door::patiently(|| delivery::next_due(conn, name))?.is_some_and(|due| due <= Millis::now());
+        let is_due = door::patiently(|| delivery::next_due(conn, name))?
+            .is_some_and(|due| due <= Millis::now().plus(ahead_ms));
         if !is_due {
             return Ok(None);
         }
         door::write(conn, |conn| {
             schema::check_writer(conn)?;
-            delivery::take(conn, name, Millis::now())
+            delivery::take(conn, name, Millis::now().plus(ahead_ms))
         })
     }
 

@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::courier::{self, Couriers, SignOfLife};
 use crate::door;
 use runchain_core::alert::announce::{self, Announced};
-use runchain_core::alert::{due, rule};
+use runchain_core::alert::{delivery, due, rule};
 use runchain_core::error::{During, Result};
 use runchain_core::{Millis, steps};
 use rusqlite::Connection;
@@ -53,15 +53,15 @@ impl AlertClock {
         self.next
     }
 
-    /// Decides what is due; a transaction only where something is.
-    pub(super) fn look(&mut self, conn: &mut Connection, now: Millis) -> Result<()> {
+    /// Decides what is due; a transaction only where something is. `true` when it was asked at all.
+    pub(super) fn look(&mut self, conn: &mut Connection, now: Millis) -> Result<bool> {
         let mark = door::patiently(|| Mark::of(conn))?;
         if self.seen.replace(mark) != Some(mark) {
             let soon = now.plus(SOON_MS);
             self.next = Some(self.next.map_or(soon, |next| next.min(soon)));
         }
         if self.next.is_none_or(|next| next > now) {
-            return Ok(());
+            return Ok(false);
         }
         let mut look = door::patiently(|| due::look(conn, self.since, now))?;
         if look.is_news() {
@@ -72,7 +72,7 @@ impl AlertClock {
             })?;
         }
         self.next = look.next;
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -142,7 +142,14 @@ impl Drain<'_> {
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
-        lead.look_at_alerts(&mut self.conn)
+        if lead.look_at_alerts(&mut self.conn)?
+            && let Some(couriers) = &self.couriers
+            && door::patiently(|| delivery::any_due(&self.conn, Millis::now()))?
+        {
+            // Somebody asked for what was given up.
+            couriers.look();
+        }
+        Ok(())
     }
 
     /// Announces changes and plans their deliveries, inside the caller's transaction.

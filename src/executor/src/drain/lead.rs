@@ -163,7 +163,7 @@ impl Lead {
     }
 
     /// What of alerts only the clock decides.
-    pub(super) fn look_at_alerts(&mut self, conn: &mut Connection) -> Result<()> {
+    pub(super) fn look_at_alerts(&mut self, conn: &mut Connection) -> Result<bool> {
         self.alert_clock.look(conn, Millis::now())
     }
 
