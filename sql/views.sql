@@ -32,13 +32,14 @@ SELECT 'alert', run_id, subject, message,
 FROM runchain_alerts WHERE state = 'firing' AND rule <> 'step_dead' AND rule <> 'run_stalled';
 
 -- bytes read = stored + rejected, bytes of the file = read + pending; unaccounted_bytes is always 0.
+-- unread_times counts events whose time nobody could read.
 DROP VIEW IF EXISTS runchain_ingest_balance;
 CREATE VIEW runchain_ingest_balance AS
 SELECT path, size_bytes, offset_bytes AS read_bytes, stored_bytes, rejected_bytes,
        size_bytes - offset_bytes AS pending_bytes,
        offset_bytes - stored_bytes - rejected_bytes AS unaccounted_bytes,
-       lines, stored, duplicates, rejected
-FROM runchain_ingest_files;
+       lines, stored, duplicates, rejected, format, coalesce(unread_times, 0) AS unread_times
+FROM runchain_ingest_files LEFT JOIN runchain_ingest_readings ON file_id = id;
 
 -- The last error of each run: of its own steps, else of the events that its logs brought.
 DROP VIEW IF EXISTS runchain_last_errors;

@@ -9,6 +9,9 @@ const ROWS: &str = "SELECT rule, state, subject, count FROM runchain_alerts ORDE
 #[test]
 fn a_failure_in_a_log_is_an_alert_until_its_task_succeeds_and_the_log_says_both() {
     let project = project("");
+    // This orchestrator calls its runs jobs.
+    project.sql("INSERT INTO runs(run_id, status) VALUES ('JOB-1', 'RUNNING');");
+    project.runchain(&["drain", "--until-idle"]).exits(0);
     ingest(
         &project,
         "a.jsonl",

@@ -14,7 +14,7 @@ use crate::door;
 use runchain_core::alert::{self, Alarm, Own};
 use runchain_core::error::{Error, Result};
 use runchain_core::event::{self, EventType, NewEvent};
-use runchain_core::{Millis, schema};
+use runchain_core::{Millis, schema, space};
 use rusqlite::Connection;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use serde_json::json;
@@ -62,28 +62,10 @@ pub(crate) fn preflight(settings: &Settings) -> Option<String> {
     })
 }
 
-/// Refuses what can wait while space is low.
-///
-/// # Errors
-/// The refusal; whatever SQLite answers.
-pub(crate) fn refuse_while_low(conn: &Connection) -> Result<()> {
-    if !is_alerted(conn)? {
-        return Ok(());
-    }
-    Err(Error::refused(
-        "the database's disk has run full, and reading event logs in can wait",
-        "free some space; when runchain drain has said that there is room again, ingest",
-    ))
-}
-
 /// Removes the ballast, for an uninstall; a service that still runs does without it.
 pub(crate) fn remove_ballast(settings: &Settings) {
     // One that can't be removed is said by who looks at the folder; nothing depends on it.
     let _ = std::fs::remove_file(settings.state_db_path.with_file_name(NAME));
-}
-
-fn is_alerted(conn: &Connection) -> Result<bool> {
-    alert::is_open(conn, Own::DiskLow, &[])
 }
 
 /// What a service knows of its disk.
@@ -112,11 +94,11 @@ impl Space {
             look_at: Instant::now(),
         };
         let made = space.make();
-        if !made && door::patiently(|| is_alerted(conn))? {
+        if !made && door::patiently(|| space::is_low(conn))? {
             (space.low, space.told) = (true, true);
         }
         // There is room, but whoever ran before could not say so any more.
-        space.told |= made && door::patiently(|| is_alerted(conn))?;
+        space.told |= made && door::patiently(|| space::is_low(conn))?;
         Ok(space)
     }
 

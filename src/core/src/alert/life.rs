@@ -211,6 +211,23 @@ fn id_of(conn: &Connection, fingerprint: &str) -> Result<i64> {
         .during("look an alert up")
 }
 
+/// The run that an event is about. A job is an execution; an orchestrator that calls its runs jobs has a
+/// run of that id, and any other would show the alert beside a run that doesn't exist.
+pub(crate) fn run_of<'a>(
+    conn: &Connection,
+    run_id: Option<&'a str>,
+    job: Option<&'a str>,
+) -> Result<Option<&'a str>> {
+    let Some(job) = job.filter(|_| run_id.is_none()) else {
+        return Ok(run_id);
+    };
+    let is_run: bool = conn
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM runchain_runs WHERE run_id = ?1)")
+        .and_then(|mut statement| statement.query_row([job], |row| row.get(0)))
+        .during("look whether a job is a run")?;
+    Ok(is_run.then_some(job))
+}
+
 /// What a person does with an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByHand {

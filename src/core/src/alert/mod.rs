@@ -28,8 +28,8 @@ mod window;
 
 pub use flood::Admission;
 pub(crate) use flood::admit;
-pub(crate) use life::note_change;
 pub use life::{Alarm, ByHand, Raised, by_hand, is_open, raise, raise_or_renew, resolve, resolve_all_of};
+pub(crate) use life::{note_change, run_of};
 pub use list::{Change, Entry, Filter, changes_of, entries, find};
 pub use rule::{Own, Severity};
 pub(crate) use window::{Counted, Windows};

@@ -62,6 +62,8 @@ pub enum Own {
     ExecutorWasDown,
     /// The database's disk is full.
     DiskLow,
+    /// The logs can't be written.
+    LogsUnwritable,
     /// Many runs ended in a rush; their chains are held.
     Storm,
     /// Event logs bring more lines that can't be kept than before.
@@ -70,7 +72,7 @@ pub enum Own {
 
 impl Own {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::RunFailed,
         Self::StepDead,
         Self::RunStalled,
@@ -78,6 +80,7 @@ impl Own {
         Self::TriggersLost,
         Self::ExecutorWasDown,
         Self::DiskLow,
+        Self::LogsUnwritable,
         Self::Storm,
         Self::IngestRejects,
     ];
@@ -93,6 +96,7 @@ impl Own {
             Self::TriggersLost => "triggers_lost",
             Self::ExecutorWasDown => "executor_was_down",
             Self::DiskLow => "disk_low",
+            Self::LogsUnwritable => "logs_unwritable",
             Self::Storm => "storm",
             Self::IngestRejects => "ingest_rejects",
         }
@@ -102,7 +106,7 @@ impl Own {
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::DiskLow => Severity::Critical,
+            Self::DiskLow | Self::LogsUnwritable => Severity::Critical,
             Self::RunFailed | Self::StepDead | Self::TriggersLost | Self::Storm => Severity::Error,
             Self::RunStalled | Self::ChainLate | Self::ExecutorWasDown | Self::IngestRejects => {
                 Severity::Warning
@@ -113,7 +117,10 @@ impl Own {
     /// Whether others rely on its row: it can't be switched off.
     #[must_use]
     pub fn is_vital(self) -> bool {
-        matches!(self, Self::TriggersLost | Self::DiskLow | Self::Storm)
+        matches!(
+            self,
+            Self::TriggersLost | Self::DiskLow | Self::LogsUnwritable | Self::Storm
+        )
     }
 
     /// The severity that holds; `None` where the rule is switched off.

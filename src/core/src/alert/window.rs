@@ -5,7 +5,7 @@
 //! That a window has passed is the clock's to say: see `due`.
 
 use super::rule::Rule;
-use super::{Admission, State, admit, note_change};
+use super::{Admission, State, admit, note_change, run_of};
 use crate::Millis;
 use crate::error::{During, Result};
 use rusqlite::{Connection, OptionalExtension};
@@ -23,6 +23,7 @@ pub(crate) struct Windows(BTreeMap<(String, String), Group>);
 struct Group {
     slots: BTreeMap<i64, i64>,
     run_id: Option<String>,
+    job: Option<String>,
     subject: String,
     latest: Millis,
     message: String,
@@ -36,6 +37,8 @@ pub(crate) struct Counted {
     pub(crate) subject: String,
     /// Its run, if it has one.
     pub(crate) run_id: Option<String>,
+    /// Else its job, if it has one.
+    pub(crate) job: Option<String>,
     /// What it says.
     pub(crate) message: String,
     /// Its time.
@@ -51,6 +54,7 @@ impl Windows {
         let group = self.0.entry(key).or_insert_with(|| Group {
             slots: BTreeMap::new(),
             run_id: event.run_id,
+            job: event.job,
             subject: event.subject,
             latest: event.at,
             message: event.message.clone(),
@@ -180,6 +184,7 @@ impl Group {
         {
             return Ok(false);
         }
+        let run_id = run_of(conn, self.run_id.as_deref(), self.job.as_deref())?;
         conn.prepare_cached(
             "INSERT INTO runchain_alerts(fingerprint, rule, severity, state, run_id, subject, message, count, first_at_ms, last_at_ms)
              VALUES (?1, ?2, ?3, 'firing', ?4, ?5, ?6, ?7, ?8, ?9)
@@ -194,7 +199,7 @@ impl Group {
                 fingerprint,
                 &rule.name,
                 rule.severity.as_str(),
-                &self.run_id,
+                run_id,
                 &self.subject,
                 &self.message,
                 fullest.events,

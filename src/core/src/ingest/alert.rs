@@ -12,6 +12,7 @@ use crate::alert::{self, Admission, State, fingerprint};
 use crate::error::{During, Result};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 /// What one batch says about one fingerprint.
@@ -20,7 +21,9 @@ struct Raised {
     rule: usize,
     fingerprint: String,
     task: Option<String>,
+    /// The run that it names; else its job, which is one only where a run has that id.
     run_id: Option<String>,
+    job: Option<String>,
     subject: String,
     message: String,
     count: i64,
@@ -72,6 +75,7 @@ impl Alerts {
                 fingerprint: new.fingerprint,
                 subject: new.subject,
                 run_id: new.run_id,
+                job: new.job,
                 message: new.message,
                 at,
             };
@@ -152,8 +156,8 @@ impl Raised {
             rule: index,
             fingerprint,
             task: task.filter(|_| rule.per == Per::Task).map(str::to_owned),
-            // Where nothing names a run, the job is what the orchestrator calls one.
-            run_id: event.run_id.as_deref().or(job).map(str::to_owned),
+            run_id: event.run_id.as_deref().map(str::to_owned),
+            job: job.map(str::to_owned),
             subject: subject.to_owned(),
             message: message(event),
             count: 1,
@@ -187,7 +191,8 @@ impl Raised {
         {
             return Ok(false);
         }
-        self.upsert(conn, rule, succeeded)?;
+        let run_id = alert::run_of(conn, self.run_id.as_deref(), self.job.as_deref())?;
+        self.upsert(conn, rule, run_id, succeeded)?;
         let Some(after) = known(conn, &self.fingerprint)? else {
             return Ok(false);
         };
@@ -200,7 +205,13 @@ impl Raised {
         Ok(after.state == State::Firing)
     }
 
-    fn upsert(&self, conn: &Connection, rule: &Rule, succeeded: Option<Millis>) -> Result<()> {
+    fn upsert(
+        &self,
+        conn: &Connection,
+        rule: &Rule,
+        run_id: Option<&str>,
+        succeeded: Option<Millis>,
+    ) -> Result<()> {
         conn.prepare_cached(
             "INSERT INTO runchain_alerts(fingerprint, rule, severity, state, run_id, subject, message,
                                          count, first_at_ms, last_at_ms)
@@ -226,7 +237,7 @@ impl Raised {
                 &self.fingerprint,
                 &rule.name,
                 rule.severity.as_str(),
-                &self.run_id,
+                run_id,
                 &self.subject,
                 &self.message,
                 self.count,
@@ -311,13 +322,5 @@ impl Judged for Event<'_> {
 
 /// What the event says went wrong, else its type.
 fn message(event: &Event<'_>) -> String {
-    #[derive(serde::Deserialize)]
-    struct Details {
-        error_message: Option<String>,
-    }
-    event
-        .details
-        .and_then(|details| serde_json::from_str::<Details>(details).ok())
-        .and_then(|details| details.error_message)
-        .unwrap_or_else(|| event.kind.clone().into_owned())
+    event.error().unwrap_or(Cow::Borrowed(&event.kind)).into_owned()
 }

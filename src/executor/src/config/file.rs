@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// The table of tables that say how the lines of event logs are understood.
+const MAPPINGS: &str = "ingest.mappings";
+
 /// The text of a configuration file.
 #[derive(Debug)]
 pub(super) struct Document {
@@ -74,6 +77,8 @@ pub(super) struct File<'a> {
     pub(super) alert_channels: Vec<(String, Located<'a>)>,
     /// `[deadman]`, not looked into yet.
     pub(super) deadman: Option<Located<'a>>,
+    /// The tables below `[ingest.mappings]`, not looked into yet.
+    pub(super) mappings: Vec<(String, Located<'a>)>,
     /// Keys that are not known.
     pub(super) problems: Vec<Problem>,
 }
@@ -94,6 +99,7 @@ impl<'a> File<'a> {
             alert_rules: Vec::new(),
             alert_channels: Vec::new(),
             deadman: None,
+            mappings: Vec::new(),
             problems: Vec::new(),
         };
         file.walk("", root.into_inner());
@@ -148,6 +154,7 @@ impl<'a> File<'a> {
             DeValue::Table(table) if name == "steps" => self.steps = named(table),
             DeValue::Table(table) if name == "alerts.rules" => self.alert_rules = named(table),
             DeValue::Table(table) if name == "alerts.channels" => self.alert_channels = named(table),
+            DeValue::Table(table) if name == MAPPINGS => self.mappings = named(table),
             DeValue::Table(table) => self.walk(&format!("{name}."), table),
             other => self.problems.push(Problem::new(
                 self.place(&span),
@@ -166,6 +173,7 @@ impl<'a> File<'a> {
             let nested = NESTED.iter().filter_map(|name| name.strip_prefix(prefix));
             NAMES
                 .iter()
+                .chain([&MAPPINGS])
                 .filter_map(|name| name.strip_prefix(prefix))
                 .chain(nested)
                 .collect()
@@ -187,11 +195,12 @@ impl<'a> File<'a> {
 }
 
 /// Tables of tables that the user names.
-const NESTED: [&str; 4] = ["steps", "alerts", "alerts.rules", "alerts.channels"];
+const NESTED: [&str; 5] = ["steps", MAPPINGS, "alerts", "alerts.rules", "alerts.channels"];
 
+/// Tables with names that the user gives.
 fn named<'a>(table: DeTable<'a>) -> Vec<(String, Located<'a>)> {
-    table
-        .into_iter()
+    let entries = table.into_iter();
+    entries
         .map(|(key, value)| (key.into_inner().into_owned(), value))
         .collect()
 }

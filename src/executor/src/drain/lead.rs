@@ -1,6 +1,7 @@
 //! What only the leader does: monitor active runs, project events to the logs, sweep.
 
 use super::alerts::AlertClock;
+use super::listing::Listing;
 use super::look::Looker;
 use super::triggers::{News, Triggers};
 use crate::config::Settings;
@@ -39,6 +40,7 @@ pub(super) struct Lead {
     looker: Looker,
     retention: Duty,
     alert_clock: AlertClock,
+    listing: Listing,
 }
 
 impl Lead {
@@ -77,13 +79,23 @@ impl Lead {
             looker: Looker::new(settings),
             retention: Duty::new(settings, Millis::now()),
             alert_clock: AlertClock::new(Millis::now()),
+            listing: Listing::default(),
         };
         lead.testify()?;
         Ok(Some(lead))
     }
 
+    /// Before the executor leaves: the list of reports says everything, and the witness, too.
+    pub(super) fn leave(&mut self, settings: &Settings, conn: &Connection) -> Result<()> {
+        self.testify()?;
+        if self.projector.take_reported() {
+            self.listing.note();
+        }
+        self.listing.catch_up(settings, conn)
+    }
+
     /// Writes the witness anew.
-    pub(super) fn testify(&mut self) -> Result<()> {
+    fn testify(&mut self) -> Result<()> {
         self.testified = Instant::now();
         let folder = self.projector.folder();
         self.witness.seq = self.witness.seq.max(self.projector.covered());
@@ -145,6 +157,10 @@ impl Lead {
                 break;
             }
         }
+        if self.projector.take_reported() {
+            self.listing.note();
+        }
+        self.listing.go_on(settings, conn)?;
         if self.witness.seq < self.projector.covered() && self.testified.elapsed() >= TESTIFY_EVERY {
             self.testify()?;
         }
@@ -195,12 +211,8 @@ impl Lead {
             return Some(Millis::now());
         }
         let alerts = self.alert_clock.due();
-        let others = self
-            .looker
-            .next()
-            .into_iter()
-            .chain([self.retention.due()])
-            .chain(alerts);
+        let others = self.looker.next().into_iter().chain([self.retention.due()]);
+        let others = others.chain(self.listing.due()).chain(alerts);
         self.monitor_due.into_iter().chain(repair).chain(others).min()
     }
 }

@@ -14,6 +14,8 @@ mod catch_up;
 mod database;
 mod effect;
 mod lead;
+mod listing;
+mod logs;
 mod look;
 mod pace;
 mod pass;
@@ -46,6 +48,7 @@ use runchain_core::{Mapping, Millis, RunId, StepId};
 use rusqlite::Connection;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -134,6 +137,12 @@ struct Drain<'a> {
     recovered: Option<Instant>,
     /// Expanding failed; not again before this.
     expand_after: Option<Instant>,
+    /// Queue rows that the next turn takes at most.
+    expand_rows: usize,
+    /// How long turns of this pass took of which more was left in the queue.
+    backlog_took: Duration,
+    /// Nothing overtakes a rush again before this.
+    overtake_after: Option<Instant>,
     /// Nothing of what is due could be had; not again before this, or a commit of others.
     lease_after: Option<Instant>,
     stopping: Option<Stop>,
@@ -147,6 +156,8 @@ struct Drain<'a> {
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
     complaints: Vec<String>,
+    /// What the database says about the logs.
+    logs_told: logs::Told,
     /// Since when the database looks damaged or without our tables.
     doubt: Cell<Option<Instant>>,
     /// Turns were left: the next pass goes on at once.
@@ -166,6 +177,9 @@ struct Drain<'a> {
 
 impl Drain<'_> {
     fn until_over(&mut self) -> Result<Ended> {
+        // The first looks are 50 us apart; by default the kernel adds as much to every sleep.
+        // Where it refuses, they come a little later.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let mut due = Instant::now();
         loop {
             if let Some(ended) = self.past_grace() {
