@@ -128,3 +128,17 @@ fn a_failed_run_reaches_alertmanager_and_so_does_its_end() {
         "sent sent",
     );
 }
+
+/// docs/alerts.md shows lines of its configuration.
+#[test]
+fn the_lines_for_escalation_and_quiet_hours_are_what_alertmanager_takes() {
+    let page = std::fs::read_to_string(crate::support::repository().join("docs/alerts.md")).unwrap();
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (lines, _) = rest.split_once("```").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("alertmanager.yml");
+    std::fs::write(&config, lines).unwrap();
+    let mut amtool = Command::new(alertmanager("RUNCHAIN_TEST_AMTOOL"));
+    let checked = crate::support::run(amtool.arg("check-config").arg(&config), "");
+    assert!(checked.success, "{}{}", checked.stdout, checked.stderr);
+}
