@@ -10,6 +10,5 @@ DROP TRIGGER IF EXISTS runchain_capture_delete;
 DROP VIEW IF EXISTS runchain_chains;
 DROP VIEW IF EXISTS runchain_problems;
 DROP VIEW IF EXISTS runchain_ingest_balance;
-DROP VIEW IF EXISTS runchain_last_errors;
 DROP TABLE IF EXISTS runchain_mapping;
 COMMIT;

@@ -4,7 +4,7 @@
 -- mode, Django's migrate). Nothing here may be newer than SQLite 3.24. Safe to read again.
 BEGIN IMMEDIATE;
 
--- Where each run's chain stands, newest generation.
+-- Where each run's chain stands, newest generation, and the last error of the run.
 DROP VIEW IF EXISTS runchain_chains;
 CREATE VIEW runchain_chains AS
 SELECT r.run_id, r.status, r.phase, r.generation, r.monitor,
@@ -12,7 +12,9 @@ SELECT r.run_id, r.status, r.phase, r.generation, r.monitor,
         WHERE s.run_id = r.run_id AND s.generation = r.generation AND s.step = 'archive') AS archive,
        (SELECT s.state FROM runchain_steps AS s
         WHERE s.run_id = r.run_id AND s.generation = r.generation AND s.step = 'report') AS report,
-       strftime('%Y-%m-%dT%H:%M:%SZ', r.phase_since_ms / 1000, 'unixepoch') AS since
+       strftime('%Y-%m-%dT%H:%M:%SZ', r.phase_since_ms / 1000, 'unixepoch') AS since,
+       (SELECT a.message FROM runchain_alerts AS a WHERE a.run_id = r.run_id
+        ORDER BY a.rule = 'run_failed', a.last_at_ms DESC, a.id DESC LIMIT 1) AS last_error
 FROM runchain_runs AS r;
 
 -- What asks for a person: dead steps, stalled runs, firing alerts.
@@ -40,15 +42,5 @@ SELECT path, size_bytes, offset_bytes AS read_bytes, stored_bytes, rejected_byte
        offset_bytes - stored_bytes - rejected_bytes AS unaccounted_bytes,
        lines, stored, duplicates, rejected, format, coalesce(unread_times, 0) AS unread_times
 FROM runchain_ingest_files LEFT JOIN runchain_ingest_readings ON file_id = id;
-
--- The last error of each run: of its own steps, else of the events that its logs brought.
-DROP VIEW IF EXISTS runchain_last_errors;
-CREATE VIEW runchain_last_errors AS
-SELECT run_id, rule, subject, message, state, count,
-       strftime('%Y-%m-%dT%H:%M:%SZ', last_at_ms / 1000, 'unixepoch') AS last_at
-FROM runchain_alerts AS a
-WHERE run_id IS NOT NULL
-  AND id = (SELECT l.id FROM runchain_alerts AS l WHERE l.run_id = a.run_id
-            ORDER BY l.rule = 'run_failed', l.last_at_ms DESC, l.id DESC LIMIT 1);
 
 COMMIT;

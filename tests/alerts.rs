@@ -17,9 +17,14 @@ fn project(config: &str) -> Project {
 
 /// A line of an event log.
 fn event(id: &str, kind: &str, second: u32, task: &str) -> String {
+    let status = if kind.ends_with("completed") {
+        "success"
+    } else {
+        "failed"
+    };
     let line = serde_json::json!({
         "event_id": id, "event_type": kind, "timestamp": format!("2026-03-01T12:00:{second:02}+00:00"),
-        "job_id": "JOB-1", "pattern_run_id": task, "status": "failed",
+        "job_id": "JOB-1", "pattern_run_id": task, "status": status,
         "details": { "error_message": format!("{id} broke"), "exit_code": second },
     });
     format!("{line}\n")

@@ -26,7 +26,7 @@ fn a_failure_in_a_log_is_an_alert_until_its_task_succeeds_and_the_log_says_both(
         "{status}"
     );
     assert_eq!(
-        project.lines("SELECT message FROM runchain_last_errors WHERE run_id = 'JOB-1';"),
+        project.lines("SELECT last_error FROM runchain_chains WHERE run_id = 'JOB-1';"),
         ["E1 broke"]
     );
     ingest(
@@ -68,7 +68,7 @@ fn a_dead_step_is_an_alert_until_it_is_tried_again() {
     project.runchain(&["drain", "--until-idle"]).exits(0);
     assert_eq!(project.lines(ROWS), ["step_dead|firing|up of r|1"]);
     assert_eq!(
-        project.lines("SELECT message LIKE '%exit code 1%runchain retry r%' FROM runchain_last_errors;"),
+        project.lines("SELECT last_error LIKE '%exit code 1%runchain retry r%' FROM runchain_chains;"),
         ["1"]
     );
     project.configure("[steps.up]\ncommand = ['true']\n");
