@@ -175,6 +175,10 @@ CREATE INDEX IF NOT EXISTS runchain_alert_deliveries_by_alert ON runchain_alert_
 -- The alerts that are not over, by rule.
 CREATE INDEX IF NOT EXISTS runchain_alerts_open ON runchain_alerts(rule, id) WHERE state <> 'resolved';
 CREATE INDEX IF NOT EXISTS runchain_alerts_by_run ON runchain_alerts(run_id, last_at_ms) WHERE run_id IS NOT NULL;
+-- Event logs: what is there already is told in no lifecycle log any more.
+INSERT OR IGNORE INTO runchain_meta(key, value)
+SELECT 'ingested_told', coalesce(max(id), 0) FROM runchain_ingested;
+
 -- Event logs: what else is known of a file. No row: an earlier version has begun it.
 --   format, chosen_by  preset or mapping by which its lines are understood; detected, or given
 --   mapping            where it is a mapping: its JSON

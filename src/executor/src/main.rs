@@ -18,6 +18,7 @@ mod exit;
 mod failure;
 mod fault;
 mod folder;
+mod follow;
 mod health;
 mod identity;
 mod monitor;

@@ -13,6 +13,7 @@ mod begin;
 mod catch_up;
 mod database;
 mod effect;
+mod followed;
 mod lead;
 mod listing;
 mod logs;
