@@ -12,6 +12,8 @@
 /// Builds what is tested, finds the host programs, runs SQL in them.
 mod support;
 
+/// What is an alert, how it ends, and who hears of it.
+mod alerts;
 /// Who did what, when and why.
 mod audit;
 /// A run's chain: its commands, ids, repetitions and late arrivals.
