@@ -20,6 +20,8 @@ mod chain;
 mod children;
 /// Settings, their layers, exit codes; databases that can't be opened.
 mod config;
+/// The generated reference and the JSON Schema of the configuration.
+mod configuration;
 /// Eight writers, three executors, one database: errors and latencies.
 mod contention;
 /// Executors killed at any moment, and what is left.
@@ -71,6 +73,12 @@ mod retention;
 mod security;
 /// The executor as a service: signals, leases, wakes, and databases that go away.
 mod service;
+/// What the service says of itself: lines, objects, journal.
+#[cfg(target_os = "linux")]
+mod service_log;
+/// Under systemd and as process 1: units, readiness, reload, watchdog.
+#[cfg(target_os = "linux")]
+mod service_unit;
 /// Steps of the user's own, their configuration, the examples, runs that end again and again.
 mod steps;
 /// Many runs that end in a rush: held, released, discarded.

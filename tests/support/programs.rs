@@ -105,6 +105,12 @@ pub(crate) fn step_host(key: &str) -> &'static str {
     line_of("scripts/step-hosts", &STEP_HOSTS, key)
 }
 
+/// A line of what `scripts/monitoring` prints: what the tests of the service need.
+pub(crate) fn monitoring(key: &str) -> &'static str {
+    static MONITORING: Lines = OnceLock::new();
+    line_of("scripts/monitoring", &MONITORING, key)
+}
+
 type Lines = OnceLock<Result<HashMap<String, String>, String>>;
 
 /// What a machine lacks fails the tests that need it: a skipped test would prove nothing.

@@ -185,6 +185,13 @@ pub(crate) enum Command {
   runchain forget --reason 'asked by the customer' run-42
   runchain forget --vacuum run-42    also what SQLite left in free pages; keeps writers out meanwhile")]
     Forget(ForgetArgs),
+    /// Units for systemd: print or install them
+    #[command(before_help = "Examples:
+  runchain service print                       the unit for this project's database
+  runchain service install                     write it below /etc/systemd/system; as root
+  runchain service install --instance orders --database /srv/orders/.state/orchestration.db
+  runchain service install --user              for systemctl --user")]
+    Service(ServiceArgs),
     /// The configuration: what holds and where it comes from
     #[command(before_help = "Examples:
   runchain config show
@@ -209,6 +216,9 @@ pub(crate) struct DrainArgs {
     /// Exit when nothing is queued, runnable or running; an active run does not hold it
     #[arg(long)]
     pub(crate) until_idle: bool,
+    /// Least urgent lines of its log: error, warn, info, debug [else the key log_level]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<OsString>,
     /// Steps to execute at once [else the key workers]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<OsString>,
@@ -455,6 +465,57 @@ pub(crate) struct ForgetArgs {
     pub(crate) vacuum: bool,
 }
 
+/// `service`
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: ServiceCommand,
+}
+
+/// The commands below `service`.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Print the files that install would write
+    #[command(before_help = "Examples:
+  runchain service print
+  runchain service print --instance orders --database /srv/orders/.state/orchestration.db")]
+    Print(UnitArgs),
+    /// Write them, and say which command starts the service; a file that differs is kept, unless --force
+    #[command(before_help = "Examples:
+  runchain service install && systemctl enable --now runchain.service
+  runchain service install --user && systemctl --user enable --now runchain.service")]
+    Install(InstallUnitArgs),
+}
+
+/// `service print`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UnitArgs {
+    /// For the caller's own service manager (systemctl --user)
+    #[arg(long)]
+    pub(crate) user: bool,
+    /// One of many databases: the template runchain@.service, and what is this instance's own
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: Option<String>,
+    /// Its database [else the one that the configuration names]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) database: Option<PathBuf>,
+}
+
+/// `service install`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct InstallUnitArgs {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) unit: UnitArgs,
+    /// Write below this folder instead of /, for packages and images
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) root: Option<PathBuf>,
+    /// Replace files that differ
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
 /// `config`
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
@@ -475,9 +536,29 @@ pub(crate) enum ConfigCommand {
     #[command(before_help = "Examples:
   runchain config check              exits 3 when something is wrong")]
     Check,
+    /// Every key with its type, default and meaning, as Markdown
+    #[command(before_help = "Examples:
+  runchain config reference > docs/configuration.md")]
+    Reference,
+    /// A JSON Schema of the configuration file, for editors
+    #[command(before_help = "Examples:
+  runchain config schema > runchain.schema.json")]
+    Schema,
 }
 
 impl Cli {
+    /// Whether it is a service that is asked for, whose failures belong into its log.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(
+            self.command,
+            Command::Drain(DrainArgs {
+                once: false,
+                until_idle: false,
+                ..
+            })
+        )
+    }
+
     /// Reads a command line, the program's name first.
     ///
     /// # Errors
@@ -513,7 +594,17 @@ impl Cli {
             key: "capture",
             text: text.clone(),
         });
-        db.into_iter().chain(workers).chain(capture).collect()
+        let log_level = match &self.command {
+            Command::Drain(arguments) => arguments.log_level.as_ref(),
+            _ => None,
+        };
+        let log_level = log_level.map(|text| Flag {
+            name: "--log-level",
+            key: "log_level",
+            text: text.clone(),
+        });
+        let flags = [db, workers, capture, log_level];
+        flags.into_iter().flatten().collect()
     }
 }
 

@@ -16,7 +16,10 @@ mod exit;
 mod failure;
 mod fault;
 mod folder;
+mod health;
 mod identity;
+mod log;
+mod metrics;
 mod monitor;
 mod open;
 mod output;
@@ -24,7 +27,9 @@ mod projector;
 mod redact;
 mod report;
 mod retention;
+mod service_manager;
 mod step;
+mod units;
 mod wake;
 
 use cli::Cli;
@@ -56,8 +61,13 @@ fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit,
         Err(failure) => {
-            // Nothing is left to say it to when standard error is closed.
-            let _ = output.error(&failure, failure.exit.code());
+            let log = log::Log::of_environment();
+            if cli.is_service() && log.is_for_machines() && !output.json {
+                log.error(&failure.message);
+            } else {
+                // Nothing is left to say it to when standard error is closed.
+                let _ = output.error(&failure, failure.exit.code());
+            }
             failure.exit
         }
     }

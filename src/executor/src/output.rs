@@ -46,6 +46,11 @@ impl Output {
         survive_reader(writeln!(anstream::stdout(), "{}", clean(text)))
     }
 
+    /// A whole text of our own on standard output, as it is.
+    pub(crate) fn text(&self, text: &str) -> io::Result<()> {
+        survive_reader(io::stdout().write_all(text.as_bytes()))
+    }
+
     /// A paragraph on standard output: its later lines stand below the first one's text, which begins
     /// at `indent`. Wrapped on a terminal, in a pipe never.
     pub(crate) fn paragraph(&self, label: &str, indent: usize, text: &str) -> io::Result<()> {
@@ -72,14 +77,6 @@ impl Output {
             "{NOTE}note{NOTE:#}: {}",
             clean(text)
         ))
-    }
-
-    /// A line about what happens, on standard error, unless `--quiet`.
-    pub(crate) fn progress(&self, text: &str) -> io::Result<()> {
-        if self.quiet {
-            return Ok(());
-        }
-        survive_reader(writeln!(anstream::stderr(), "{}", clean(text)))
     }
 
     /// A failure on standard error; with `--json` as an object with its exit code.

@@ -8,6 +8,7 @@ use crate::drain::{self, Ended, Goal, Reload};
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::identity;
+use crate::log::Log;
 use crate::open::{self, OpenMode};
 use crate::output::Output;
 use runchain_core::Millis;
@@ -38,23 +39,23 @@ pub(super) fn until(
     output: &Output,
 ) -> Outcome<Exit> {
     let conn = open_checked(settings)?;
-    let say = |text: &str| {
-        // A service whose standard error is gone still drains.
-        let _ = output.progress(&format!("{} {text}", Millis::now().iso()));
+    let log = match goal {
+        Goal::Forever => Log::of_service(settings, output.quiet),
+        _ => Log::of_command(settings, output.quiet),
     };
     if *goal == Goal::Forever {
-        say(&format!("draining {}", settings.state_db_path.display()));
-        say_misfits(settings, &conn, &say);
+        log.info(&format!("draining {}", settings.state_db_path.display()));
+        say_misfits(settings, &conn, &log);
     }
     drop(conn);
     let reload = || {
         let new = reload()?;
         if let Ok(conn) = open::open_state(&new.state_db_path, OpenMode::ReadOnly) {
-            say_misfits(&new, &conn, &say);
+            say_misfits(&new, &conn, &log);
         }
         Ok(new)
     };
-    let ended = drain::run(settings, goal, &say, &reload)
+    let ended = drain::run(settings, goal, &log, &reload)
         .inspect_err(|error| identity::log(settings, error, Millis::now()))?;
     Ok(match ended {
         Ended::Reached | Ended::Stopped => Exit::Ok,
@@ -65,13 +66,13 @@ pub(super) fn until(
 
 /// Says what in the configuration means nothing on this machine or in this database. It may be mended
 /// while the service runs.
-fn say_misfits(settings: &Settings, conn: &Connection, say: drain::Say<'_>) {
+fn say_misfits(settings: &Settings, conn: &Connection, log: &Log) {
     let mut misfits = config::programs(settings);
     // A table that is being rebuilt has no columns to compare with.
     if let Ok(known) = door::patiently(|| Known::of(conn)) {
         misfits.extend(config::unknown_words(settings, &known));
     }
     for misfit in misfits {
-        say(&format!("configuration: {misfit}"));
+        log.warn(&format!("configuration: {misfit}"));
     }
 }

@@ -15,6 +15,7 @@ mod pause;
 mod prune;
 mod request;
 mod run;
+mod service;
 mod show;
 mod status;
 mod validate;
@@ -61,12 +62,21 @@ pub(crate) fn run(
         Command::Held(arguments) => held::held(arguments, &settings, output),
         Command::Forget(arguments) => forget::forget(arguments, &settings, output),
         Command::Prune(arguments) => prune::prune(arguments, &settings, output),
+        Command::Service(arguments) => service::service(arguments, &settings, output),
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Show => {
                 config::show(&settings, output)?;
                 Ok(Exit::Ok)
             }
             ConfigCommand::Check => check::check(&settings, output),
+            ConfigCommand::Reference => {
+                output.text(&config::reference())?;
+                Ok(Exit::Ok)
+            }
+            ConfigCommand::Schema => {
+                output.print_json(&config::schema())?;
+                Ok(Exit::Ok)
+            }
         },
     }
 }

@@ -3,12 +3,17 @@
 
 use super::database::{OthersWrote, Version, connect, identity};
 use super::pace::Pace;
+use super::vital::Vital;
 use super::worker::{Workers, Workshop};
 use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, trail};
+use crate::command::Init;
 use crate::config::Settings;
 use crate::disk::{self, Space};
 use crate::door;
+use crate::health::Health;
 use crate::identity::{self as file_identity, Finding, Guard};
+use crate::log::Log;
+use crate::service_manager::Manager;
 use crate::wake::{self, Watch};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::file_system::{FileSystem, Under};
@@ -26,7 +31,14 @@ use std::time::Instant;
 /// # Errors
 /// A database that is missing, replaced, not installed or too new; output folders that belong to
 /// another database; whatever SQLite answers, but for "busy".
-pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: Reload<'_>) -> Result<Ended> {
+pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Reload<'_>) -> Result<Ended> {
+    let say: Say<'_> = &|text| log.info(text);
+    let now = Instant::now();
+    let manager = match goal {
+        Goal::Forever => Manager::of_environment(now),
+        _ => Manager::nobody(now),
+    };
+    let init = Init::begin().map_err(|error| Error::io("take over the duties of", "process 1", error))?;
     let database = settings.state_db_path.clone();
     let (conn, file) = file_identity::open_pinned(&database)?;
     let found = file_identity::require(&conn, settings)?;
@@ -53,6 +65,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     // Before the start is told: whoever reads of it may signal.
     wake::signals(sender.clone())
         .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
+    init.has_handlers();
     let executor = identity();
     door::write(&conn, |conn| {
         if Place::recorded(conn)?.as_ref() != Some(&place) {
@@ -68,7 +81,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     if *goal == Goal::Forever
         && let Some(text) = disk::preflight(settings)
     {
-        say(&text);
+        log.warn(&text);
     }
     let space = match goal {
         // Whoever is there for a moment leaves nothing behind.
@@ -77,7 +90,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     };
     let watch = Watch::start(&database, sender.clone());
     if let Err(error) = &watch {
-        say(&format!(
+        log.warn(&format!(
             "can't watch the database's folder ({error}); looking every {} ms instead",
             settings.poll_ms.min(settings.poll_unwatched_ms)
         ));
@@ -94,6 +107,8 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         settings: Arc::clone(settings),
         goal,
         say,
+        log,
+        vital: Vital::new(manager, Arc::new(Health::new(now))),
         reload,
         version: Version::new(connect(&database)?)?,
         others: OthersWrote::default(),

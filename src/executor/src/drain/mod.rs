@@ -23,11 +23,13 @@ mod trace;
 mod trail;
 mod triggers;
 mod turn;
+mod vital;
 pub(crate) mod worker;
 
 use crate::config::Settings;
 use crate::disk::Space;
 use crate::identity::Guard;
+use crate::log::{Entry, Level, Log};
 use crate::wake::{Wake, Watch};
 pub(crate) use begin::run;
 use catch_up::CatchUp;
@@ -39,7 +41,7 @@ use runchain_core::chain::Chain;
 use runchain_core::downtime::Backlog;
 use runchain_core::error::{Error, Result};
 use runchain_core::identity::Place;
-use runchain_core::steps::{self, Backoff, Executor, Settled};
+use runchain_core::steps::{self, Backoff, Claim, Executor, Settled};
 use runchain_core::{Mapping, Millis, RunId, StepId};
 use rusqlite::Connection;
 use std::cell::Cell;
@@ -48,6 +50,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 use stop::Stop;
+use vital::Vital;
 use worker::{Finished, Workers, Workshop};
 
 /// When the loop ends by itself.
@@ -99,7 +102,10 @@ pub(crate) type Reload<'a> = &'a dyn Fn() -> std::result::Result<Settings, Strin
 struct Drain<'a> {
     settings: Arc<Settings>,
     goal: &'a Goal,
+    /// Plain words; what has a level, a run or a step goes to the log itself.
     say: Say<'a>,
+    log: &'a Log,
+    vital: Vital,
     reload: Reload<'a>,
     conn: Connection,
     version: Version,
@@ -179,6 +185,7 @@ impl Drain<'_> {
                 self.hold = None;
                 match self.paced_pass() {
                     Ok(()) => {
+                        self.passed(None);
                         self.doubt.set(None);
                         if self.expand_after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
                             self.complaints.clear();
@@ -200,6 +207,7 @@ impl Drain<'_> {
                         due = Instant::now();
                     }
                     Err(error) if self.may_pass(&error) => {
+                        self.passed(Some(&error.to_string()));
                         self.make_room_after(&error);
                         self.complain(format!("{error}; trying again"));
                         // What was answered by an error may have been committed all the same.
@@ -222,6 +230,7 @@ impl Drain<'_> {
                 self.looks += 1;
                 pause = pause.min(Duration::from_micros(*look_us));
             }
+            let pause = self.come_past(pause);
             if let Some(ended) = self.sleep(pause)? {
                 return Ok(ended);
             }
@@ -235,28 +244,39 @@ impl Drain<'_> {
         }
     }
 
+    /// What became of an attempt.
     fn tell(&self, one: &Finished, settled: Settled) {
         let (run, step) = (&one.claim.run_id, &one.claim.step);
         let error = match &one.outcome {
             steps::Outcome::Failed(failure) => failure.error.as_str(),
             _ => "",
         };
-        match settled {
-            Settled::Done => (self.say)(&format!("{run}: {step} done")),
-            Settled::Again(_) if error.is_empty() => {}
-            Settled::Again(at) => (self.say)(&format!(
-                "{run}: {step} failed, next attempt at {}: {error}",
-                at.iso()
-            )),
-            Settled::Dead => {
-                (self.say)(&format!(
-                    "{run}: {step} is dead: {error} (runchain retry {run} tries it again)"
-                ));
-            }
-            Settled::Fenced => (self.say)(&format!(
-                "{run}: {step} was taken from us meanwhile; nothing was settled"
-            )),
-        }
+        let (level, text) = match settled {
+            Settled::Done => (Level::Info, format!("{run}: {step} done")),
+            Settled::Again(_) if error.is_empty() => return,
+            Settled::Again(at) => (
+                Level::Warn,
+                format!("{run}: {step} failed, next attempt at {}: {error}", at.iso()),
+            ),
+            Settled::Dead => (
+                Level::Error,
+                format!("{run}: {step} is dead: {error} (runchain retry {run} tries it again)"),
+            ),
+            Settled::Fenced => (
+                Level::Warn,
+                format!("{run}: {step} was taken from us meanwhile; nothing was settled"),
+            ),
+        };
+        self.tell_of(&one.claim, level, &text);
+    }
+
+    fn tell_of(&self, claim: &Claim, level: Level, text: &str) {
+        self.log.write(&Entry {
+            level,
+            text,
+            run_id: Some(&claim.run_id),
+            step: Some(&claim.step),
+        });
     }
 
     fn lease_part(&self) -> Duration {

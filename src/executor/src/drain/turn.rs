@@ -5,6 +5,7 @@
 
 use super::worker::Finished;
 use super::{Drain, Goal, trace};
+use crate::log::Level;
 use crate::{door, fault};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::queue::Expanded;
@@ -221,6 +222,13 @@ impl Drain<'_> {
             self.renewed = Instant::now();
         }
         self.lease_after = (to_do.lease && turn.claims.is_empty()).then(|| Instant::now() + LEASE_AGAIN);
+        let did = !turn.settled.is_empty()
+            || !turn.claims.is_empty()
+            || turn.recovered + turn.strays > 0
+            || turn.expanded.as_ref().is_ok_and(|expanded| expanded.rows > 0);
+        if did {
+            self.moved();
+        }
         let finished = std::mem::take(&mut self.finished);
         for (one, settled) in finished.iter().zip(&turn.settled) {
             self.running -= 1;
@@ -231,13 +239,13 @@ impl Drain<'_> {
             self.suspect = false;
         }
         if turn.recovered > 0 {
-            (self.say)(&format!(
+            self.log.warn(&format!(
                 "took {} steps back from an executor that is gone",
                 turn.recovered
             ));
         }
         if turn.strays > 0 {
-            (self.say)(&format!(
+            self.log.warn(&format!(
                 "took {} steps back that were started by a commit that seemed to have failed",
                 turn.strays
             ));
@@ -260,6 +268,11 @@ impl Drain<'_> {
             self.running += 1;
             self.held.insert(claim.step_id, claim.token);
             self.suspect |= claim.lost > 0;
+            self.tell_of(
+                &claim,
+                Level::Debug,
+                &format!("{}: {} begins", claim.run_id, claim.step),
+            );
             self.workers.execute(claim);
         }
         more
