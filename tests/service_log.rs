@@ -117,6 +117,7 @@ fn at_a_terminal_it_is_lines_and_in_a_container_standard_output_where_that_is_wa
     command
         .args([
             "--quiet",
+            "--flush",
             "--command",
             &format!("exec '{binary}' drain"),
             "typescript",
