@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(trouble_after(9, |_, _| {}, DUE), None);
         assert_eq!(
             trouble_after(10, |_, _| {}, DUE).unwrap(),
-            "a step is due since 1970-01-01T00:00:00.000Z, and nothing is begun"
+            "a step is due since 1970-01-01T00:00:00.000+00:00, and nothing is begun"
         );
         let limited = Waiting {
             is_working: true,

@@ -28,34 +28,46 @@ pub(super) fn drain(
         _ => Goal::Forever,
     };
     let reload = || reload().map_err(|error| error.to_string());
-    until(&goal, settings, &reload, output)
+    if goal != Goal::Forever {
+        return until(&goal, settings, &reload, output);
+    }
+    let log = Log::of_service(settings, output.quiet);
+    match work(&goal, settings, &reload, &log) {
+        // Who collects its log reads there why it ended.
+        Err(failure) if log.is_for_machines() && !output.json => {
+            log.error(&failure.message);
+            Ok(failure.exit)
+        }
+        ended => ended,
+    }
 }
 
-/// Runs the loop to its goal; the exit code says how it ended.
+/// Runs the loop to its goal, for a command that somebody waits for.
 pub(super) fn until(
     goal: &Goal,
     settings: &Arc<Settings>,
     reload: Reload<'_>,
     output: &Output,
 ) -> Outcome<Exit> {
+    work(goal, settings, reload, &Log::of_command(settings, output.quiet))
+}
+
+/// The exit code says how it ended.
+fn work(goal: &Goal, settings: &Arc<Settings>, reload: Reload<'_>, log: &Log) -> Outcome<Exit> {
     let conn = open_checked(settings)?;
-    let log = match goal {
-        Goal::Forever => Log::of_service(settings, output.quiet),
-        _ => Log::of_command(settings, output.quiet),
-    };
     if *goal == Goal::Forever {
         log.info(&format!("draining {}", settings.state_db_path.display()));
-        say_misfits(settings, &conn, &log);
+        say_misfits(settings, &conn, log);
     }
     drop(conn);
     let reload = || {
         let new = reload()?;
         if let Ok(conn) = open::open_state(&new.state_db_path, OpenMode::ReadOnly) {
-            say_misfits(&new, &conn, &log);
+            say_misfits(&new, &conn, log);
         }
         Ok(new)
     };
-    let ended = drain::run(settings, goal, &log, &reload)
+    let ended = drain::run(settings, goal, log, &reload)
         .inspect_err(|error| identity::log(settings, error, Millis::now()))?;
     Ok(match ended {
         Ended::Reached | Ended::Stopped => Exit::Ok,

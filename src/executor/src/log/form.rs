@@ -5,7 +5,7 @@ use crate::output::clean;
 use runchain_core::{Millis, RunId};
 use serde::Serialize;
 
-/// `2026-01-31T12:00:00.000Z orders warn: can't watch the folder`
+/// `2026-01-31T12:00:00.000+00:00 orders warn: can't watch the folder`
 pub(super) fn human(entry: &Entry<'_>, instance: &str, now: Millis) -> String {
     let level = match entry.level {
         Level::Info => String::new(),
@@ -80,12 +80,12 @@ mod tests {
         };
         assert_eq!(
             human(&entry, "orders", Millis(0)),
-            "1970-01-01T00:00:00.000Z orders warn: r\\u{1b}[2J: \"archive\" failed\n"
+            "1970-01-01T00:00:00.000+00:00 orders warn: r\\u{1b}[2J: \"archive\" failed\n"
         );
         assert_eq!(
             json(&entry, "orders", Millis(0)),
             concat!(
-                r#"{"ts":"1970-01-01T00:00:00.000Z","level":"warn","instance":"orders","#,
+                r#"{"ts":"1970-01-01T00:00:00.000+00:00","level":"warn","instance":"orders","#,
                 r#""message":"r\u001b[2J: \"archive\" failed","run_id":"r\n1","step":"archive"}"#,
                 "\n"
             )
