@@ -94,3 +94,12 @@ CREATE TABLE IF NOT EXISTS runchain_epochs (
   reason TEXT,
   PRIMARY KEY (database_uuid, epoch)
 ) WITHOUT ROWID;
+
+-- Counters for /metrics: sums over lifecycle events, as far as the event that the row 'upto' names.
+--   label   the kind of steps, where there is one sum for each; else ''
+CREATE TABLE IF NOT EXISTS runchain_counters (
+  name TEXT NOT NULL,
+  label TEXT NOT NULL,
+  value INTEGER NOT NULL,
+  PRIMARY KEY (name, label)
+) WITHOUT ROWID;

@@ -10,9 +10,10 @@ use crate::command::Init;
 use crate::config::Settings;
 use crate::disk::{self, Space};
 use crate::door;
-use crate::health::Health;
+use crate::health::{Health, PATIENCE};
 use crate::identity::{self as file_identity, Finding, Guard};
 use crate::log::Log;
+use crate::metrics::{Listen, Server, Shared};
 use crate::service_manager::Manager;
 use crate::wake::{self, Watch};
 use runchain_core::error::{During, Error, Result};
@@ -96,6 +97,11 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         ));
     }
     let is_reported = ground(&database, settings, say);
+    let health = Arc::new(Health::new(now));
+    let metrics = match goal {
+        Goal::Forever => offer_metrics(settings, &health, &manager, log),
+        _ => None,
+    };
     let workshop = Arc::new(Workshop::new(
         settings,
         guard.identity().uuid.clone(),
@@ -108,7 +114,8 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         goal,
         say,
         log,
-        vital: Vital::new(manager, Arc::new(Health::new(now))),
+        vital: Vital::new(manager, health),
+        metrics,
         reload,
         version: Version::new(connect(&database)?)?,
         others: OthersWrote::default(),
@@ -153,6 +160,28 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
     let ended = drain.until_over();
     drain.leave(&ended);
     ended
+}
+
+/// Listens, where that is configured. Work goes on where it can't.
+fn offer_metrics(
+    settings: &Settings,
+    health: &Arc<Health>,
+    manager: &Manager,
+    log: &Log,
+) -> Option<Arc<Shared>> {
+    let listen = &settings.metrics_listen;
+    if *listen == Listen::Nowhere {
+        return None;
+    }
+    let patience = manager.watchdog().unwrap_or(PATIENCE);
+    let shared = Arc::new(Shared::new(settings, Arc::clone(health), patience));
+    match Server::start(listen, &shared) {
+        Ok(()) => log.info(&format!("metrics at {listen}")),
+        Err(error) => log.error(&format!(
+            "metrics.listen: can't listen at {listen}: {error}; there are no metrics until the next start"
+        )),
+    }
+    Some(shared)
 }
 
 /// Whether the file system tells of every change; says so where it doesn't.

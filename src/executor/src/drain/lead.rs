@@ -4,6 +4,7 @@ use super::look::Looker;
 use super::triggers::{News, Triggers};
 use crate::config::Settings;
 use crate::identity::witness::{self, Witness};
+use crate::metrics::{Shared, Totals};
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
 use crate::redact::Redactor;
@@ -13,6 +14,7 @@ use runchain_core::identity::Place;
 use runchain_core::liveness::Leadership;
 use runchain_core::{ExecutorId, Mapping, Millis};
 use rusqlite::Connection;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Events for one projection.
@@ -37,6 +39,7 @@ pub(super) struct Lead {
     rest_until: Option<Instant>,
     looker: Looker,
     retention: Duty,
+    totals: Option<Totals>,
 }
 
 impl Lead {
@@ -74,6 +77,7 @@ impl Lead {
             rest_until: None,
             looker: Looker::new(settings),
             retention: Duty::new(settings, Millis::now()),
+            totals: None,
         };
         lead.testify()?;
         Ok(Some(lead))
@@ -86,6 +90,17 @@ impl Lead {
         self.witness.seq = self.witness.seq.max(self.projector.covered());
         self.witness.folder_inode = witness::folder_inode(folder).unwrap_or(0);
         self.witness.write(folder)
+    }
+
+    /// Counts for metrics from now on.
+    pub(super) fn count(&mut self, shared: &Arc<Shared>, conn: &Connection) -> Result<()> {
+        self.totals = Some(Totals::begin(shared, conn)?);
+        Ok(())
+    }
+
+    /// Saves what was counted: the next leader goes on from there.
+    pub(super) fn save_totals(&mut self, conn: &Connection) -> Result<()> {
+        self.totals.as_mut().map_or(Ok(()), |totals| totals.save(conn))
     }
 
     /// Whether the lock file is still the one that we hold.
@@ -141,6 +156,9 @@ impl Lead {
                 self.behind = false;
                 break;
             }
+        }
+        if let Some(totals) = &mut self.totals {
+            self.behind |= totals.go_on(conn, self.projector.heartbeat_at())?;
         }
         if self.witness.seq < self.projector.covered() && self.testified.elapsed() >= TESTIFY_EVERY {
             self.testify()?;

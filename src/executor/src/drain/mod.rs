@@ -30,11 +30,12 @@ use crate::config::Settings;
 use crate::disk::Space;
 use crate::identity::Guard;
 use crate::log::{Entry, Level, Log};
+use crate::metrics::Shared;
 use crate::wake::{Wake, Watch};
 pub(crate) use begin::run;
 use catch_up::CatchUp;
-pub(crate) use database::connect;
 use database::{OthersWrote, Version};
+pub(crate) use database::{connect, connect_to_look};
 use lead::Lead;
 use pace::Pace;
 use runchain_core::chain::Chain;
@@ -106,6 +107,8 @@ struct Drain<'a> {
     say: Say<'a>,
     log: &'a Log,
     vital: Vital,
+    /// What metrics are made of, where they are offered.
+    metrics: Option<Arc<Shared>>,
     reload: Reload<'a>,
     conn: Connection,
     version: Version,

@@ -189,6 +189,9 @@ impl Drain<'_> {
         if self.lead.is_none() && Instant::now() >= self.next_lead {
             self.next_lead = Instant::now() + LEAD_EVERY;
             self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id, &self.place)?;
+            if let (Some(lead), Some(metrics)) = (&mut self.lead, &self.metrics) {
+                lead.count(metrics, &self.conn)?;
+            }
             if self.lead.is_some() {
                 self.begin_to_catch_up()?;
             }

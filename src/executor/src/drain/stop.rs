@@ -142,6 +142,13 @@ impl Drain<'_> {
             self.log
                 .warn(&format!("{error}; the next executor writes the rest of the log"));
         }
+        if let Some(lead) = self.lead.as_mut().filter(|_| forever)
+            && let Err(error) = lead.save_totals(&self.conn)
+        {
+            self.log.warn(&format!(
+                "{error}; the next leader counts the newest events again"
+            ));
+        }
         if let Some(lead) = &mut self.lead
             && let Err(error) = lead.testify()
         {

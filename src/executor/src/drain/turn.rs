@@ -53,6 +53,7 @@ impl Drain<'_> {
         }
         if to_do.expand {
             trace::mark(trace::Mark::Seen);
+            self.measure_queue()?;
         }
         let turn = self.commit_turn(to_do)?;
         // What went into a file that has lost its name is not done, and nothing of it is begun.
@@ -217,6 +218,36 @@ impl Drain<'_> {
         })
     }
 
+    /// When the oldest write was made that is about to be expanded, for who measures.
+    fn measure_queue(&self) -> Result<()> {
+        let Some(metrics) = &self.metrics else {
+            return Ok(());
+        };
+        let oldest = door::patiently(|| queue::oldest_write(&self.conn))?;
+        metrics.meters.queue_seen(oldest);
+        Ok(())
+    }
+
+    /// How soon it was taken up, and how long steps took and waited.
+    fn measure(&self, turn: &Turn) {
+        let Some(metrics) = &self.metrics else {
+            return;
+        };
+        let (meters, now) = (&metrics.meters, Millis::now());
+        if turn.expanded.as_ref().is_ok_and(|expanded| expanded.rows > 0) {
+            meters.queue_taken(now);
+        }
+        for one in &self.finished {
+            // Not yet is no attempt: it says nothing of how long the step takes.
+            if !matches!(one.outcome, steps::Outcome::Deferred { .. }) {
+                meters.step_ended(&one.claim, one.took.as_secs_f64());
+            }
+        }
+        for claim in &turn.claims {
+            meters.step_begun(claim, now);
+        }
+    }
+
     fn after_turn(&mut self, turn: Turn, to_do: ToDo) -> bool {
         if to_do.renew || !turn.claims.is_empty() {
             self.renewed = Instant::now();
@@ -229,6 +260,7 @@ impl Drain<'_> {
         if did {
             self.moved();
         }
+        self.measure(&turn);
         let finished = std::mem::take(&mut self.finished);
         for (one, settled) in finished.iter().zip(&turn.settled) {
             self.running -= 1;

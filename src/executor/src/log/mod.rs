@@ -170,11 +170,6 @@ impl Log {
         self.plain(Level::Info, text);
     }
 
-    /// What was begun, and why.
-    pub(crate) fn debug(&self, text: &str) {
-        self.plain(Level::Debug, text);
-    }
-
     fn plain(&self, level: Level, text: &str) {
         self.write(&Entry {
             level,

@@ -40,7 +40,7 @@ use runchain_core::{Millis, schema};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Projects the events of one database to the logs in one folder.
 #[derive(Debug)]
@@ -52,6 +52,7 @@ pub(crate) struct Projector {
     origin: Origin,
     monitor: Track,
     archival: Track,
+    heartbeat_at: Option<Instant>,
 }
 
 /// One log and how far it is written.
@@ -88,6 +89,7 @@ impl Projector {
             origin,
             monitor: Track::new(Log::Monitor, logs_dir, conn)?,
             archival: Track::new(Log::Archival, logs_dir, conn)?,
+            heartbeat_at: None,
         };
         projector.reopen_what_moved(conn)?;
         Ok(projector)
@@ -179,7 +181,14 @@ impl Projector {
         }
         self.reopen_what_moved(conn)?;
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        self.monitor.append(&text, false)
+        self.monitor.append(&text, false)?;
+        self.heartbeat_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// When the newest heartbeat was written.
+    pub(crate) fn heartbeat_at(&self) -> Option<Instant> {
+        self.heartbeat_at
     }
 
     /// Opens what isn't open, and what others removed or rotated since.
