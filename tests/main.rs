@@ -53,6 +53,8 @@ mod logs;
 /// What the main loop promises whatever happens around it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod main_loop;
+/// What a central system reads, over HTTP, and a real Prometheus that reads it.
+mod metrics;
 /// Alembic, Django, drizzle-kit and Prisma at work on an installed database.
 mod migrations;
 /// Orchestrator and executor as two users.

@@ -9,7 +9,7 @@ use super::page::Pages;
 use super::{Listen, Shared};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -124,6 +124,14 @@ impl Stream {
         }
     }
 
+    /// Nothing more is sent.
+    fn end(&self) -> Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
@@ -132,7 +140,7 @@ impl Stream {
     }
 }
 
-/// One connection: first its request grows, then its answer goes.
+/// One connection: first its request grows, then its answer goes, then the other side closes.
 struct Guest {
     stream: Stream,
     until: Instant,
@@ -171,9 +179,9 @@ fn serve(door: &Door, shared: &Shared) {
 fn wait(door: &Door, guests: &[Guest]) -> Vec<bool> {
     let mut polled = vec![PollFd::from_borrowed_fd(door.as_fd(), PollFlags::IN)];
     polled.extend(guests.iter().map(|guest| {
-        let wanted = match guest.answer {
-            None => PollFlags::IN,
-            Some(_) => PollFlags::OUT,
+        let wanted = match &guest.answer {
+            Some(answer) if guest.sent < answer.len() => PollFlags::OUT,
+            _ => PollFlags::IN,
         };
         PollFd::from_borrowed_fd(guest.stream.as_fd(), wanted)
     }));
@@ -219,6 +227,9 @@ fn let_in(door: &Door, guests: &mut Vec<Guest>, now: Instant) {
 
 impl Guest {
     fn go_on(&mut self, pages: &mut Pages<'_>, shared: &Shared) -> Stays {
+        if self.is_leaving() {
+            return self.leave();
+        }
         if self.answer.is_none() {
             let mut buffer = [0; 4_096];
             match self.stream.read(&mut buffer) {
@@ -238,7 +249,23 @@ impl Guest {
         if self.sent < answer.len() {
             return Stays::Yes;
         }
-        Stays::No
+        // To close with something unread would take the answer back: the other side closes first.
+        self.stream.end().map_or_else(|_| Stays::No, |()| Stays::Yes)
+    }
+
+    /// The answer is sent; whatever still comes is nobody's.
+    fn is_leaving(&self) -> bool {
+        self.answer
+            .as_ref()
+            .is_some_and(|answer| self.sent == answer.len())
+    }
+
+    fn leave(&mut self) -> Stays {
+        match self.stream.read(&mut [0; 4_096]) {
+            Ok(0) => Stays::No,
+            Ok(_) => Stays::Yes,
+            Err(error) => stays(&error),
+        }
     }
 }
 
