@@ -191,3 +191,30 @@ fn where_journald_listens_it_gets_fields() {
     }
     assert_eq!(service.told(), "", "nothing is said twice");
 }
+
+#[test]
+fn every_line_of_the_lifecycle_logs_has_the_instance() {
+    let project = project("instance = 'orders'\nmonitor.heartbeat_ms = 100\nlogs.rotate_bytes = 2000");
+    let _service = project.service();
+    project.sql("INSERT INTO runs(run_id, status) VALUES ('on', 'RUNNING');");
+    end(&project, "r-1");
+    let kinds = eventually("a rotated log", || {
+        let lines = project.log("monitor.jsonl");
+        let kinds: Vec<String> = lines
+            .iter()
+            .map(|line| line["event"].as_str().unwrap().to_owned())
+            .collect();
+        let has_all = ["LOG_OPENED", "HEARTBEAT"]
+            .iter()
+            .all(|kind| kinds.iter().any(|one| one == kind));
+        if has_all {
+            Ok(lines)
+        } else {
+            Err(format!("{kinds:?}"))
+        }
+    });
+    let lines = kinds.into_iter().chain(project.log("archival.jsonl"));
+    for line in lines {
+        assert_eq!(line["instance"], "orders", "{line}");
+    }
+}

@@ -64,7 +64,7 @@ counters! {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
     upto: i64,
-    values: BTreeMap<(Counter, String), i64>,
+    values: BTreeMap<Counter, BTreeMap<String, i64>>,
     is_saved: bool,
 }
 
@@ -92,7 +92,7 @@ impl Counters {
             if name == UPTO {
                 counters.upto = value;
             } else if let Some(counter) = Counter::ALL.into_iter().find(|one| one.as_str() == name) {
-                counters.values.insert((counter, label), value);
+                counters.values.entry(counter).or_default().insert(label, value);
             }
         }
         // After power loss the newest events of other programs may be gone, and their ids come back.
@@ -160,21 +160,23 @@ impl Counters {
     }
 
     fn count(&mut self, counter: Counter, label: &str, by: i64) {
-        let known = |label: &str| self.values.contains_key(&(counter, label.to_owned()));
-        let labels = self.values.keys().filter(|(one, _)| *one == counter).count();
-        let label = if labels < MOST_LABELS || known(label) {
+        let labels = self.values.entry(counter).or_default();
+        let label = if labels.len() < MOST_LABELS || labels.contains_key(label) {
             label
         } else {
             OTHER
         };
-        let value = self.values.entry((counter, label.to_owned())).or_default();
+        let value = match labels.get_mut(label) {
+            Some(value) => value,
+            None => labels.entry(label.to_owned()).or_default(),
+        };
         *value = value.saturating_add(by).max(0);
     }
 
     /// One counter's labels with their values.
     pub fn of(&self, counter: Counter) -> impl Iterator<Item = (&str, i64)> {
-        let of_counter = self.values.iter().filter(move |((one, _), _)| *one == counter);
-        of_counter.map(|((_, label), value)| (label.as_str(), *value))
+        let labels = self.values.get(&counter).into_iter().flatten();
+        labels.map(|(label, value)| (label.as_str(), *value))
     }
 
     /// One counter without labels.
@@ -200,10 +202,12 @@ impl Counters {
                  ON CONFLICT (name, label) DO UPDATE SET value = excluded.value",
             )
             .during("save the counters")?;
-        for ((counter, label), value) in &self.values {
-            upsert
-                .execute((counter.as_str(), label, value))
-                .during("save the counters")?;
+        for (counter, labels) in &self.values {
+            for (label, value) in labels {
+                upsert
+                    .execute((counter.as_str(), label, value))
+                    .during("save the counters")?;
+            }
         }
         upsert
             .execute((UPTO, "", self.upto))

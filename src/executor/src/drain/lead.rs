@@ -54,6 +54,7 @@ impl Lead {
             return Ok(None);
         };
         let mut projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
+        projector.use_instance(&settings.instance);
         projector.use_redactor(Redactor::checked(settings));
         let mut lead = Self {
             leadership,
@@ -113,6 +114,7 @@ impl Lead {
         self.monitor = Monitor::new(monitor_options(settings));
         self.looker.use_settings(settings);
         self.triggers.use_auto_repair(settings.auto_repair);
+        self.projector.use_instance(&settings.instance);
         self.projector.use_rotation(rotation(settings));
         self.projector.use_redactor(Redactor::checked(settings));
     }

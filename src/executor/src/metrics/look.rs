@@ -10,6 +10,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 /// Counts stop here, as those of `runchain_status()` do.
 const COUNT_LIMIT: i64 = 10_000;
+/// Event logs that are summed: the newest.
+const MOST_FILES: i64 = 5_000;
 /// Kinds of steps that are told apart in one state.
 const MOST_KINDS: usize = 64;
 
@@ -148,7 +150,7 @@ fn alerts(conn: &Connection) -> Result<Vec<(String, i64)>> {
 fn ingest(conn: &Connection) -> Result<Ingest> {
     conn.prepare_cached(&format!(
         "SELECT coalesce(sum(max(size_bytes - offset_bytes, 0)), 0), coalesce(sum(stored), 0), coalesce(sum(rejected), 0)
-         FROM (SELECT * FROM runchain_ingest_files ORDER BY id DESC LIMIT {COUNT_LIMIT})"
+         FROM (SELECT size_bytes, offset_bytes, stored, rejected FROM runchain_ingest_files ORDER BY id DESC LIMIT {MOST_FILES})"
     ))
     .and_then(|mut statement| {
         statement.query_row([], |row| {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Events counted at once: some milliseconds of reading.
-const AT_ONCE: usize = 2_000;
+const AT_ONCE: usize = 5_000;
 /// A commit of their own a minute at most; what isn't saved is counted again from the events.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 

@@ -48,6 +48,8 @@ pub(crate) struct Projector {
     folder: PathBuf,
     rotation: Rotation,
     redactor: Redactor,
+    /// The name of the database among others, for each line.
+    instance: String,
     lock: FileLock,
     origin: Origin,
     monitor: Track,
@@ -85,6 +87,7 @@ impl Projector {
             folder: logs_dir.to_owned(),
             rotation,
             redactor: Redactor::default(),
+            instance: String::new(),
             lock,
             origin,
             monitor: Track::new(Log::Monitor, logs_dir, conn)?,
@@ -118,7 +121,7 @@ impl Projector {
                 let lines: String = events
                     .iter()
                     .filter(|event| event.log() == track.log && event.id > track.position)
-                    .map(|event| event.line(&self.origin, &self.redactor))
+                    .map(|event| event.line(&self.origin, &self.instance, &self.redactor))
                     .collect();
                 track.append(&lines, true)?;
                 track.position = track.position.max(last.id);
@@ -134,6 +137,16 @@ impl Projector {
         }
         self.rotate_what_is_due(Millis::now())?;
         Ok(events.len())
+    }
+
+    /// Every line has this name from now on.
+    pub(crate) fn use_instance(&mut self, instance: &str) {
+        instance.clone_into(&mut self.instance);
+    }
+
+    /// That name.
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// Redacts by these rules from now on.
@@ -161,6 +174,7 @@ impl Projector {
                     &file,
                     &track.path,
                     &self.origin,
+                    &self.instance,
                     track.position,
                     now,
                 )?);
