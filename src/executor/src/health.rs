@@ -1,174 +1,156 @@
-//! Whether the executor drains: not that its process lives, but that its loop comes past, that its passes
-//! succeed and that what is due is begun.
+//! Is it well? What a probe asks often: one connection, a few counted looks, nothing written.
 //!
-//! The loop writes down what it knows; the watchdog (by the loop itself) and `/healthz` (by another
-//! thread, which can also see a loop that hangs) judge by the same rules: [`Facts::trouble`]. What does
-//! not belong here: whom it is told to.
+//! Unhealthy is what a restart or a person has to mend now: nobody drains, work is late, writes are
+//! missed, nothing can be archived. Dead steps and firing alerts are told, but they are about runs, not
+//! about the service. What does not belong here: how it is printed.
 
-use runchain_core::error::{During, Result};
-use runchain_core::{Millis, steps};
+use crate::config::Settings;
+use crate::disk::free_bytes;
+use crate::open::{self, OpenMode};
+use crate::output;
+use runchain_core::{Millis, Result, validate};
 use rusqlite::Connection;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use serde::Serialize;
+use serde_json::Value;
 
-/// How long something may stand still where no watchdog says otherwise.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Something wrong, and since when.
-#[derive(Debug, Clone)]
-pub(crate) struct Since {
-    /// Since then, without a pause.
-    pub(crate) at: Instant,
-    /// What it is.
-    pub(crate) what: String,
+/// The answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct Health {
+    /// Whether every check is.
+    pub(crate) healthy: bool,
+    /// Each, in a fixed order.
+    pub(crate) checks: Vec<Check>,
+    /// Steps that have used up their attempts; null where it can't be told.
+    pub(crate) dead_steps: Option<i64>,
+    /// Alerts that fire; null where it can't be told.
+    pub(crate) alerts_firing: Option<i64>,
 }
 
-/// What the loop knows of itself.
-#[derive(Debug, Clone)]
-pub(crate) struct Facts {
-    /// It came past, or will by then.
-    pub(crate) awake_until: Instant,
-    /// Passes fail.
-    pub(crate) failing: Option<Since>,
-    /// The queue has rows and can't be expanded.
-    pub(crate) unexpanded: Option<Since>,
-    /// Something of the queue or of a step was done.
-    pub(crate) moved: Instant,
-    /// It was asked to stop: it begins nothing more.
-    pub(crate) is_stopping: bool,
+/// One check.
+#[derive(Debug, Serialize)]
+pub(crate) struct Check {
+    /// Stable, for tools.
+    pub(crate) check: &'static str,
+    /// Whether it is well.
+    pub(crate) ok: bool,
+    /// What was found.
+    pub(crate) found: String,
 }
 
-/// What the database says of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Waiting {
-    /// Since when the oldest ready step is due that isn't paused.
-    pub(crate) oldest_due: Option<Millis>,
-    /// A step is leased or running, by whomever: limits may hold others up.
-    pub(crate) is_working: bool,
-}
-
-impl Waiting {
-    /// Asks the database: two questions to an index.
-    ///
-    /// # Errors
-    /// Whatever SQLite answers.
-    pub(crate) fn look(conn: &Connection, now: Millis) -> Result<Self> {
-        let is_working = conn
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM runchain_steps
-                                WHERE finished_ms IS NULL AND state IN ('leased', 'running'))",
-            )
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .during("look whether a step runs")?;
-        Ok(Self {
-            oldest_due: steps::next_due(conn)?.filter(|due| *due <= now),
-            is_working,
-        })
-    }
-}
-
-impl Facts {
-    /// What stands still for longer than `patience`, if anything does.
-    pub(crate) fn trouble(&self, waiting: Waiting, patience: Duration, now: Instant) -> Option<String> {
-        if self.is_stopping {
-            return None;
+impl Check {
+    fn new(check: &'static str, ok: bool, found: impl Into<String>) -> Self {
+        Self {
+            check,
+            ok,
+            found: found.into(),
         }
-        let late = |at: Instant| now.saturating_duration_since(at) >= patience;
-        if late(self.awake_until) {
-            let late_ms = now.saturating_duration_since(self.awake_until).as_millis();
-            return Some(format!("the main loop should have come past {late_ms} ms ago"));
-        }
-        let failing = [&self.failing, &self.unexpanded].into_iter().flatten();
-        if let Some(since) = failing.into_iter().find(|since| late(since.at)) {
-            return Some(since.what.clone());
-        }
-        let due = waiting.oldest_due?;
-        (!waiting.is_working && late(self.moved))
-            .then(|| format!("a step is due since {}, and nothing is begun", due.iso()))
     }
 }
 
-/// The facts, shared between threads.
-#[derive(Debug)]
-pub(crate) struct Health(Mutex<Facts>);
-
-impl Health {
-    /// At the start everything is well.
-    pub(crate) fn new(now: Instant) -> Self {
-        Self(Mutex::new(Facts {
-            awake_until: now,
-            failing: None,
-            unexpanded: None,
-            moved: now,
-            is_stopping: false,
-        }))
+/// Looks. `max_age_ms` is how late due work may be.
+pub(crate) fn look(settings: &Settings, max_age_ms: i64, now: Millis) -> Health {
+    let opened = open::open_state(&settings.state_db_path, OpenMode::ReadOnly)
+        .map_err(|error| error.to_string())
+        .and_then(|conn| counts(&conn, now).map_err(|error| error.to_string()));
+    let mut checks = Vec::new();
+    let (mut dead_steps, mut alerts_firing) = (None, None);
+    match &opened {
+        Ok(counts) => {
+            checks.push(Check::new(
+                "db_connection_check",
+                true,
+                "the database can be read",
+            ));
+            checks.extend(of_counts(counts, max_age_ms));
+            dead_steps = counts.pointer("/steps/dead").and_then(Value::as_i64);
+            alerts_firing = counts.get("alerts_firing").and_then(Value::as_i64);
+        }
+        Err(reason) => checks.push(Check::new("db_connection_check", false, reason.as_str())),
     }
-
-    /// To read or to change.
-    pub(crate) fn facts(&self) -> MutexGuard<'_, Facts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    checks.push(storage(settings));
+    Health {
+        healthy: checks.iter().all(|check| check.ok),
+        checks,
+        dead_steps,
+        alerts_firing,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn counts(conn: &Connection, now: Millis) -> Result<Value> {
+    validate::status(conn, now)
+}
 
-    const PATIENCE: Duration = Duration::from_secs(10);
-    const IDLE: Waiting = Waiting {
-        oldest_due: None,
-        is_working: false,
+fn of_counts(counts: &Value, max_age_ms: i64) -> Vec<Check> {
+    let is = |pointer: &str| counts.pointer(pointer).and_then(Value::as_bool);
+    let mut checks = vec![match is("/installed") {
+        Some(true) => Check::new("installed", true, "runchain follows a table"),
+        _ => Check::new("installed", false, "runchain is not installed in this database"),
+    }];
+    checks.push(match is("/executor/alive") {
+        Some(true) => Check::new("monitor_heartbeat", true, "an executor is alive"),
+        Some(false) => Check::new("monitor_heartbeat", false, "no executor is alive"),
+        None => {
+            let reason = counts.pointer("/executor/reason").and_then(Value::as_str);
+            Check::new("monitor_heartbeat", false, reason.unwrap_or("it can't be told"))
+        }
+    });
+    for (check, key, what) in [
+        (
+            "queue_age",
+            "oldest_queue_age_ms",
+            "the oldest write that nobody looked at",
+        ),
+        ("step_age", "oldest_ready_age_ms", "the oldest due step"),
+    ] {
+        checks.push(match counts.get(key).and_then(Value::as_i64) {
+            None => Check::new(check, true, "nothing waits"),
+            Some(age_ms) => Check::new(
+                check,
+                age_ms <= max_age_ms,
+                format!("{what} waits for {}", output::duration(age_ms)),
+            ),
+        });
+    }
+    if let Some(in_place) = is("/triggers/in_place") {
+        let found = counts.pointer("/triggers/found").and_then(Value::as_str);
+        checks.push(Check::new(
+            "capture",
+            in_place,
+            found.map_or_else(
+                || "every write is captured".to_owned(),
+                |found| format!("writes are missed: {found}"),
+            ),
+        ));
+    }
+    checks
+}
+
+/// Whether a bag could be made: by permission and by space.
+fn storage(settings: &Settings) -> Check {
+    const NAME: &str = "archival_storage_check";
+    let dir = &settings.archive_dir;
+    let Some(folder) = dir.ancestors().find(|folder| folder.exists()) else {
+        return Check::new(NAME, false, format!("{} is not there", dir.display()));
     };
-    const DUE: Waiting = Waiting {
-        oldest_due: Some(Millis(0)),
-        is_working: false,
-    };
-
-    fn facts(now: Instant) -> Facts {
-        Health::new(now).facts().clone()
-    }
-
-    fn trouble_after(seconds: u64, change: impl Fn(&mut Facts, Instant), waiting: Waiting) -> Option<String> {
-        let began = Instant::now();
-        let now = began + Duration::from_secs(seconds);
-        let mut facts = facts(began);
-        facts.awake_until = now;
-        change(&mut facts, began);
-        facts.trouble(waiting, PATIENCE, now)
-    }
-
-    #[test]
-    fn idle_is_well_for_ever_and_a_due_step_that_nobody_begins_isn_t() {
-        assert_eq!(trouble_after(100_000, |_, _| {}, IDLE), None);
-        assert_eq!(trouble_after(9, |_, _| {}, DUE), None);
-        assert_eq!(
-            trouble_after(10, |_, _| {}, DUE).unwrap(),
-            "a step is due since 1970-01-01T00:00:00.000+00:00, and nothing is begun"
+    if let Err(error) = accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        return Check::new(
+            NAME,
+            false,
+            format!("{} can't be written: {error}", folder.display()),
         );
-        let limited = Waiting {
-            is_working: true,
-            ..DUE
-        };
-        assert_eq!(trouble_after(10, |_, _| {}, limited), None);
     }
-
-    #[test]
-    fn a_loop_that_hangs_or_fails_is_in_trouble_and_one_that_stops_isn_t() {
-        let hangs = |facts: &mut Facts, began| facts.awake_until = began;
-        assert_eq!(
-            trouble_after(11, hangs, IDLE).unwrap(),
-            "the main loop should have come past 11000 ms ago"
-        );
-        let fails = |facts: &mut Facts, at| {
-            let what = "no".to_owned();
-            facts.failing = Some(Since { at, what });
-        };
-        assert_eq!(trouble_after(9, fails, IDLE), None);
-        assert_eq!(trouble_after(10, fails, IDLE).unwrap(), "no");
-        let stops = |facts: &mut Facts, began| {
-            fails(facts, began);
-            facts.is_stopping = true;
-        };
-        assert_eq!(trouble_after(10, stops, DUE), None);
+    let reserve = u64::try_from(settings.archive_min_free_bytes).unwrap_or(0);
+    match free_bytes(folder) {
+        Ok(free) => Check::new(
+            NAME,
+            free >= reserve,
+            format!(
+                "{} free, the reserve is {}",
+                output::size(free),
+                output::size(reserve)
+            ),
+        ),
+        Err(error) => Check::new(NAME, false, error.to_string()),
     }
 }

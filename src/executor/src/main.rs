@@ -5,6 +5,7 @@
 
 mod actor;
 mod archive;
+mod changes;
 mod cli;
 mod command;
 mod commands;
@@ -24,6 +25,7 @@ mod monitor;
 mod open;
 mod output;
 mod projector;
+mod pulse;
 mod redact;
 mod report;
 mod retention;
@@ -56,7 +58,9 @@ fn main() -> ExitCode {
     };
     let outcome = match load() {
         Ok(settings) => commands::run(&cli.command, settings, &load, &output),
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            commands::run_without_settings(&cli.command, &error, &output).unwrap_or_else(|| Err(error.into()))
+        }
     };
     match outcome {
         Ok(exit) => exit,

@@ -11,7 +11,9 @@
 //! | `files` | which files are the run's, and how they are read |
 //! | `collect` | what goes into the bag, in order, with its fingerprint |
 //! | `bag` | BagIt |
+//! | `inspect` | everything that is wrong with a bag |
 //! | `place` | staging and renaming |
+//! | `unlogged` | bags that nobody recorded |
 //! | `name`, `digest` | names and hashes |
 
 mod bag;
@@ -20,6 +22,7 @@ mod digest;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub(crate) mod inspect;
 mod name;
 pub(crate) mod place;
 pub(crate) mod refer;
@@ -27,10 +30,12 @@ pub(crate) mod rows;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod unlogged;
 
 pub(crate) use bag::{digest_at, verify};
 pub(crate) use name::folder_name;
 pub(crate) use rows::encode as encode_value;
+pub(crate) use unlogged::unlogged;
 
 use crate::fault;
 use crate::redact::Redactor;

@@ -1,18 +1,21 @@
 //! `runchain explain [ID]`: why a run is where it is, or why nothing happens at all. The judgement is
 //! the core's; this adds what only the binary can see (files, limits, free space) and prints it.
 
+use super::suggest::options_to_repeat;
 use super::{open, required};
 use crate::archive;
 use crate::cli::ExplainArgs;
-use crate::config::{FILE_NAME, Settings, Source};
+use crate::config::Settings;
 use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::identity;
 use crate::open::OpenMode;
 use crate::output::Output;
-use runchain_core::explain::{self, Disk, Explanation, Facts, Outside, Verdict};
+use runchain_core::explain::{self, Complaint, Disk, Explanation, Facts, Outside, Verdict};
 use runchain_core::validate::ValidateOptions;
 use runchain_core::{Millis, RunId};
+use rusqlite::Connection;
 use std::path::Path;
 
 /// Where the text of a paragraph begins.
@@ -26,6 +29,7 @@ pub(super) fn explain(arguments: &ExplainArgs, settings: &Settings, output: &Out
         look_at_files: true,
     };
     let mut facts = door::patiently(|| explain::gather(&conn, run_id.as_ref(), &options, Millis::now()))?;
+    ask_the_logs(&mut facts, &conn, settings);
     facts.outside = outside(&facts, settings, arguments.verify);
     let explanation = explain::judge(&facts);
     let options = options_to_repeat(settings);
@@ -39,6 +43,21 @@ pub(super) fn explain(arguments: &ExplainArgs, settings: &Settings, output: &Out
         Verdict::NeedsSomebody => Exit::NeedsSomebody,
         Verdict::NoSuchRun => Exit::NoSuchRun,
     })
+}
+
+/// What only the logs know: that the database was restored. Then nothing is drained.
+fn ask_the_logs(facts: &mut Facts, conn: &Connection, settings: &Settings) {
+    let complaints = &mut facts.database.complaints;
+    if complaints.iter().any(|one| one.check == "identity") {
+        return;
+    }
+    if let Some(unadopted) = identity::unadopted(conn, settings) {
+        complaints.push(Complaint {
+            check: "identity",
+            found: unadopted.what,
+            remedy: Some(unadopted.remedy),
+        });
+    }
 }
 
 fn print(
@@ -93,24 +112,6 @@ fn print(
         label = "";
     }
     Ok(())
-}
-
-/// What a suggested command needs to find the same database: the options that this one was given.
-fn options_to_repeat(settings: &Settings) -> Vec<String> {
-    let mut options = Vec::new();
-    let option = |name: &str, path: &Path| [name.to_owned(), path.to_string_lossy().into_owned()];
-    if matches!(settings.source_of("state_db_path"), Some(Source::Flag(_))) {
-        options.extend(option("--db", &settings.state_db_path));
-    }
-    let found_by_itself = std::env::current_dir().map(|folder| folder.join(FILE_NAME)).ok();
-    if let Some(file) = settings
-        .file
-        .as_ref()
-        .filter(|file| Some(*file) != found_by_itself.as_ref())
-    {
-        options.extend(option("--config", file));
-    }
-    options
 }
 
 fn outside(facts: &Facts, settings: &Settings, verify: bool) -> Outside {

@@ -2,23 +2,35 @@
 
 mod adopt;
 mod audit;
+mod brief;
 mod check;
+mod doctor;
 mod drain;
+mod events;
 mod exec;
 mod explain;
 mod forget;
+mod health;
 mod held;
 mod ingest;
 mod install;
+mod logs;
+mod ls;
+mod manual;
 mod membership;
+mod moment;
 mod pause;
 mod prune;
+mod queue;
 mod request;
 mod run;
 mod service;
 mod show;
 mod status;
+mod suggest;
 mod validate;
+mod verify;
+mod wait;
 
 use crate::cli::{Command, ConfigCommand};
 use crate::config::{self, ConfigError, Settings, Source};
@@ -27,8 +39,9 @@ use crate::failure::Outcome;
 use crate::identity;
 use crate::open::{self, OpenError, OpenMode};
 use crate::output::Output;
+use runchain_core::capture::{self, Capture};
 use runchain_core::request::StepVerb;
-use runchain_core::{Mapping, Millis, functions};
+use runchain_core::{Error, Mapping, Millis, functions, schema};
 use rusqlite::Connection;
 use std::sync::Arc;
 
@@ -54,6 +67,16 @@ pub(crate) fn run(
         Command::Exec(arguments) => exec::exec(arguments, &settings, output),
         Command::Audit(arguments) => audit::audit(arguments, &settings, output),
         Command::Status => status::status(&settings, output),
+        Command::Ls(arguments) => ls::ls(arguments, &settings, output),
+        Command::Logs(arguments) => logs::logs(arguments, &settings, output),
+        Command::Events(arguments) => events::events(arguments, &settings, output),
+        Command::Queue(arguments) => queue::queue(arguments, &settings, output),
+        Command::Wait(arguments) => wait::wait(arguments, &settings, output),
+        Command::Health(arguments) => health::health(arguments, &settings, output),
+        Command::Doctor => doctor::doctor(&settings, output),
+        Command::Verify(arguments) => verify::verify(arguments, &settings, output),
+        Command::Completions(arguments) => manual::completions(arguments),
+        Command::Man(arguments) => manual::man(arguments, output),
         Command::Show(arguments) => show::show(&arguments.id, &settings, output),
         Command::Retry(arguments) => request::request(StepVerb::Retry, arguments, &settings, output),
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
@@ -65,7 +88,7 @@ pub(crate) fn run(
         Command::Service(arguments) => service::service(arguments, &settings, output),
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Show => {
-                config::show(&settings, output)?;
+                config::show(&settings, installed_capture(&settings), output)?;
                 Ok(Exit::Ok)
             }
             ConfigCommand::Check => check::check(&settings, output),
@@ -79,6 +102,36 @@ pub(crate) fn run(
             }
         },
     }
+}
+
+/// What a command does that works also where the configuration is wrong; none for all others.
+pub(crate) fn run_without_settings(
+    command: &Command,
+    error: &ConfigError,
+    output: &Output,
+) -> Option<Outcome<Exit>> {
+    match command {
+        Command::Completions(arguments) => Some(manual::completions(arguments)),
+        Command::Man(arguments) => Some(manual::man(arguments, output)),
+        Command::Doctor => Some(doctor::without_settings(error, output)),
+        _ => None,
+    }
+}
+
+/// What was recorded stays after an uninstall, and can be looked at all the same.
+fn require_recorded(conn: &Connection) -> Outcome<()> {
+    if schema::table_exists(conn, "runchain_events")? {
+        Ok(())
+    } else {
+        Err(Error::NotInstalled.into())
+    }
+}
+
+/// How writes are captured, where the database can be asked.
+fn installed_capture(settings: &Settings) -> Option<Capture> {
+    let conn = open::open_state(&settings.state_db_path, OpenMode::ReadOnly).ok()?;
+    Mapping::installed(&conn).ok()??;
+    capture::known(&conn).ok()?
 }
 
 /// Opens the state database; what is wrong with it also stands in `logs/monitor.jsonl` then.

@@ -11,7 +11,7 @@ use runchain_core::mapping::MappingRequest;
 use runchain_core::vocabulary::{Phase, Vocabulary};
 use runchain_core::{Mapping, Result, run_row, schema};
 use rusqlite::Connection;
-use rustix::fs::Access;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::path::{Path, PathBuf};
 
 /// Where execvp(3) looks when there is no PATH.
@@ -178,7 +178,7 @@ fn unwritable(settings: &Settings, key: &str, folder: &Path) -> Option<Problem> 
         let what = format!("{key}: {shown} is no folder");
         return Some(problem(settings, key, what, "name another, or move it away"));
     }
-    if rustix::fs::access(nearest, Access::WRITE_OK | Access::EXEC_OK).is_ok() {
+    if accessat(CWD, nearest, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok() {
         return None;
     }
     let what = if nearest == folder {

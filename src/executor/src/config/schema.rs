@@ -1,11 +1,11 @@
 //! `config schema`: what a configuration file can say, as JSON Schema, for editors.
 
 use super::shape::Table;
-use super::{flags, keys, steps};
+use super::{flags, keys, mappings, steps};
 use serde_json::{Map, Value, json};
 
 /// Every table that the user names or numbers.
-pub(super) const TABLES: [&Table; 2] = [&steps::TABLE, &flags::TABLE];
+pub(super) const TABLES: [&Table; 3] = [&steps::TABLE, &flags::TABLE, &mappings::TABLE];
 
 /// The schema of a whole file.
 pub(crate) fn schema() -> Value {

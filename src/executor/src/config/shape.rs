@@ -131,6 +131,8 @@ pub(super) enum Kind {
     Text,
     /// A list of strings.
     Texts,
+    /// A string, or a list of them.
+    TextOrTexts,
     /// true or false.
     Bool,
     /// A whole number between two others.
@@ -149,6 +151,7 @@ impl Kind {
         match self {
             Self::Text => "string".to_owned(),
             Self::Texts => "list of strings".to_owned(),
+            Self::TextOrTexts => "string, or list of strings".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::Integer(low, high) => format!("{low} to {high}"),
             Self::TextTable => "table of strings".to_owned(),
@@ -162,6 +165,9 @@ impl Kind {
         match self {
             Self::Text => json!({"type": "string"}),
             Self::Texts => json!({"type": "array", "items": {"type": "string"}}),
+            Self::TextOrTexts => {
+                json!({"type": ["string", "array"], "items": {"type": "string"}})
+            }
             Self::Bool => json!({"type": "boolean"}),
             Self::Integer(low, high) => json!({"type": "integer", "minimum": low, "maximum": high}),
             Self::TextTable => json!({"type": "object", "additionalProperties": {"type": "string"}}),

@@ -5,15 +5,15 @@ use super::database::{OthersWrote, Version, connect, identity};
 use super::pace::Pace;
 use super::vital::Vital;
 use super::worker::{Workers, Workshop};
-use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, trail};
+use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, logs, trail, turn};
 use crate::command::Init;
 use crate::config::Settings;
 use crate::disk::{self, Space};
 use crate::door;
-use crate::health::{Health, PATIENCE};
 use crate::identity::{self as file_identity, Finding, Guard};
 use crate::log::Log;
 use crate::metrics::{Listen, Server, Shared};
+use crate::pulse::{PATIENCE, Pulse};
 use crate::service_manager::Manager;
 use crate::wake::{self, Watch};
 use runchain_core::error::{During, Error, Result};
@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Runs the loop until its goal is reached or a signal stops it.
 ///
@@ -97,7 +97,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         ));
     }
     let is_reported = ground(&database, settings, say);
-    let health = Arc::new(Health::new(now));
+    let health = Arc::new(Pulse::new(now));
     let metrics = match goal {
         Goal::Forever => offer_metrics(settings, &health, &manager, log),
         _ => None,
@@ -143,6 +143,9 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         renewed: Instant::now(),
         recovered: None,
         expand_after: None,
+        expand_rows: turn::EXPAND_ROWS,
+        backlog_took: Duration::ZERO,
+        overtake_after: None,
         lease_after: None,
         stopping: None,
         outdated: None,
@@ -150,6 +153,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         hinted: false,
         hold: None,
         complaints: Vec::new(),
+        logs_told: logs::Told::Unknown,
         doubt: Cell::default(),
         more: false,
         backlog,
@@ -165,7 +169,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
 /// Listens, where that is configured. Work goes on where it can't.
 fn offer_metrics(
     settings: &Settings,
-    health: &Arc<Health>,
+    health: &Arc<Pulse>,
     manager: &Manager,
     log: &Log,
 ) -> Option<Arc<Shared>> {
@@ -176,6 +180,9 @@ fn offer_metrics(
     let patience = manager.watchdog().unwrap_or(PATIENCE);
     let shared = Arc::new(Shared::new(settings, Arc::clone(health), patience));
     match Server::start(listen, &shared) {
+        Ok(()) if listen.is_open_to_others() => log.warn(&format!(
+            "metrics at {listen}: whoever reaches this address can read them, and nobody has to log in"
+        )),
         Ok(()) => log.info(&format!("metrics at {listen}")),
         Err(error) => log.error(&format!(
             "metrics.listen: can't listen at {listen}: {error}; there are no metrics until the next start"

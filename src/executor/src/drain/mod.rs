@@ -13,6 +13,8 @@ mod catch_up;
 mod database;
 mod effect;
 mod lead;
+mod listing;
+mod logs;
 mod look;
 mod pace;
 mod pass;
@@ -142,6 +144,12 @@ struct Drain<'a> {
     recovered: Option<Instant>,
     /// Expanding failed; not again before this.
     expand_after: Option<Instant>,
+    /// Queue rows that the next turn takes at most.
+    expand_rows: usize,
+    /// How long turns of this pass took of which more was left in the queue.
+    backlog_took: Duration,
+    /// Nothing overtakes a rush again before this.
+    overtake_after: Option<Instant>,
     /// Nothing of what is due could be had; not again before this, or a commit of others.
     lease_after: Option<Instant>,
     stopping: Option<Stop>,
@@ -155,6 +163,8 @@ struct Drain<'a> {
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
     complaints: Vec<String>,
+    /// What the database says about the logs.
+    logs_told: logs::Told,
     /// Since when the database looks damaged or without our tables.
     doubt: Cell<Option<Instant>>,
     /// Turns were left: the next pass goes on at once.

@@ -96,6 +96,17 @@ impl Drain<'_> {
         if let Err(error) = self.workers.grow_to(&self.workshop, new.workers, &self.sender) {
             self.log.warn(&format!("can't start more workers: {error}"));
         }
+        for (key, differs) in [
+            ("metrics.listen", old.metrics_listen != new.metrics_listen),
+            ("log_format", old.log_format != new.log_format),
+            ("log_output", old.log_output != new.log_output),
+        ] {
+            if differs {
+                self.log.warn(&format!(
+                    "{key} has changed, which takes effect at the next start"
+                ));
+            }
+        }
         let new = Arc::new(new);
         let old = Arc::clone(&self.settings);
         self.log.use_level(new.log_level);
@@ -150,10 +161,9 @@ impl Drain<'_> {
             ));
         }
         if let Some(lead) = &mut self.lead
-            && let Err(error) = lead.testify()
+            && let Err(error) = lead.leave(&self.settings, &self.conn)
         {
-            self.log
-                .warn(&format!("{error}; the logs themselves say how far they are"));
+            self.log.warn(&format!("{error}; the next executor does it"));
         }
     }
 }

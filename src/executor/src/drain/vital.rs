@@ -1,13 +1,13 @@
 //! The loop's signs of life: what it tells the service manager, and what it writes down for `/healthz`.
 //!
 //! The watchdog is fed where the loop itself comes past, at half of its time, and only if nothing stands
-//! still: see [`Facts::trouble`](crate::health::Facts::trouble). A loop that hangs in a lock doesn't come
+//! still: see [`Facts::trouble`](crate::pulse::Facts::trouble). A loop that hangs in a lock doesn't come
 //! past; one whose passes fail, whose queue can't be expanded or whose due steps aren't begun comes past
 //! and doesn't feed. An idle one wakes for it, asks two questions of an index and sleeps again.
 
 use super::Drain;
 use crate::door;
-use crate::health::{Health, Since, Waiting};
+use crate::pulse::{Pulse, Since, Waiting};
 use crate::service_manager::Manager;
 use runchain_core::Millis;
 use runchain_core::error::Result;
@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 /// Whom the loop shows that it lives.
 pub(super) struct Vital {
     pub(super) manager: Manager,
-    pub(super) health: Arc<Health>,
+    pub(super) health: Arc<Pulse>,
     /// What stands still was said.
     complained: bool,
 }
 
 impl Vital {
-    pub(super) fn new(manager: Manager, health: Arc<Health>) -> Self {
+    pub(super) fn new(manager: Manager, health: Arc<Pulse>) -> Self {
         Self {
             manager,
             health,

@@ -32,6 +32,13 @@ impl Listen {
     }
 }
 
+impl Listen {
+    /// Whether more than this machine may reach it.
+    pub(crate) fn is_open_to_others(&self) -> bool {
+        matches!(self, Self::Tcp(address) if !address.ip().is_loopback())
+    }
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,7 +3,7 @@
 //! Invariant: every question is answered by an index and stops at a bound, so that a scrape costs the same
 //! with a thousand runs and with a million. One short read transaction.
 
-use crate::health::Waiting;
+use crate::pulse::Waiting;
 use runchain_core::error::{During, Result};
 use runchain_core::{Millis, queue};
 use rusqlite::{Connection, OptionalExtension};

@@ -22,7 +22,7 @@ pub(crate) use server::Server;
 pub(crate) use totals::Totals;
 
 use crate::config::Settings;
-use crate::health::Health;
+use crate::pulse::Pulse;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     /// The kinds of steps that were configured at the start.
     pub(crate) steps: Vec<String>,
     /// How the loop is.
-    pub(crate) health: Arc<Health>,
+    pub(crate) health: Arc<Pulse>,
     /// How long something may stand still.
     pub(crate) patience: Duration,
     /// What was measured.
@@ -56,7 +56,7 @@ pub(crate) struct LeadSeen {
 
 impl Shared {
     /// Nothing is measured yet.
-    pub(crate) fn new(settings: &Settings, health: Arc<Health>, patience: Duration) -> Self {
+    pub(crate) fn new(settings: &Settings, health: Arc<Pulse>, patience: Duration) -> Self {
         Self {
             database: settings.state_db_path.clone(),
             instance: settings.instance.clone(),

@@ -4,7 +4,7 @@ use super::look::{STATES, Seen, look};
 use super::meters::{self, PREFIX, labels};
 use super::{LeadSeen, Shared};
 use crate::drain::connect_to_look;
-use crate::health::Waiting;
+use crate::pulse::Waiting;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

@@ -55,6 +55,8 @@ pub(crate) struct Projector {
     monitor: Track,
     archival: Track,
     heartbeat_at: Option<Instant>,
+    /// Something was projected that the list of reports doesn't say yet.
+    reported: bool,
 }
 
 /// One log and how far it is written.
@@ -93,6 +95,8 @@ impl Projector {
             monitor: Track::new(Log::Monitor, logs_dir, conn)?,
             archival: Track::new(Log::Archival, logs_dir, conn)?,
             heartbeat_at: None,
+            // Whoever led before may have ended right before that.
+            reported: true,
         };
         projector.reopen_what_moved(conn)?;
         Ok(projector)
@@ -127,6 +131,7 @@ impl Projector {
                 track.position = track.position.max(last.id);
             }
         }
+        self.reported |= events.iter().any(line::StoredEvent::concerns_reports);
         let any = !events.is_empty();
         if any {
             fault::point("project-after-append");
@@ -147,6 +152,11 @@ impl Projector {
     /// That name.
     pub(crate) fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// Whether the list of reports is to be written anew; asked once, it is the caller's to do.
+    pub(crate) fn take_reported(&mut self) -> bool {
+        std::mem::take(&mut self.reported)
     }
 
     /// Redacts by these rules from now on.
