@@ -14,6 +14,13 @@ fn the_series_of_the_contract_count_what_has_happened() {
     end(&project, "bad", "FAILED");
     project.sql("INSERT INTO runs(run_id, status) VALUES ('on', 'RUNNING');");
     until(&address, "runchain_runs_active", 1.0);
+    eventually("a heartbeat", || {
+        let heartbeat = of("runchain_heartbeat_age_seconds");
+        samples(&address)
+            .contains_key(&heartbeat)
+            .then_some(())
+            .ok_or_else(String::new)
+    });
     let found = until(&address, "runchain_artifacts_archived_total", 2.0);
     let bytes: f64 = project
         .sql("SELECT sum(size_bytes) FROM archival_log;")
