@@ -50,6 +50,9 @@ impl Drain<'_> {
             (self.say)(&text);
         }
         self.vital.manager.stopping(&text);
+        if let Some(lead) = &mut self.lead {
+            lead.follow(None);
+        }
         self.stopping = Some(Stop {
             signal,
             deadline: Instant::now() + millis(self.settings.stop_grace_ms),
@@ -117,6 +120,7 @@ impl Drain<'_> {
             lead.use_settings(&new);
         }
         self.settings = new;
+        self.follow_logs();
         self.version.forget();
         if *self.goal == Goal::Forever
             && let Err(error) = trail::reloaded(&mut self.conn, &old, &self.settings)
