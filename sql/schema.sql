@@ -452,6 +452,15 @@ CREATE INDEX IF NOT EXISTS runchain_alert_deliveries_by_alert ON runchain_alert_
 CREATE INDEX IF NOT EXISTS runchain_alerts_open ON runchain_alerts(rule, id) WHERE state <> 'resolved';
 CREATE INDEX IF NOT EXISTS runchain_alerts_by_run ON runchain_alerts(run_id, last_at_ms) WHERE run_id IS NOT NULL;
 
+-- Counters for /metrics: sums over lifecycle events, as far as the event that the row 'upto' names.
+--   label   the kind of steps, where there is one sum for each; else ''
+CREATE TABLE IF NOT EXISTS runchain_counters (
+  name TEXT NOT NULL,
+  label TEXT NOT NULL,
+  value INTEGER NOT NULL,
+  PRIMARY KEY (name, label)
+) WITHOUT ROWID;
+
 -- Three tables that existing tools read by name. A database may have had them before us; then they
 -- stay as they are, and purge leaves them.
 INSERT OR IGNORE INTO runchain_meta(key, value)

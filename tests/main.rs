@@ -25,6 +25,8 @@ mod children;
 mod commands;
 /// Settings, their layers, exit codes; databases that can't be opened.
 mod config;
+/// The generated reference and the JSON Schema of the configuration.
+mod configuration;
 /// Eight writers, three executors, one database: errors and latencies.
 mod contention;
 /// Executors killed at any moment, and what is left.
@@ -62,6 +64,8 @@ mod logs;
 /// What the main loop promises whatever happens around it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod main_loop;
+/// What a central system reads, over HTTP, and a real Prometheus that reads it.
+mod metrics;
 /// Alembic, Django, drizzle-kit and Prisma at work on an installed database.
 mod migrations;
 /// Orchestrator and executor as two users.
@@ -82,6 +86,12 @@ mod retention;
 mod security;
 /// The executor as a service: signals, leases, wakes, and databases that go away.
 mod service;
+/// What the service says of itself: lines, objects, journal.
+#[cfg(target_os = "linux")]
+mod service_log;
+/// Under systemd and as process 1: units, readiness, reload, watchdog.
+#[cfg(target_os = "linux")]
+mod service_unit;
 /// Steps of the user's own, their configuration, the examples, runs that end again and again.
 mod steps;
 /// Many runs that end in a rush: held, released, discarded.

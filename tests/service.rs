@@ -205,7 +205,7 @@ fn an_outdated_executor_settles_what_runs_then_stops_and_says_why() {
         "it expanded what it must not"
     );
     assert!(
-        service.told().ends_with("install a newer runchain\n"),
+        service.told().ends_with("install a newer runchain\"}\n"),
         "{}",
         service.told()
     );

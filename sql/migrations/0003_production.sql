@@ -198,3 +198,12 @@ CREATE TABLE IF NOT EXISTS runchain_ingest_readings (
 -- Tasks that have not ended: while there is one, its execution has not either.
 CREATE INDEX IF NOT EXISTS runchain_derived_open ON runchain_derived(execution_id)
   WHERE kind = 'task' AND outcome IS NULL;
+
+-- Counters for /metrics: sums over lifecycle events, as far as the event that the row 'upto' names.
+--   label   the kind of steps, where there is one sum for each; else ''
+CREATE TABLE IF NOT EXISTS runchain_counters (
+  name TEXT NOT NULL,
+  label TEXT NOT NULL,
+  value INTEGER NOT NULL,
+  PRIMARY KEY (name, label)
+) WITHOUT ROWID;

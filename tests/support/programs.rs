@@ -111,6 +111,12 @@ pub(crate) fn alertmanager(key: &str) -> &'static str {
     line_of("scripts/alertmanager", &ALERTMANAGER, key)
 }
 
+/// A line of what `scripts/monitoring` prints: what the tests of the service need.
+pub(crate) fn monitoring(key: &str) -> &'static str {
+    static MONITORING: Lines = OnceLock::new();
+    line_of("scripts/monitoring", &MONITORING, key)
+}
+
 type Lines = OnceLock<Result<HashMap<String, String>, String>>;
 
 /// What a machine lacks fails the tests that need it: a skipped test would prove nothing.

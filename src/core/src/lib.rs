@@ -21,6 +21,7 @@ mod caller;
 pub mod capture;
 pub mod chain;
 mod checks_table;
+pub mod counters;
 pub mod downtime;
 pub mod error;
 pub mod event;

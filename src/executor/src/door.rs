@@ -6,6 +6,7 @@
 //! connections of the main loop and of retention SQLite itself refuses a commit that came another way:
 //! [`only_way`].
 
+use crate::metrics;
 use runchain_core::error::{During, Result};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::cell::Cell;
@@ -78,6 +79,7 @@ pub(crate) fn patiently<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 1..TRIES {
         match work() {
             Err(error) if error.is_busy() => {
+                metrics::busy();
                 std::thread::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0));
                 pause = (pause * 2).min(LAST_PAUSE);
             }

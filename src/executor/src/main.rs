@@ -21,14 +21,19 @@ mod folder;
 mod follow;
 mod health;
 mod identity;
+mod log;
+mod metrics;
 mod monitor;
 mod open;
 mod output;
 mod projector;
+mod pulse;
 mod redact;
 mod report;
 mod retention;
+mod service_manager;
 mod step;
+mod units;
 mod wake;
 
 use cli::Cli;
@@ -62,8 +67,13 @@ fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit,
         Err(failure) => {
-            // Nothing is left to say it to when standard error is closed.
-            let _ = output.error(&failure, failure.exit.code());
+            let log = log::Log::of_environment();
+            if cli.is_service() && log.is_for_machines() && !output.json {
+                log.error(&failure.message);
+            } else {
+                // Nothing is left to say it to when standard error is closed.
+                let _ = output.error(&failure, failure.exit.code());
+            }
             failure.exit
         }
     }

@@ -35,7 +35,7 @@ use crate::storm::{self, StormLimit};
 use crate::vocabulary::Vocabulary;
 use crate::{Mapping, Millis, RunId};
 use row::read;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value as Json;
 use std::cell::{Cell, RefCell};
 
@@ -250,4 +250,19 @@ impl Expander<'_> {
         )
         .map(|_| ())
     }
+}
+
+/// When the first row of the queue was written; `None` where there is none, or where its writer put
+/// something that is no number.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn oldest_write(conn: &Connection) -> Result<Option<Millis>> {
+    conn.prepare_cached(
+        "SELECT CASE WHEN typeof(at_ms) IN ('integer', 'real') THEN CAST(at_ms AS INTEGER) END
+         FROM runchain_queue ORDER BY id LIMIT 1",
+    )
+    .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
+    .map(Option::flatten)
+    .during("look at the queue's first row")
 }

@@ -113,7 +113,7 @@ fn suspect(
 ) -> Result<Suspect> {
     let (run_id, step) = wanted.filter();
     let sql = format!(
-        "SELECT {columns}, ready_at_ms FROM runchain_steps
+        "SELECT {columns} FROM runchain_steps
          WHERE state = 'ready' AND lost > 0 AND ready_at_ms <= ?1 AND (?2 IS NULL OR run_id = ?2) AND (?3 IS NULL OR step = ?3)
            AND NOT EXISTS (SELECT 1 FROM runchain_pauses AS p WHERE p.step IN ('*', runchain_steps.step))
          ORDER BY ready_at_ms, id",
@@ -126,7 +126,7 @@ fn suspect(
         if room.left(&claim.step) == 0 {
             continue;
         }
-        let ready_at: Millis = row.get(11).during("look for suspects")?;
+        let ready_at = claim.ready_at;
         return Ok(if capacity.running == 0 {
             Suspect::Alone(Box::new(claim))
         } else if now.since(ready_at) >= SUSPECT_PATIENCE_MS {
@@ -175,7 +175,7 @@ impl Candidate {
     fn of_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         let claim = Claim::of_row(row)?;
         Ok(Self {
-            order: (row.get(11)?, row.get(12)?, claim.step_id.0),
+            order: (row.get("priority")?, claim.ready_at.0, claim.step_id.0),
             claim,
         })
     }
@@ -189,7 +189,7 @@ fn candidates_of_lane(
     found: &mut Vec<Candidate>,
 ) -> Result<()> {
     let sql = format!(
-        "SELECT {columns}, priority, ready_at_ms FROM runchain_steps
+        "SELECT {columns}, priority FROM runchain_steps
          WHERE finished_ms IS NULL AND state = 'ready' AND step = ?1 AND priority = ?2 AND ready_at_ms <= ?3 AND lost = 0
          ORDER BY ready_at_ms, id LIMIT ?4",
         columns = Claim::COLUMNS
@@ -212,7 +212,7 @@ fn candidates_of_run(
     found: &mut Vec<Candidate>,
 ) -> Result<()> {
     let sql = format!(
-        "SELECT {columns}, priority, ready_at_ms FROM runchain_steps
+        "SELECT {columns}, priority FROM runchain_steps
          WHERE run_id = ?2 AND state = 'ready' AND ready_at_ms <= ?1 AND lost = 0 AND (?3 IS NULL OR step = ?3)
            AND NOT EXISTS (SELECT 1 FROM runchain_pauses AS p WHERE p.step IN ('*', runchain_steps.step))",
         columns = Claim::COLUMNS

@@ -96,11 +96,12 @@ pub struct Claim {
     pub lost: i64,
     /// When it must be done; later it is not started, and a command is ended.
     pub deadline: Option<Millis>,
+    /// Since when it is due.
+    pub ready_at: Millis,
 }
 
 impl Claim {
-    const COLUMNS: &str =
-        "id, run_id, generation, step, attempts, max_attempts, token, created_ms, note, lost, deadline_ms";
+    const COLUMNS: &str = "id, run_id, generation, step, attempts, max_attempts, token, created_ms, note, lost, deadline_ms, ready_at_ms";
 
     fn of_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
@@ -115,6 +116,7 @@ impl Claim {
             note: row.get(8)?,
             lost: row.get(9)?,
             deadline: row.get(10)?,
+            ready_at: row.get(11)?,
         })
     }
 }
@@ -142,7 +144,7 @@ pub fn find(conn: &Connection, step_id: StepId) -> Result<(Claim, String)> {
             Claim::COLUMNS
         ),
         [step_id],
-        |row| Ok((Claim::of_row(row)?, row.get(11)?)),
+        |row| Ok((Claim::of_row(row)?, row.get("state")?)),
     )
     .optional()
     .during("look for a step")?

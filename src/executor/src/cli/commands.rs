@@ -172,6 +172,13 @@ pub(crate) enum Command {
   runchain forget --reason 'asked by the customer' run-42
   runchain forget --vacuum run-42    also what SQLite left in free pages; keeps writers out meanwhile")]
     Forget(upkeep::ForgetArgs),
+    /// Units for systemd: print or install them
+    #[command(before_help = "Examples:
+  runchain service print                       the unit for this project's database
+  runchain service install                     write it below /etc/systemd/system; as root
+  runchain service install --instance orders --database /srv/orders/.state/orchestration.db
+  runchain service install --user              for systemctl --user")]
+    Service(service::ServiceArgs),
     /// The configuration: what holds and where it comes from
     #[command(before_help = "Examples:
   runchain config show

@@ -25,7 +25,7 @@ pub(crate) use look::{
     AuditArgs, EventsArgs, ExplainArgs, HealthArgs, LogsArgs, LsArgs, PhaseArg, QueueArgs, StateArg,
     VerifyArgs, WaitArgs,
 };
-pub(crate) use service::{DrainArgs, IngestArgs};
+pub(crate) use service::{DrainArgs, IngestArgs, InstallUnitArgs, ServiceArgs, ServiceCommand, UnitArgs};
 pub(crate) use setup::{AdoptArgs, AdoptAs, Backfill, InstallArgs, UninstallArgs};
 pub(crate) use upkeep::{CompletionsArgs, ConfigCommand, ForgetArgs, ManArgs, PruneArgs};
 
@@ -106,6 +106,18 @@ pub(crate) struct Why {
 }
 
 impl Cli {
+    /// Whether it is a service that is asked for, whose failures belong into its log.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(
+            self.command,
+            Command::Drain(DrainArgs {
+                once: false,
+                until_idle: false,
+                ..
+            })
+        )
+    }
+
     /// Reads a command line, the program's name first.
     ///
     /// # Errors
@@ -141,6 +153,15 @@ impl Cli {
             key: "capture",
             text: text.clone(),
         });
+        let log_level = match &self.command {
+            Command::Drain(arguments) => arguments.log_level.as_ref(),
+            _ => None,
+        };
+        let log_level = log_level.map(|text| Flag {
+            name: "--log-level",
+            key: "log_level",
+            text: text.clone(),
+        });
         let events = match &self.command {
             Command::Drain(arguments) => arguments.ingest_events.as_slice(),
             _ => &[],
@@ -150,7 +171,7 @@ impl Cli {
             key: "ingest.events",
             text: one_a_line(events),
         });
-        let all = [db, workers, capture, events];
+        let all = [db, workers, capture, log_level, events];
         all.into_iter().flatten().collect()
     }
 }

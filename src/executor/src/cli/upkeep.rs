@@ -53,6 +53,14 @@ pub(crate) enum ConfigCommand {
     #[command(before_help = "Examples:
   runchain config check              exits 3 when something is wrong")]
     Check,
+    /// Every key with its type, default and meaning, as Markdown
+    #[command(before_help = "Examples:
+  runchain config reference > docs/configuration.md")]
+    Reference,
+    /// A JSON Schema of the configuration file, for editors
+    #[command(before_help = "Examples:
+  runchain config schema > runchain.schema.json")]
+    Schema,
 }
 
 /// `completions`

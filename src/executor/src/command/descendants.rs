@@ -59,9 +59,9 @@ pub(super) fn reap() -> Look {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{become_reaper, below, die_with_parent, signal};
+pub(super) use linux::{become_reaper, below, die_with_parent, signal, zombies};
 #[cfg(not(target_os = "linux"))]
-pub(super) use other::{become_reaper, below, die_with_parent, signal};
+pub(super) use other::{become_reaper, below, die_with_parent, signal, zombies};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -106,6 +106,13 @@ mod linux {
             }
         }
         found
+    }
+
+    /// Children of ours that have ended and that nobody has waited for.
+    pub(in super::super) fn zombies() -> Vec<Pid> {
+        let ours = process::getpid();
+        let ended = processes().filter(|seen| seen.parent == ours && !seen.runs);
+        ended.map(|seen| seen.itself.pid).collect()
     }
 
     /// Sends a signal; `false` when the process has ended meanwhile.
@@ -178,6 +185,11 @@ mod other {
             .map(|pid| Descendant { pid, started: 0 })
             .into_iter()
             .collect()
+    }
+
+    /// Nobody is process 1 here.
+    pub(in super::super) fn zombies() -> Vec<Pid> {
+        Vec::new()
     }
 
     /// Sends a signal to a process group; `false` when nothing is left of it.

@@ -268,10 +268,10 @@ impl Left {
 /// The supervisors that are alive. Every other child of the executor was orphaned by one that was
 /// killed (or, where the executor is process 1 of a container, by anybody); so whoever starts another
 /// kind of child in this process has to enter it here too.
-struct Registry(MutexGuard<'static, Vec<Pid>>);
+pub(super) struct Registry(MutexGuard<'static, Vec<Pid>>);
 
 impl Registry {
-    fn lock() -> Self {
+    pub(super) fn lock() -> Self {
         static ALIVE: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
         Self(ALIVE.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -283,6 +283,15 @@ impl Registry {
         let child = command.spawn()?;
         self.0.push(Pid::from_child(&child));
         Ok(child)
+    }
+
+    /// Takes what has ended and isn't ours to wait for.
+    pub(super) fn reap_foreign(&self) {
+        for zombie in descendants::zombies() {
+            if !self.0.contains(&zombie) {
+                let _ = waitpid(Some(zombie), WaitOptions::NOHANG);
+            }
+        }
     }
 
     fn forget(&mut self, child: &Child) {

@@ -11,6 +11,7 @@ use crate::output::Output;
 pub(super) fn check(settings: &Settings, output: &Output) -> Outcome<Exit> {
     let mut settings = settings.clone();
     let mut problems = config::programs(&settings);
+    problems.extend(config::folders(&settings));
     match known(&settings) {
         Ok(known) => problems.extend(config::unknown_words(&settings, &known)),
         Err(reason) if settings.steps.iter().any(asks_the_database) => {

@@ -8,6 +8,7 @@ use crate::drain::{self, Ended, Goal, Reload};
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::identity;
+use crate::log::Log;
 use crate::open::{self, OpenMode};
 use crate::output::Output;
 use runchain_core::Millis;
@@ -27,34 +28,46 @@ pub(super) fn drain(
         _ => Goal::Forever,
     };
     let reload = || reload().map_err(|error| error.to_string());
-    until(&goal, settings, &reload, output)
+    if goal != Goal::Forever {
+        return until(&goal, settings, &reload, output);
+    }
+    let log = Log::of_service(settings, output.quiet);
+    match work(&goal, settings, &reload, &log) {
+        // Who collects its log reads there why it ended.
+        Err(failure) if log.is_for_machines() && !output.json => {
+            log.error(&failure.message);
+            Ok(failure.exit)
+        }
+        ended => ended,
+    }
 }
 
-/// Runs the loop to its goal; the exit code says how it ended.
+/// Runs the loop to its goal, for a command that somebody waits for.
 pub(super) fn until(
     goal: &Goal,
     settings: &Arc<Settings>,
     reload: Reload<'_>,
     output: &Output,
 ) -> Outcome<Exit> {
+    work(goal, settings, reload, &Log::of_command(settings, output.quiet))
+}
+
+/// The exit code says how it ended.
+fn work(goal: &Goal, settings: &Arc<Settings>, reload: Reload<'_>, log: &Log) -> Outcome<Exit> {
     let conn = open_checked(settings)?;
-    let say = |text: &str| {
-        // A service whose standard error is gone still drains.
-        let _ = output.progress(&format!("{} {text}", Millis::now().iso()));
-    };
     if *goal == Goal::Forever {
-        say(&format!("draining {}", settings.state_db_path.display()));
-        say_misfits(settings, &conn, &say);
+        log.info(&format!("draining {}", settings.state_db_path.display()));
+        say_misfits(settings, &conn, log);
     }
     drop(conn);
     let reload = || {
         let new = reload()?;
         if let Ok(conn) = open::open_state(&new.state_db_path, OpenMode::ReadOnly) {
-            say_misfits(&new, &conn, &say);
+            say_misfits(&new, &conn, log);
         }
         Ok(new)
     };
-    let ended = drain::run(settings, goal, &say, &reload)
+    let ended = drain::run(settings, goal, log, &reload)
         .inspect_err(|error| identity::log(settings, error, Millis::now()))?;
     Ok(match ended {
         Ended::Reached | Ended::Stopped => Exit::Ok,
@@ -65,13 +78,13 @@ pub(super) fn until(
 
 /// Says what in the configuration means nothing on this machine or in this database. It may be mended
 /// while the service runs.
-fn say_misfits(settings: &Settings, conn: &Connection, say: drain::Say<'_>) {
+fn say_misfits(settings: &Settings, conn: &Connection, log: &Log) {
     let mut misfits = config::programs(settings);
     // A table that is being rebuilt has no columns to compare with.
     if let Ok(known) = door::patiently(|| Known::of(conn)) {
         misfits.extend(config::unknown_words(settings, &known));
     }
     for misfit in misfits {
-        say(&format!("configuration: {misfit}"));
+        log.warn(&format!("configuration: {misfit}"));
     }
 }

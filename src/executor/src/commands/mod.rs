@@ -25,6 +25,7 @@ mod prune;
 mod queue;
 mod request;
 mod run;
+mod service;
 mod show;
 mod status;
 mod suggest;
@@ -86,12 +87,21 @@ pub(crate) fn run(
         Command::Alerts(arguments) => alerts::alerts(arguments, &settings, output),
         Command::Forget(arguments) => forget::forget(arguments, &settings, output),
         Command::Prune(arguments) => prune::prune(arguments, &settings, output),
+        Command::Service(arguments) => service::service(arguments, &settings, output),
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Show => {
                 config::show(&settings, installed_capture(&settings), output)?;
                 Ok(Exit::Ok)
             }
             ConfigCommand::Check => check::check(&settings, output),
+            ConfigCommand::Reference => {
+                output.text(&config::reference())?;
+                Ok(Exit::Ok)
+            }
+            ConfigCommand::Schema => {
+                output.print_json(&config::schema())?;
+                Ok(Exit::Ok)
+            }
         },
     }
 }

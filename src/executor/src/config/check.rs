@@ -11,7 +11,7 @@ use runchain_core::mapping::MappingRequest;
 use runchain_core::vocabulary::{Phase, Vocabulary};
 use runchain_core::{Mapping, Result, run_row, schema};
 use rusqlite::Connection;
-use rustix::fs::Access;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::path::{Path, PathBuf};
 
 /// Where execvp(3) looks when there is no PATH.
@@ -151,6 +151,43 @@ fn unusable(settings: &Settings, step: &str, command: &CommandStep) -> Option<Pr
             problem(settings, &key, what, "install it, or name it with its folder")
         }
     })
+}
+
+/// Folders that work would be written to, and can't be.
+pub(crate) fn folders(settings: &Settings) -> Vec<Problem> {
+    let outputs = [
+        ("archive_dir", &settings.archive_dir),
+        ("reports_dir", &settings.reports_dir),
+        ("logs_dir", &settings.logs_dir),
+    ];
+    let outputs = outputs.map(|(key, folder)| (key, folder.as_path()));
+    let database = settings.state_db_path.parent();
+    let database = database.filter(|_| settings.state_db_path.exists());
+    outputs
+        .into_iter()
+        .chain(database.map(|folder| ("state_db_path", folder)))
+        .filter_map(|(key, folder)| unwritable(settings, key, folder))
+        .collect()
+}
+
+/// A folder that is missing is made where the nearest one above it can be written.
+fn unwritable(settings: &Settings, key: &str, folder: &Path) -> Option<Problem> {
+    let nearest = folder.ancestors().find(|path| path.exists())?;
+    let shown = nearest.display();
+    if !nearest.is_dir() {
+        let what = format!("{key}: {shown} is no folder");
+        return Some(problem(settings, key, what, "name another, or move it away"));
+    }
+    if accessat(CWD, nearest, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok() {
+        return None;
+    }
+    let what = if nearest == folder {
+        format!("{key}: nothing can be written into {shown}")
+    } else {
+        format!("{key}: {} can't be made in {shown}", folder.display())
+    };
+    let remedy = format!("give it to who runs this: chown or chmod u+wx {shown}, or name another");
+    Some(problem(settings, key, what, remedy))
 }
 
 /// Where the system would look, relative names as the command itself would see them.

@@ -6,13 +6,65 @@
 use super::error::{Problem, suggest};
 use super::file::{File, Located, article};
 use super::layers::{Gathered, Layers};
+use super::shape::{Field, Kind, Table, names};
 use super::{Row, Source};
 use runchain_core::flags::{FlagSource, FlagWord};
 use runchain_core::vocabulary::Phase;
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 6] = ["table", "run_id", "type", "status", "time", "words"];
+const FIELDS: [Field; 6] = [
+    Field {
+        name: "table",
+        kind: Kind::Text,
+        is_required: true,
+        default: "required",
+        doc: "the table, or `runchain_ingested` for the kept events of ingested logs",
+    },
+    Field {
+        name: "run_id",
+        kind: Kind::Text,
+        is_required: false,
+        default: "run_id",
+        doc: "its column with the run's id",
+    },
+    Field {
+        name: "type",
+        kind: Kind::Text,
+        is_required: false,
+        default: "event_type; in `runchain_ingested`: type",
+        doc: "its column with the word",
+    },
+    Field {
+        name: "status",
+        kind: Kind::Text,
+        is_required: false,
+        default: "none",
+        doc: "its column with the run's status",
+    },
+    Field {
+        name: "time",
+        kind: Kind::Text,
+        is_required: false,
+        default: "none; in `runchain_ingested`: at",
+        doc: "its column with the time",
+    },
+    Field {
+        name: "words",
+        kind: Kind::WordTable(&["active", "completed", "failed", "cancelled"]),
+        is_required: false,
+        default: "RUN_CREATED, RUN_STARTED: active; RUN_COMPLETED, RUN_FAILED, RUN_CANCELLED: what they say",
+        doc: "what a word means",
+    },
+];
+const KEYS: [&str; 6] = names(&FIELDS);
+
+/// The same for the reference.
+pub(super) const TABLE: Table = Table {
+    heading: "[[flags]]",
+    doc: "A table whose rows say that a run began or ended, where its own row doesn't. Off unless one is named.",
+    fields: &FIELDS,
+};
 /// The kept events of ingested logs: a table of ours with columns of its own.
 const INGESTED: &str = "runchain_ingested";
 

@@ -3,7 +3,6 @@
 use super::error::{Problem, nearest};
 use super::file::{File, article};
 use super::{NAMES, Row};
-use runchain_core::capture::Capture;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -245,6 +244,10 @@ pub(super) trait Setting: Clone {
     fn from_text(text: &OsStr) -> Option<Self>;
     /// For `config show`.
     fn json(&self) -> Value;
+    /// What a value looks like, in JSON Schema.
+    fn schema() -> Value {
+        json!({"type": "string"})
+    }
     /// For limits.
     fn number(&self) -> Option<i64> {
         None
@@ -268,6 +271,10 @@ impl Setting for PathBuf {
 
     fn json(&self) -> Value {
         self.to_string_lossy().into()
+    }
+
+    fn schema() -> Value {
+        json!({"type": "string", "minLength": 1})
     }
 
     fn anchored(self, base: &Path) -> Self {
@@ -315,6 +322,26 @@ impl Setting for bool {
     fn json(&self) -> Value {
         (*self).into()
     }
+
+    fn schema() -> Value {
+        json!({"type": "boolean"})
+    }
+}
+
+impl Setting for String {
+    const EXPECTED: &'static str = "a string";
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_str().map(str::to_owned)
+    }
+
+    fn from_text(text: &OsStr) -> Option<Self> {
+        text.to_str().map(str::to_owned)
+    }
+
+    fn json(&self) -> Value {
+        self.as_str().into()
+    }
 }
 
 impl Setting for Vec<String> {
@@ -337,21 +364,9 @@ impl Setting for Vec<String> {
     fn json(&self) -> Value {
         self.as_slice().into()
     }
-}
 
-impl Setting for Capture {
-    const EXPECTED: &'static str = "\"triggers\" or \"sweep\"";
-
-    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
-        Self::from_word(value.as_str()?)
-    }
-
-    fn from_text(text: &OsStr) -> Option<Self> {
-        Self::from_word(text.to_str()?)
-    }
-
-    fn json(&self) -> Value {
-        self.as_str().into()
+    fn schema() -> Value {
+        json!({"type": "array", "items": {"type": "string"}})
     }
 }
 
@@ -371,6 +386,10 @@ macro_rules! numbers {
 
             fn json(&self) -> Value {
                 (*self).into()
+            }
+
+            fn schema() -> Value {
+                json!({"type": "integer"})
             }
 
             fn number(&self) -> Option<i64> {

@@ -7,6 +7,7 @@
 use super::error::{Problem, suggest};
 use super::file::{File, Located, article};
 use super::layers::{Gathered, Layers};
+use super::shape::{Field, Kind, Table};
 use super::{Row, Settings, Source};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use runchain_core::Error;
@@ -15,6 +16,114 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
+
+const FIELDS: [Field; 14] = [
+    Field {
+        name: "files",
+        kind: Kind::TextOrTexts,
+        is_required: true,
+        default: "required",
+        doc: "globs of the files, from the folder of the configuration file; [] where only --preset asks for it",
+    },
+    Field {
+        name: "preset",
+        kind: Kind::Text,
+        is_required: false,
+        default: "generic",
+        doc: "what holds for the fields that are not named here: pattern, cloudevents or generic",
+    },
+    Field {
+        name: "event_id",
+        kind: Kind::TextOrTexts,
+        is_required: false,
+        default: "the preset's",
+        doc: "the key, or keys, of a line with: its id, by which it is known in every file",
+    },
+    Field {
+        name: "source",
+        kind: Kind::TextOrTexts,
+        is_required: false,
+        default: "the preset's",
+        doc: "the key, or keys, of a line with: where ids are unique only within a source, that",
+    },
+    Field {
+        name: "type",
+        kind: Kind::TextOrTexts,
+        is_required: false,
+        default: "the preset's",
+        doc: "the key, or keys, of a line with: what happened",
+    },
+    Field {
+        name: "time",
+        kind: Kind::TextOrTexts,
+        is_required: false,
+        default: "the preset's",
+        doc: "the key, or keys, of a line with: when",
+    },
+    Field {
+        name: "run_id",
+        kind: Kind::TextOrTexts,
+        is_required: false,
+        default: "the preset's",
+        doc: "the key, or keys, of a line with: the orchestrator's run",
+    },
+    Field {
+        name: "job_id",
+        kind: Kind::TextOrTexts,
+        is_required: false,
+        default: "the preset's",
+        doc: "the key, or keys, of a line with: the job, shown as an execution",
+    },
+    Field {
+        name: "step_id",
+        kind: Kind::TextOrTexts,
+        is_required: false,
+        default: "the preset's",
+        doc: "the key, or keys, of a line with: the step",
+    },
+    Field {
+        name: "pattern_run_id",
+        kind: Kind::TextOrTexts,
+        is_required: false,
+        default: "the preset's",
+        doc: "the key, or keys, of a line with: the pattern run, shown as a task",
+    },
+    Field {
+        name: "pattern_id",
+        kind: Kind::TextOrTexts,
+        is_required: false,
+        default: "the preset's",
+        doc: "the key, or keys, of a line with: the pattern, shown as the task's type",
+    },
+    Field {
+        name: "status",
+        kind: Kind::TextOrTexts,
+        is_required: false,
+        default: "the preset's",
+        doc: "the key, or keys, of a line with: the status word",
+    },
+    Field {
+        name: "error",
+        kind: Kind::TextOrTexts,
+        is_required: false,
+        default: "the preset's",
+        doc: "the key, or keys, of a line with: what went wrong, in words",
+    },
+    Field {
+        name: "details",
+        kind: Kind::TextOrTexts,
+        is_required: false,
+        default: "the preset's",
+        doc: "the key, or keys, of a line with: whatever else belongs to it, of any JSON type",
+    },
+];
+
+/// The same for the reference. A test compares its names with what the core knows.
+pub(super) const TABLE: Table = Table {
+    heading: "[ingest.mappings.NAME]",
+    doc: "How the lines of some event logs are understood. Where several fit a file, the first by name holds.",
+    fields: &FIELDS,
+};
 
 /// A mapping and the files that it is for.
 #[derive(Debug, Clone)]
@@ -196,5 +305,19 @@ fn as_json(value: &DeValue<'_>) -> Value {
         DeValue::String(text) => Value::from(text.as_ref()),
         DeValue::Array(items) => items.iter().map(|item| as_json(item.get_ref())).collect(),
         _ => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod shape_tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_names_every_field_of_a_mapping() {
+        let mut known: Vec<&str> = MAPPING_KEYS.into_iter().chain(["files"]).collect();
+        let mut named = super::super::shape::names(&FIELDS);
+        known.sort_unstable();
+        named.sort_unstable();
+        assert_eq!(known, named);
     }
 }

@@ -6,28 +6,37 @@
 
 mod alerts;
 mod check;
+mod enumerated;
 mod error;
 mod file;
 mod flags;
 mod layers;
 mod mappings;
+mod reference;
+mod schema;
+mod shape;
 mod show;
 mod steps;
 mod trust;
 
 pub(crate) use alerts::{Channel, DeadMan, Kind as ChannelKind, Secret, is_http};
-pub(crate) use check::{Known, programs, words as unknown_words};
+pub(crate) use check::{Known, folders, programs, words as unknown_words};
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use layers::{Flag, Source, Surroundings};
 pub(crate) use mappings::LineMapping;
+pub(crate) use reference::reference;
+pub(crate) use schema::schema;
 pub(crate) use show::{say_ok, show};
 pub(crate) use steps::{Action, CommandStep, Step, suggest_step};
 
+use crate::log::{Form, Level, Target};
+use crate::metrics::Listen;
 use file::{Document, File};
 use layers::Layers;
 use runchain_core::capture::Capture;
 use runchain_core::flags::FlagSource;
 use serde_json::Value;
+use shape::Key;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -47,14 +56,19 @@ pub(crate) struct Row {
 }
 
 macro_rules! keys {
-    ($($(#[$doc:meta])* $field:ident: $type:ty = $name:literal, $default:expr $(, in $limits:expr)?;)*) => {
+    ($($(#[doc = $doc:literal])* $field:ident: $type:ty = $name:literal, $default:expr $(, in $limits:expr)?;)*) => {
         /// Dotted name of every key outside `[steps]`.
         pub(crate) const NAMES: &[&str] = &[$($name,)*];
+
+        /// Every key outside the tables, for the reference and the schema.
+        fn keys() -> Vec<Key> {
+            vec![$(Key::of::<$type>($name, concat!($($doc,)*), &$default, keys!(@limits $($limits)?)),)*]
+        }
 
         /// What holds, after all layers.
         #[derive(Debug, Clone)]
         pub(crate) struct Settings {
-            $($(#[$doc])* pub(crate) $field: $type,)*
+            $($(#[doc = $doc])* pub(crate) $field: $type,)*
             /// Folder that relative paths of the file and of defaults start from.
             pub(crate) root: PathBuf,
             /// The configuration file that was read.
@@ -94,6 +108,9 @@ macro_rules! keys {
     (@limits $limits:expr) => { Some(&($limits)) };
 }
 
+/// The longest name of an instance.
+const LONGEST_INSTANCE_BYTES: usize = 128;
+
 /// The longest time that a key takes: 31 days.
 const LONGEST_MS: i64 = 31 * 24 * 60 * 60 * 1000;
 
@@ -103,6 +120,16 @@ const LONGEST_DAYS: i64 = 36_500;
 keys! {
     /// The orchestrator's database.
     state_db_path: PathBuf = "state_db_path", PathBuf::from(".state/orchestration.db");
+    /// The name of this database among others, in each log line, metric and alert; empty: the name of
+    /// the project's folder.
+    instance: String = "instance", String::new();
+    /// The least urgent lines of the service's own log: error, warn, info or debug.
+    log_level: Level = "log_level", Level::Info;
+    /// Its form: human, json or journal; auto is the journal's where that listens, human on a terminal,
+    /// else json.
+    log_format: Form = "log_format", Form::Auto;
+    /// Where it goes: stderr or stdout.
+    log_output: Target = "log_output", Target::Stderr;
     /// Tables that must be there.
     required_tables: Vec<String> = "required_tables", words(&["runs", "tasks", "workstreams"]);
     /// How `install` makes writes known: by triggers, or by comparing.
@@ -179,6 +206,8 @@ keys! {
     redact_json_paths: Vec<String> = "redact.json_paths", Vec::new();
     /// Globs of column names and JSON keys whose values never leave it: "*password*".
     redact_keys: Vec<String> = "redact.keys", Vec::new();
+    /// Address of /metrics and /healthz: "127.0.0.1:9464", or "unix:" and a path; empty: none.
+    metrics_listen: Listen = "metrics.listen", Listen::default();
     /// Least time between two passes of retention.
     retention_every_ms: i64 = "retention.every_ms", 3_600_000, in 100..=LONGEST_MS;
     /// Age at which a chain that is over loses its steps; 0, here and below: never for that.
@@ -265,12 +294,32 @@ impl Settings {
         };
         let mut gathered = layers::Gathered::of_file(file.as_ref());
         let mut settings = Self::of_keys(&layers, &mut gathered);
+        settings.name_instance(&mut gathered);
         settings.steps = steps::resolve(&layers, settings.retry_max_attempts, &mut gathered);
         settings.flags = flags::resolve(&layers, &mut gathered);
         settings.alerts = alerts::resolve(&layers, &mut gathered);
         settings.mappings = mappings::resolve(&layers, &mut gathered);
         settings.rows = gathered.rows;
         settings.consistent(gathered.problems)
+    }
+
+    /// Without a name of its own, an instance has its project's.
+    fn name_instance(&mut self, gathered: &mut layers::Gathered) {
+        if self.instance.is_empty() {
+            let project = project_of(&self.state_db_path);
+            let folder = project.file_name().unwrap_or(OsStr::new("root"));
+            self.instance = folder.to_string_lossy().into_owned();
+            for row in gathered.rows.iter_mut().filter(|row| row.key == "instance") {
+                row.value = self.instance.clone().into();
+            }
+        }
+        if self.instance.len() > LONGEST_INSTANCE_BYTES || self.instance.contains(char::is_control) {
+            gathered.problems.push(Problem::new(
+                None,
+                format!("instance is {:?}, which can't stand in every line", self.instance),
+                format!("name it in {LONGEST_INSTANCE_BYTES} bytes at most, without control characters"),
+            ));
+        }
     }
 
     /// The origin of a key's value.

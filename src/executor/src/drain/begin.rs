@@ -3,12 +3,18 @@
 
 use super::database::{OthersWrote, Version, connect, identity};
 use super::pace::Pace;
+use super::vital::Vital;
 use super::worker::{Workers, Workshop};
 use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, logs, trail, turn};
+use crate::command::Init;
 use crate::config::Settings;
 use crate::disk::{self, Space};
 use crate::door;
 use crate::identity::{self as file_identity, Finding, Guard};
+use crate::log::Log;
+use crate::metrics::{Listen, Server, Shared};
+use crate::pulse::{PATIENCE, Pulse};
+use crate::service_manager::Manager;
 use crate::wake::{self, Watch};
 use runchain_core::alert::rule;
 use runchain_core::error::{During, Error, Result};
@@ -27,7 +33,14 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// A database that is missing, replaced, not installed or too new; output folders that belong to
 /// another database; whatever SQLite answers, but for "busy".
-pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: Reload<'_>) -> Result<Ended> {
+pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Reload<'_>) -> Result<Ended> {
+    let say: Say<'_> = &|text| log.info(text);
+    let now = Instant::now();
+    let manager = match goal {
+        Goal::Forever => Manager::of_environment(now),
+        _ => Manager::nobody(now),
+    };
+    let init = Init::begin().map_err(|error| Error::io("take over the duties of", "process 1", error))?;
     let database = settings.state_db_path.clone();
     let (conn, file) = file_identity::open_pinned(&database)?;
     let found = file_identity::require(&conn, settings)?;
@@ -54,6 +67,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     // Before the start is told: whoever reads of it may signal.
     wake::signals(sender.clone())
         .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
+    init.has_handlers();
     let executor = identity();
     door::write(&conn, |conn| {
         if Place::recorded(conn)?.as_ref() != Some(&place) {
@@ -70,7 +84,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     if *goal == Goal::Forever
         && let Some(text) = disk::preflight(settings)
     {
-        say(&text);
+        log.warn(&text);
     }
     let space = match goal {
         // Whoever is there for a moment leaves nothing behind.
@@ -79,12 +93,17 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     };
     let watch = Watch::start(&database, sender.clone());
     if let Err(error) = &watch {
-        say(&format!(
+        log.warn(&format!(
             "can't watch the database's folder ({error}); looking every {} ms instead",
             settings.poll_ms.min(settings.poll_unwatched_ms)
         ));
     }
     let is_reported = ground(&database, settings, say);
+    let health = Arc::new(Pulse::new(now));
+    let metrics = match goal {
+        Goal::Forever => offer_metrics(settings, &health, &manager, log),
+        _ => None,
+    };
     let workshop = Arc::new(Workshop::new(
         settings,
         guard.identity().uuid.clone(),
@@ -96,6 +115,9 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         settings: Arc::clone(settings),
         goal,
         say,
+        log,
+        vital: Vital::new(manager, health),
+        metrics,
         reload,
         version: Version::new(connect(&database)?)?,
         others: OthersWrote::default(),
@@ -146,6 +168,31 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
     let ended = drain.until_over();
     drain.leave(&ended);
     ended
+}
+
+/// Listens, where that is configured. Work goes on where it can't.
+fn offer_metrics(
+    settings: &Settings,
+    health: &Arc<Pulse>,
+    manager: &Manager,
+    log: &Log,
+) -> Option<Arc<Shared>> {
+    let listen = &settings.metrics_listen;
+    if *listen == Listen::Nowhere {
+        return None;
+    }
+    let patience = manager.watchdog().unwrap_or(PATIENCE);
+    let shared = Arc::new(Shared::new(settings, Arc::clone(health), patience));
+    match Server::start(listen, &shared) {
+        Ok(()) if listen.is_open_to_others() => log.warn(&format!(
+            "metrics at {listen}: whoever reaches this address can read them, and nobody has to log in"
+        )),
+        Ok(()) => log.info(&format!("metrics at {listen}")),
+        Err(error) => log.error(&format!(
+            "metrics.listen: can't listen at {listen}: {error}; there are no metrics until the next start"
+        )),
+    }
+    Some(shared)
 }
 
 /// Whether the file system tells of every change; says so where it doesn't.

@@ -15,6 +15,15 @@ pub(crate) fn connect(database: &Path) -> Result<Connection> {
         .map_err(|error| Error::refused(error.what(), error.remedy()))
 }
 
+/// A connection for looking, which waits for no lock for long: whoever asks has a deadline.
+pub(crate) fn connect_to_look(database: &Path) -> Result<Connection> {
+    let conn = open::open_state(database, OpenMode::ReadOnly)
+        .map_err(|error| Error::refused(error.what(), error.remedy()))?;
+    conn.busy_timeout(Duration::from_secs(1))
+        .during("look at the database")?;
+    Ok(conn)
+}
+
 /// A name that no executor had before.
 pub(super) fn identity() -> Executor {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -7,6 +7,7 @@ use super::triggers::{News, Triggers};
 use crate::config::Settings;
 use crate::follow::{Follower, Teller};
 use crate::identity::witness::{self, Witness};
+use crate::metrics::{Shared, Totals};
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
 use crate::redact::Redactor;
@@ -16,6 +17,7 @@ use runchain_core::identity::Place;
 use runchain_core::liveness::Leadership;
 use runchain_core::{ExecutorId, Mapping, Millis};
 use rusqlite::Connection;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Events for one projection.
@@ -42,6 +44,7 @@ pub(super) struct Lead {
     looker: Looker,
     retention: Duty,
     alert_clock: AlertClock,
+    totals: Option<Totals>,
     teller: Teller,
     /// Every event log was read to its end once.
     has_followed: bool,
@@ -60,6 +63,7 @@ impl Lead {
             return Ok(None);
         };
         let mut projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
+        projector.use_instance(&settings.instance);
         projector.use_redactor(Redactor::checked(settings));
         let mut lead = Self {
             follower: None,
@@ -85,6 +89,7 @@ impl Lead {
             looker: Looker::new(settings),
             retention: Duty::new(settings, Millis::now()),
             alert_clock: AlertClock::new(Millis::now()),
+            totals: None,
             teller: Teller::default(),
             has_followed: false,
             listing: Listing::default(),
@@ -111,6 +116,17 @@ impl Lead {
         self.witness.write(folder)
     }
 
+    /// Counts for metrics from now on.
+    pub(super) fn count(&mut self, shared: &Arc<Shared>, conn: &Connection) -> Result<()> {
+        self.totals = Some(Totals::begin(shared, conn)?);
+        Ok(())
+    }
+
+    /// Saves what was counted: the next leader goes on from there.
+    pub(super) fn save_totals(&mut self, conn: &Connection) -> Result<()> {
+        self.totals.as_mut().map_or(Ok(()), |totals| totals.save(conn))
+    }
+
     /// Whether the lock file is still the one that we hold.
     pub(super) fn is_current(&self) -> bool {
         self.leadership.is_current()
@@ -121,6 +137,7 @@ impl Lead {
         self.monitor = Monitor::new(monitor_options(settings));
         self.looker.use_settings(settings);
         self.triggers.use_auto_repair(settings.auto_repair);
+        self.projector.use_instance(&settings.instance);
         self.projector.use_rotation(rotation(settings));
         self.projector.use_redactor(Redactor::checked(settings));
     }
@@ -165,6 +182,9 @@ impl Lead {
                 self.behind = false;
                 break;
             }
+        }
+        if let Some(totals) = &mut self.totals {
+            self.behind |= totals.go_on(conn, self.projector.heartbeat_at())?;
         }
         if self.projector.take_reported() {
             self.listing.note();

@@ -27,24 +27,27 @@ mod trace;
 mod trail;
 mod triggers;
 mod turn;
+mod vital;
 pub(crate) mod worker;
 
 use crate::config::Settings;
 use crate::courier::{Couriers, SignOfLife};
 use crate::disk::Space;
 use crate::identity::Guard;
+use crate::log::{Entry, Level, Log};
+use crate::metrics::Shared;
 use crate::wake::{Wake, Watch};
 pub(crate) use begin::run;
 use catch_up::CatchUp;
-pub(crate) use database::connect;
 use database::{OthersWrote, Version};
+pub(crate) use database::{connect, connect_to_look};
 use lead::Lead;
 use pace::Pace;
 use runchain_core::chain::Chain;
 use runchain_core::downtime::Backlog;
 use runchain_core::error::{Error, Result};
 use runchain_core::identity::Place;
-use runchain_core::steps::{self, Backoff, Executor, Settled};
+use runchain_core::steps::{self, Backoff, Claim, Executor, Settled};
 use runchain_core::{Mapping, Millis, RunId, StepId};
 use rusqlite::Connection;
 use std::cell::Cell;
@@ -54,6 +57,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 use stop::Stop;
+use vital::Vital;
 use worker::{Finished, Workers, Workshop};
 
 /// When the loop ends by itself.
@@ -105,7 +109,12 @@ pub(crate) type Reload<'a> = &'a dyn Fn() -> std::result::Result<Settings, Strin
 struct Drain<'a> {
     settings: Arc<Settings>,
     goal: &'a Goal,
+    /// Plain words; what has a level, a run or a step goes to the log itself.
     say: Say<'a>,
+    log: &'a Log,
+    vital: Vital,
+    /// What metrics are made of, where they are offered.
+    metrics: Option<Arc<Shared>>,
     reload: Reload<'a>,
     conn: Connection,
     version: Version,
@@ -200,6 +209,7 @@ impl Drain<'_> {
                 self.hold = None;
                 match self.paced_pass() {
                     Ok(()) => {
+                        self.passed(None);
                         self.doubt.set(None);
                         if self.expand_after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
                             self.complaints.clear();
@@ -221,6 +231,7 @@ impl Drain<'_> {
                         due = Instant::now();
                     }
                     Err(error) if self.may_pass(&error) => {
+                        self.passed(Some(&error.to_string()));
                         self.make_room_after(&error);
                         self.complain(format!("{error}; trying again"));
                         // What was answered by an error may have been committed all the same.
@@ -243,6 +254,7 @@ impl Drain<'_> {
                 self.looks += 1;
                 pause = pause.min(Duration::from_micros(*look_us));
             }
+            let pause = self.come_past(pause);
             if let Some(ended) = self.sleep(pause)? {
                 return Ok(ended);
             }
@@ -256,28 +268,39 @@ impl Drain<'_> {
         }
     }
 
+    /// What became of an attempt.
     fn tell(&self, one: &Finished, settled: Settled) {
         let (run, step) = (&one.claim.run_id, &one.claim.step);
         let error = match &one.outcome {
             steps::Outcome::Failed(failure) => failure.error.as_str(),
             _ => "",
         };
-        match settled {
-            Settled::Done => (self.say)(&format!("{run}: {step} done")),
-            Settled::Again(_) if error.is_empty() => {}
-            Settled::Again(at) => (self.say)(&format!(
-                "{run}: {step} failed, next attempt at {}: {error}",
-                at.iso()
-            )),
-            Settled::Dead => {
-                (self.say)(&format!(
-                    "{run}: {step} is dead: {error} (runchain retry {run} tries it again)"
-                ));
-            }
-            Settled::Fenced => (self.say)(&format!(
-                "{run}: {step} was taken from us meanwhile; nothing was settled"
-            )),
-        }
+        let (level, text) = match settled {
+            Settled::Done => (Level::Info, format!("{run}: {step} done")),
+            Settled::Again(_) if error.is_empty() => return,
+            Settled::Again(at) => (
+                Level::Warn,
+                format!("{run}: {step} failed, next attempt at {}: {error}", at.iso()),
+            ),
+            Settled::Dead => (
+                Level::Error,
+                format!("{run}: {step} is dead: {error} (runchain retry {run} tries it again)"),
+            ),
+            Settled::Fenced => (
+                Level::Warn,
+                format!("{run}: {step} was taken from us meanwhile; nothing was settled"),
+            ),
+        };
+        self.tell_of(&one.claim, level, &text);
+    }
+
+    fn tell_of(&self, claim: &Claim, level: Level, text: &str) {
+        self.log.write(&Entry {
+            level,
+            text,
+            run_id: Some(&claim.run_id),
+            step: Some(&claim.step),
+        });
     }
 
     fn lease_part(&self) -> Duration {

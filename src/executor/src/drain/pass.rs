@@ -23,7 +23,7 @@ impl Drain<'_> {
     /// Says what is wrong once, however often it is tried again.
     pub(super) fn complain(&mut self, text: String) {
         if !self.complaints.contains(&text) {
-            (self.say)(&text);
+            self.log.warn(&text);
             self.complaints.push(text);
         }
     }
@@ -31,7 +31,7 @@ impl Drain<'_> {
     /// Where the disk is full, the ballast goes.
     pub(super) fn make_room_after(&mut self, error: &Error) {
         if let Some(text) = self.space.as_mut().and_then(|space| space.failed(error)) {
-            (self.say)(&text);
+            self.log.error(&text);
             self.workshop.disk_is_low.store(true, Ordering::Release);
         }
     }
@@ -178,8 +178,8 @@ impl Drain<'_> {
         };
         match lead.look_at_triggers(&mut self.conn, &self.mapping)? {
             None => {}
-            Some(News::Lost(text)) => (self.say)(&format!("TRIGGERS_LOST: {text}")),
-            Some(News::Stuck(text)) => (self.say)(&format!("can't repair by itself: {text}")),
+            Some(News::Lost(text)) => self.log.error(&format!("TRIGGERS_LOST: {text}")),
+            Some(News::Stuck(text)) => self.log.error(&format!("can't repair by itself: {text}")),
             Some(News::Back(text)) => {
                 (self.say)(&text);
                 self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
@@ -190,13 +190,17 @@ impl Drain<'_> {
 
     fn try_to_lead(&mut self) -> Result<()> {
         if self.lead.as_ref().is_some_and(|lead| !lead.is_current()) {
-            (self.say)("somebody removed the lock file; the lead is open again");
+            self.log
+                .warn("somebody removed the lock file; the lead is open again");
             self.lead = None;
             self.let_couriers_go();
         }
         if self.lead.is_none() && Instant::now() >= self.next_lead {
             self.next_lead = Instant::now() + LEAD_EVERY;
             self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id, &self.place)?;
+            if let (Some(lead), Some(metrics)) = (&mut self.lead, &self.metrics) {
+                lead.count(metrics, &self.conn)?;
+            }
             if self.lead.is_some() {
                 self.send_couriers();
                 self.begin_to_catch_up()?;

@@ -1,7 +1,9 @@
 //! What signals ask for: to stop in order, to stop at once, to read the configuration again.
 
 use super::{Drain, Ended, Goal, concurrency_of, millis, trail};
+use crate::config::Settings;
 use crate::door;
+use crate::log::{Entry, Level};
 use runchain_core::error::Result;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,12 +42,14 @@ impl Drain<'_> {
                 stop.signal
             }));
         }
+        let text = match self.running {
+            0 => "stopping".to_owned(),
+            running => format!("stopping when {running} running steps are through; again to stop at once"),
+        };
         if self.running > 0 {
-            (self.say)(&format!(
-                "stopping when {} running steps are through; again to stop at once",
-                self.running
-            ));
+            (self.say)(&text);
         }
+        self.vital.manager.stopping(&text);
         if let Some(lead) = &mut self.lead {
             lead.follow(None);
         }
@@ -60,31 +64,55 @@ impl Drain<'_> {
 
     /// Takes over a new configuration whole, or keeps the old one and says why.
     pub(super) fn reload_settings(&mut self) {
-        let new = match (self.reload)() {
-            Ok(new) => new,
-            Err(error) => {
-                (self.say)(&format!(
-                    "the configuration is wrong, so the old one stays: {error}"
-                ));
-                return;
-            }
+        self.vital.manager.reloading();
+        let told = match (self.reload)() {
+            Ok(new) => self.take_over(new),
+            Err(error) => Err(format!(
+                "the configuration is wrong, so the old one stays: {error}"
+            )),
         };
+        let (level, text) = match &told {
+            Ok(()) => (Level::Info, "the configuration was read again"),
+            Err(text) => (Level::Error, text.as_str()),
+        };
+        self.log.write(&Entry {
+            level,
+            text,
+            run_id: None,
+            step: None,
+        });
+        self.vital.manager.reloaded(text);
+    }
+
+    /// The new configuration holds from now on; or why it can't.
+    fn take_over(&mut self, new: Settings) -> std::result::Result<(), String> {
         let old = &self.settings;
         let fixed = [
             ("state_db_path", old.state_db_path != new.state_db_path),
             ("logs_dir", old.logs_dir != new.logs_dir),
         ];
         if let Some((key, _)) = fixed.iter().find(|(_, differs)| *differs) {
-            (self.say)(&format!(
+            return Err(format!(
                 "{key} has changed, which needs a restart; the old configuration stays"
             ));
-            return;
         }
         if let Err(error) = self.workers.grow_to(&self.workshop, new.workers, &self.sender) {
-            (self.say)(&format!("can't start more workers: {error}"));
+            self.log.warn(&format!("can't start more workers: {error}"));
+        }
+        for (key, differs) in [
+            ("metrics.listen", old.metrics_listen != new.metrics_listen),
+            ("log_format", old.log_format != new.log_format),
+            ("log_output", old.log_output != new.log_output),
+        ] {
+            if differs {
+                self.log.warn(&format!(
+                    "{key} has changed, which takes effect at the next start"
+                ));
+            }
         }
         let new = Arc::new(new);
         let old = Arc::clone(&self.settings);
+        self.log.use_level(new.log_level);
         self.workshop.use_settings(&new);
         self.chain = new.chain();
         self.concurrency = concurrency_of(&new);
@@ -98,9 +126,10 @@ impl Drain<'_> {
         if *self.goal == Goal::Forever
             && let Err(error) = trail::reloaded(&mut self.conn, &old, &self.settings)
         {
-            (self.say)(&format!("{error}; the reload is not in the audit trail"));
+            self.log
+                .warn(&format!("{error}; the reload is not in the audit trail"));
         }
-        (self.say)("the configuration was read again");
+        Ok(())
     }
 
     /// Takes the executor off the list, so that nobody waits for its lease, and says why it ended.
@@ -119,19 +148,28 @@ impl Drain<'_> {
             Ok(())
         });
         if let Err(error) = left {
-            (self.say)(&format!("{error}; the lease will run out by itself"));
+            self.log
+                .warn(&format!("{error}; the lease will run out by itself"));
             return;
         }
         // Nobody else may come for a long time.
         if let Some(lead) = self.lead.as_mut().filter(|_| forever)
             && let Err(error) = lead.duties(&self.settings, &mut self.conn, &self.mapping, false, true)
         {
-            (self.say)(&format!("{error}; the next executor writes the rest of the log"));
+            self.log
+                .warn(&format!("{error}; the next executor writes the rest of the log"));
+        }
+        if let Some(lead) = self.lead.as_mut().filter(|_| forever)
+            && let Err(error) = lead.save_totals(&self.conn)
+        {
+            self.log.warn(&format!(
+                "{error}; the next leader counts the newest events again"
+            ));
         }
         if let Some(lead) = &mut self.lead
             && let Err(error) = lead.leave(&self.settings, &self.conn)
         {
-            (self.say)(&format!("{error}; the next executor does it"));
+            self.log.warn(&format!("{error}; the next executor does it"));
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::worker::Finished;
 use super::{Drain, Goal, trace};
+use crate::log::Level;
 use crate::{door, fault};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::queue::Expanded;
@@ -62,6 +63,7 @@ impl Drain<'_> {
         }
         if to_do.expand {
             trace::mark(trace::Mark::Seen);
+            self.measure_queue()?;
         }
         let began = Instant::now();
         let turn = self.commit_turn(to_do)?;
@@ -247,6 +249,36 @@ impl Drain<'_> {
         })
     }
 
+    /// When the oldest write was made that is about to be expanded, for who measures.
+    fn measure_queue(&self) -> Result<()> {
+        let Some(metrics) = &self.metrics else {
+            return Ok(());
+        };
+        let oldest = door::patiently(|| queue::oldest_write(&self.conn))?;
+        metrics.meters.queue_seen(oldest);
+        Ok(())
+    }
+
+    /// How soon it was taken up, and how long steps took and waited.
+    fn measure(&self, turn: &Turn) {
+        let Some(metrics) = &self.metrics else {
+            return;
+        };
+        let (meters, now) = (&metrics.meters, Millis::now());
+        if turn.expanded.as_ref().is_ok_and(|expanded| expanded.rows > 0) {
+            meters.queue_taken(now);
+        }
+        for one in &self.finished {
+            // Not yet is no attempt: it says nothing of how long the step takes.
+            if !matches!(one.outcome, steps::Outcome::Deferred { .. }) {
+                meters.step_ended(&one.claim, one.took.as_secs_f64());
+            }
+        }
+        for claim in &turn.claims {
+            meters.step_begun(claim, now);
+        }
+    }
+
     fn after_turn(&mut self, turn: Turn, to_do: ToDo) -> bool {
         if to_do.renew || !turn.claims.is_empty() {
             self.renewed = Instant::now();
@@ -255,6 +287,14 @@ impl Drain<'_> {
             self.overtake_after = Some(Instant::now() + took * OVERTAKE_REST_TIMES);
         }
         self.lease_after = (to_do.lease && turn.claims.is_empty()).then(|| Instant::now() + LEASE_AGAIN);
+        let did = !turn.settled.is_empty()
+            || !turn.claims.is_empty()
+            || turn.recovered + turn.strays > 0
+            || turn.expanded.as_ref().is_ok_and(|expanded| expanded.rows > 0);
+        if did {
+            self.moved();
+        }
+        self.measure(&turn);
         let finished = std::mem::take(&mut self.finished);
         for (one, settled) in finished.iter().zip(&turn.settled) {
             self.running -= 1;
@@ -265,13 +305,13 @@ impl Drain<'_> {
             self.suspect = false;
         }
         if turn.recovered > 0 {
-            (self.say)(&format!(
+            self.log.warn(&format!(
                 "took {} steps back from an executor that is gone",
                 turn.recovered
             ));
         }
         if turn.strays > 0 {
-            (self.say)(&format!(
+            self.log.warn(&format!(
                 "took {} steps back that were started by a commit that seemed to have failed",
                 turn.strays
             ));
@@ -295,6 +335,11 @@ impl Drain<'_> {
             self.running += 1;
             self.held.insert(claim.step_id, claim.token);
             self.suspect |= claim.lost > 0;
+            self.tell_of(
+                &claim,
+                Level::Debug,
+                &format!("{}: {} begins", claim.run_id, claim.step),
+            );
             self.workers.execute(claim);
         }
         more

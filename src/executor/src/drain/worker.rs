@@ -12,6 +12,7 @@ use runchain_core::steps::{Claim, Failure, Outcome};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// What every worker knows.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub(crate) struct Finished {
     pub claim: Claim,
     /// What came of it.
     pub outcome: Outcome,
+    /// How long that took.
+    pub took: Duration,
 }
 
 /// The pool. Dropping it lets the threads end after the step that they are at.
@@ -119,6 +122,7 @@ fn work(workshop: &Workshop, jobs: &Mutex<Receiver<Claim>>, wake: &Sender<Wake>)
         let Ok(claim) = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv() else {
             return;
         };
+        let began = Instant::now();
         // A panic is a failed attempt, not the end of the executor.
         let execution = std::panic::AssertUnwindSafe(|| execute(workshop, &mut conn, &claim));
         let outcome = match std::panic::catch_unwind(execution) {
@@ -136,7 +140,11 @@ fn work(workshop: &Workshop, jobs: &Mutex<Receiver<Claim>>, wake: &Sender<Wake>)
         };
         fault::point("effect-end");
         if wake
-            .send(Wake::Finished(Box::new(Finished { claim, outcome })))
+            .send(Wake::Finished(Box::new(Finished {
+                claim,
+                outcome,
+                took: began.elapsed(),
+            })))
             .is_err()
         {
             return;

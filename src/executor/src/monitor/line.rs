@@ -11,6 +11,8 @@ use serde_json::Value;
 pub(super) struct Heartbeat<'a> {
     /// The database that the run is in.
     pub(super) database_uuid: &'a str,
+    /// Its name among others.
+    pub(super) instance: &'a str,
     /// The run.
     pub(super) run: &'a MonitoredRun,
     /// What was seen of it just now.
@@ -26,6 +28,8 @@ struct Line<'a> {
     ts: String,
     event: &'static str,
     db: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    instance: &'a str,
     run_id: &'a RunId,
     status: Option<&'a str>,
     age_ms: i64,
@@ -44,6 +48,7 @@ impl Heartbeat<'_> {
             ts: now.iso(),
             event: "HEARTBEAT",
             db: self.database_uuid,
+            instance: self.instance,
             run_id: &self.run.run_id,
             status: self.observation.status.as_deref(),
             age_ms: now.since(self.run.active_since),
@@ -89,6 +94,7 @@ mod tests {
         };
         let heartbeat = Heartbeat {
             database_uuid: "0a1b",
+            instance: "",
             run: &run,
             observation: &observation,
             quiet_ms: 5_000,

@@ -206,6 +206,7 @@ impl Monitor {
             let verdict = watch.judge(run.stalled_since, self.options.stall_after_ms, now);
             let heartbeat = Heartbeat {
                 database_uuid: projector.database_uuid(),
+                instance: projector.instance(),
                 run,
                 observation,
                 quiet_ms: now.since(watch.moved_at),

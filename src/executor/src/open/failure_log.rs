@@ -18,6 +18,7 @@ pub(crate) fn log_failure(settings: &Settings, error: &OpenError, at: Millis) {
     let line = json!({
         "ts": at.iso(),
         "event": "STATE_DB_INVALID",
+        "instance": settings.instance,
         "path": error.path.to_string_lossy(),
         "error": error.what(),
         "remedy": error.remedy(),

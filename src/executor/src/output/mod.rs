@@ -69,6 +69,11 @@ impl Output {
         READER_IS_GONE.load(Ordering::Relaxed)
     }
 
+    /// A whole text of our own on standard output, as it is.
+    pub(crate) fn text(&self, text: &str) -> io::Result<()> {
+        survive_reader(io::stdout().write_all(text.as_bytes()))
+    }
+
     /// A paragraph on standard output: its later lines stand below the first one's text, which begins
     /// at `indent`. Wrapped on a terminal, in a pipe never.
     pub(crate) fn paragraph(&self, label: &str, indent: usize, text: &str) -> io::Result<()> {

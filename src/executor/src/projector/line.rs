@@ -50,6 +50,8 @@ struct Line<'a> {
     db: &'a str,
     ts: String,
     event: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    instance: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     run_id: Option<&'a RunId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +88,7 @@ impl StoredEvent {
     }
 
     /// The event as one line, newline included. Data that is no JSON is kept as a string.
-    pub(crate) fn line(&self, origin: &Origin, redactor: &Redactor) -> String {
+    pub(crate) fn line(&self, origin: &Origin, instance: &str, redactor: &Redactor) -> String {
         let mut data = serde_json::from_str(&self.data).unwrap_or_else(|_| Value::String(self.data.clone()));
         redactor.json(&mut data);
         let line = Line {
@@ -95,6 +97,7 @@ impl StoredEvent {
             db: &origin.uuid,
             ts: self.at.iso(),
             event: &self.kind,
+            instance,
             run_id: self.run_id.as_ref(),
             generation: self.generation,
             step: self.step.as_deref(),
@@ -192,7 +195,7 @@ mod tests {
     #[test]
     fn a_line_has_its_keys_in_the_documented_order_and_stands_on_one_line() {
         assert_eq!(
-            event("{\n \"b\": 1, \"a\": {}}").line(&origin(), &Redactor::default()),
+            event("{\n \"b\": 1, \"a\": {}}").line(&origin(), "", &Redactor::default()),
             "{\"seq\":17,\"epoch\":3,\"db\":\"0a1b\",\"ts\":\"2025-11-26T14:46:52.742+00:00\",\
              \"event\":\"RUN_CREATED\",\"run_id\":\"a\\n\\\"b\\u0000é\",\"generation\":0,\"data\":{\"b\":1,\"a\":{}}}\n"
         );
@@ -207,7 +210,7 @@ mod tests {
             ..event("{}")
         };
         assert_eq!(
-            event.line(&origin(), &Redactor::default()),
+            event.line(&origin(), "", &Redactor::default()),
             "{\"seq\":17,\"epoch\":3,\"db\":\"0a1b\",\"ts\":\"2025-11-26T14:46:52.742+00:00\",\
              \"event\":\"INSTALLED\",\"data\":{}}\n"
         );
@@ -217,7 +220,7 @@ mod tests {
     fn data_that_is_no_json_is_kept_as_a_string() {
         assert!(
             event("{oops")
-                .line(&origin(), &Redactor::default())
+                .line(&origin(), "", &Redactor::default())
                 .ends_with(",\"data\":\"{oops\"}\n")
         );
     }
@@ -237,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_head_of_a_line_is_enough_to_place_it() {
-        let line = event("{}").line(&origin(), &Redactor::default());
+        let line = event("{}").line(&origin(), "", &Redactor::default());
         for end in [60, line.len()] {
             let head = LineHead::parse(&line.as_bytes()[..end]);
             assert_eq!(

@@ -40,7 +40,7 @@ use runchain_core::{Millis, schema};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Projects the events of one database to the logs in one folder.
 #[derive(Debug)]
@@ -48,10 +48,13 @@ pub(crate) struct Projector {
     folder: PathBuf,
     rotation: Rotation,
     redactor: Redactor,
+    /// The name of the database among others, for each line.
+    instance: String,
     lock: FileLock,
     origin: Origin,
     monitor: Track,
     archival: Track,
+    heartbeat_at: Option<Instant>,
     /// Something was projected that the list of reports doesn't say yet.
     reported: bool,
 }
@@ -86,10 +89,12 @@ impl Projector {
             folder: logs_dir.to_owned(),
             rotation,
             redactor: Redactor::default(),
+            instance: String::new(),
             lock,
             origin,
             monitor: Track::new(Log::Monitor, logs_dir, conn)?,
             archival: Track::new(Log::Archival, logs_dir, conn)?,
+            heartbeat_at: None,
             // Whoever led before may have ended right before that.
             reported: true,
         };
@@ -120,7 +125,7 @@ impl Projector {
                 let lines: String = events
                     .iter()
                     .filter(|event| event.log() == track.log && event.id > track.position)
-                    .map(|event| event.line(&self.origin, &self.redactor))
+                    .map(|event| event.line(&self.origin, &self.instance, &self.redactor))
                     .collect();
                 track.append(&lines, true)?;
                 track.position = track.position.max(last.id);
@@ -137,6 +142,16 @@ impl Projector {
         }
         self.rotate_what_is_due(Millis::now())?;
         Ok(events.len())
+    }
+
+    /// Every line has this name from now on.
+    pub(crate) fn use_instance(&mut self, instance: &str) {
+        instance.clone_into(&mut self.instance);
+    }
+
+    /// That name.
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// Whether the list of reports is to be written anew; asked once, it is the caller's to do.
@@ -169,6 +184,7 @@ impl Projector {
                     &file,
                     &track.path,
                     &self.origin,
+                    &self.instance,
                     track.position,
                     now,
                 )?);
@@ -189,7 +205,14 @@ impl Projector {
         }
         self.reopen_what_moved(conn)?;
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        self.monitor.append(&text, false)
+        self.monitor.append(&text, false)?;
+        self.heartbeat_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// When the newest heartbeat was written.
+    pub(crate) fn heartbeat_at(&self) -> Option<Instant> {
+        self.heartbeat_at
     }
 
     /// Opens what isn't open, and what others removed or rotated since.

@@ -56,6 +56,7 @@ pub(super) fn rotate(
     old: &LogFile,
     path: &Path,
     origin: &Origin,
+    instance: &str,
     position: i64,
     now: Millis,
 ) -> Result<LogFile> {
@@ -68,7 +69,7 @@ pub(super) fn rotate(
     let mut file = LogFile::open(path)?;
     let header = json!({
         "after_seq": position, "epoch": origin.epoch, "db": origin.uuid, "ts": now.iso(), "event": "LOG_OPENED",
-        "previous": renamed.file_name().unwrap_or_default().to_string_lossy(),
+        "instance": instance, "previous": renamed.file_name().unwrap_or_default().to_string_lossy(),
     });
     file.append(&format!("{header}\n"), true)?;
     Ok(file)

@@ -7,6 +7,8 @@ mod choice;
 mod order;
 mod table;
 
+pub(super) use table::SHAPE as TABLE;
+
 use super::error::suggest;
 use super::layers::{Gathered, Layers};
 use super::{Row, Settings, Source};

@@ -2,6 +2,7 @@
 
 use super::super::error::{Problem, suggest};
 use super::super::file::{File, Located};
+use super::super::shape::{self, Field, Kind, names};
 use super::choice::{self, Where};
 use super::{Action, Choice, CommandStep, PLACEHOLDERS, Rules, Step};
 use serde::Deserialize;
@@ -31,24 +32,124 @@ struct Table {
     concurrency: Option<usize>,
 }
 
-/// The fields of [`Table`], for suggestions.
-const KEYS: [&str; 15] = [
-    "command",
-    "env",
-    "pass_env",
-    "cwd",
-    "timeout_ms",
-    "output_bytes",
-    "max_attempts",
-    "after",
-    "on",
-    "where",
-    "require",
-    "priority",
-    "delay_ms",
-    "deadline_ms",
-    "concurrency",
+const FIELDS: [Field; 15] = [
+    Field {
+        name: "command",
+        kind: Kind::Texts,
+        is_required: false,
+        default: "built in for `archive` and `report`; else required",
+        doc: "program and arguments, never a shell; `{run_id}`, `{generation}` and `{step}` are filled in, but not in the program's own name",
+    },
+    Field {
+        name: "env",
+        kind: Kind::TextTable,
+        is_required: false,
+        default: "none",
+        doc: "variables to set; placeholders are filled in",
+    },
+    Field {
+        name: "pass_env",
+        kind: Kind::Texts,
+        is_required: false,
+        default: "none",
+        doc: "variables to hand on from the executor's environment",
+    },
+    Field {
+        name: "cwd",
+        kind: Kind::Text,
+        is_required: false,
+        default: "the file's folder",
+        doc: "working directory",
+    },
+    Field {
+        name: "timeout_ms",
+        kind: Kind::Integer(1, LONGEST_TIMEOUT_MS),
+        is_required: false,
+        default: "600000",
+        doc: "how long the command may run; then it is ended with everything that it started",
+    },
+    Field {
+        name: "output_bytes",
+        kind: Kind::Integer(0, MOST_OUTPUT_BYTES),
+        is_required: false,
+        default: "65536",
+        doc: "how much of the end of its output is kept",
+    },
+    Field {
+        name: "max_attempts",
+        kind: Kind::Integer(1, 1_000),
+        is_required: false,
+        default: "`retry.max_attempts`",
+        doc: "how often it may start before it is dead",
+    },
+    Field {
+        name: "after",
+        kind: Kind::Texts,
+        is_required: false,
+        default: "none; `report`: `archive`",
+        doc: "steps that come before this one",
+    },
+    Field {
+        name: "on",
+        kind: Kind::Texts,
+        is_required: false,
+        default: "every end",
+        doc: "how a run must have ended: completed, failed, cancelled, or status words of your own",
+    },
+    Field {
+        name: "where",
+        kind: Kind::Conditions,
+        is_required: false,
+        default: "anything",
+        doc: "what the run's row must say, by column: all of it",
+    },
+    Field {
+        name: "require",
+        kind: Kind::Bool,
+        is_required: false,
+        default: "true",
+        doc: "whether the steps after it wait until it is done",
+    },
+    Field {
+        name: "priority",
+        kind: Kind::Integer(-1_000_000, 1_000_000),
+        is_required: false,
+        default: "100",
+        doc: "lower goes first",
+    },
+    Field {
+        name: "delay_ms",
+        kind: Kind::Integer(0, LONGEST_DELAY_MS),
+        is_required: false,
+        default: "0",
+        doc: "pause before it is due",
+    },
+    Field {
+        name: "deadline_ms",
+        kind: Kind::Integer(1, LONGEST_DELAY_MS),
+        is_required: false,
+        default: "none",
+        doc: "time from the end of the run to when it must be done; later it is dead",
+    },
+    Field {
+        name: "concurrency",
+        kind: Kind::Integer(1, 10_000),
+        is_required: false,
+        default: "no limit",
+        doc: "how many of it run at once, over all executors",
+    },
 ];
+
+/// The fields of [`Table`], for suggestions.
+const KEYS: [&str; 15] = names(&FIELDS);
+
+/// The same for the reference.
+pub(in crate::config) const SHAPE: shape::Table = shape::Table {
+    heading: "[steps.NAME]",
+    doc: "What is done when a run has ended; [docs/steps.md](steps.md) says more. `archive` and `report` are built in and take \
+          the keys that are not about a command; with a `command` they are replaced.",
+    fields: &FIELDS,
+};
 
 /// Reads and checks one table.
 pub(super) fn read(
@@ -121,6 +222,10 @@ pub(super) fn read(
 
 /// 31 days.
 const LONGEST_DELAY_MS: i64 = 31 * 24 * 60 * 60 * 1000;
+/// A week.
+const LONGEST_TIMEOUT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// 16 MiB.
+const MOST_OUTPUT_BYTES: i64 = 16 * 1024 * 1024;
 
 const NO_COMMAND: &str = "give it command = [\"program\", \"argument\"]";
 
@@ -162,12 +267,12 @@ fn check(name: &str, table: &Table, base: Option<&Step>) -> Result<(), (String, 
         check_placeholders(&format!("steps.{name}.env.{variable}"), text)?;
     }
     let numbers = [
-        ("timeout_ms", table.timeout_ms, 1, 7 * 24 * 60 * 60 * 1000),
+        ("timeout_ms", table.timeout_ms, 1, LONGEST_TIMEOUT_MS),
         (
             "output_bytes",
             table.output_bytes.and_then(|bytes| bytes.try_into().ok()),
             0,
-            16 * 1024 * 1024,
+            MOST_OUTPUT_BYTES,
         ),
         ("max_attempts", table.max_attempts.map(i64::from), 1, 1_000),
         ("priority", table.priority, -1_000_000, 1_000_000),

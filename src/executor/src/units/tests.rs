@@ -1,0 +1,16 @@
+use super::*;
+
+#[test]
+fn only_plain_names_are_instances() {
+    for (name, may) in [
+        ("orders", true),
+        ("Orders-2.eu_west", true),
+        ("", false),
+        ("a/b", false),
+        ("..", false),
+        ("a b", false),
+        ("a%i", false),
+    ] {
+        assert_eq!(is_instance(name), may, "{name:?}");
+    }
+}
