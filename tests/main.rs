@@ -43,6 +43,8 @@ mod explain;
 mod file_systems;
 /// Ends that stand in an event table or a log only.
 mod flags;
+/// Event logs that are followed.
+mod follow;
 /// Runs that are erased.
 mod forget;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.
