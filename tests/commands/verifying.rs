@@ -63,7 +63,7 @@ fn each_way_of_tampering_names_exactly_the_file() {
     );
     assert_eq!(damages(&project, "gone", 34), [json!([".", "missing"])]);
     assert_eq!(damages(&project, "tag", 34), [json!(["bag-info.txt", "changed"])]);
-    assert_eq!(damages(&project, "fine", 0), [json!(0); 0]);
+    assert!(damages(&project, "fine", 0).is_empty());
 
     let all = project.runchain(&["verify", "--all"]).exits(34);
     for (run_id, file) in [

@@ -45,9 +45,19 @@ pub(super) fn require_step(name: &str, exit: Exit, settings: &Settings) -> Outco
     if settings.step(name).is_some() {
         return Ok(());
     }
+    let known: Vec<&str> = settings.steps.iter().map(|step| step.name.as_str()).collect();
+    let meant = suggest_step(settings, name);
+    let meant = if meant.ends_with('?') {
+        meant + " "
+    } else {
+        String::new()
+    };
     Err(Failure::new(
         exit,
-        format!("there is no step {name:?}; {}", suggest_step(settings, name)),
+        format!(
+            "there is no step {name:?}; {meant}known steps: {}",
+            known.join(", ")
+        ),
     ))
 }
 

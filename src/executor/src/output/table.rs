@@ -324,11 +324,11 @@ mod tests {
     #[test]
     fn texts_share_the_room_that_words_leave() {
         assert_eq!(
-            plain(&COLUMNS[..3], &rows(), Some(42)),
+            plain(&COLUMNS[..3], &rows(), Some(50)),
             [
                 "RUN      N  WHAT",
-                "run-1    7  the disk was full when the bag",
-                "            was staged",
+                "run-1    7  the disk was full when the bag was",
+                "            staged",
                 "run-22  12",
             ]
         );
