@@ -236,6 +236,12 @@ fn the_configuration_names_places_and_is_read_again_by_sighup() {
     let shown = project.runchain(&["config", "show", "--json"]).exits(0).stdout;
     assert!(shown.contains("/other"), "{shown}");
     assert!(!service.told().contains("usual places"));
+    project.configure("[ingest]\nevents = ['a[b']\n");
+    let wrong = project.runchain(&["config", "check"]).exits(3).stderr;
+    assert!(
+        wrong.contains("ingest.events") && wrong.contains("a[b is no glob"),
+        "{wrong}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! and in its room the executor says so (event DISK_LOW, alert `disk_low`) and goes
 //! on with what matters. Until the ballast can be made again, what takes most and can wait stands still:
 //! copies into bags first (already below `archive.min_free_bytes`), then log lines and heartbeats, and
-//! `runchain ingest`. Never capture, which is the writers' own, and never the alert.
+//! event logs, followed or ingested. Never capture, which is the writers' own, and never the alert.
 //!
 //! What does not belong here: what a full disk does to a single write (each is tried again).
 

@@ -1,4 +1,5 @@
-//! The one door that every write of the executor passes: BEGIN IMMEDIATE, and again when busy.
+//! The one door that every write of the executor passes: BEGIN IMMEDIATE, and again when busy. (Event
+//! logs are read in by transactions of core's own, on a connection of their own: see `follow`.)
 //!
 //! Invariant: the executor never dies of a busy database, and never holds a transaction open while
 //! it waits. SQLite's own busy timeout covers most waits; what it can't cover (a deadlock answered

@@ -365,6 +365,14 @@ impl Settings {
                 "mend the glob",
             ));
         }
+        if let Err(error) = crate::follow::Places::named(&self.ingest_events, &self) {
+            let place = self.source_of("ingest.events").map(ToString::to_string);
+            problems.push(Problem::new(
+                place,
+                format!("ingest.events: {error}"),
+                "mend the glob",
+            ));
+        }
         for what in crate::redact::Redactor::of(&self).err().unwrap_or_default() {
             let place = what.split(':').next().and_then(|key| self.source_of(key));
             problems.push(Problem::new(
