@@ -17,6 +17,9 @@ mod take_over;
 
 pub use outside::{LogEvent, Outside, OutsideEnd, OutsideRun, OutsideStep, StepFate};
 
+use take_over::{live_chains, reserve_generation, take_over};
+
+use crate::audit::{self, Action, By};
 use crate::chain::{self, Chain};
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
