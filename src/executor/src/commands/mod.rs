@@ -1,6 +1,7 @@
 //! One file for each command (or family of commands): opens the database, asks the core, prints.
 
 mod adopt;
+mod alerts;
 mod audit;
 mod brief;
 mod check;
@@ -82,6 +83,7 @@ pub(crate) fn run(
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
         Command::Held(arguments) => held::held(arguments, &settings, output),
+        Command::Alerts(arguments) => alerts::alerts(arguments, &settings, output),
         Command::Forget(arguments) => forget::forget(arguments, &settings, output),
         Command::Prune(arguments) => prune::prune(arguments, &settings, output),
         Command::Config(arguments) => match arguments.command {
