@@ -432,3 +432,44 @@ fn chains_that_a_storm_left_held_name_their_batch() {
     project.runchain(&["drain", "--until-idle"]).exits(0);
     explained(&project, &[held.trim()], 0);
 }
+
+#[test]
+fn a_renamed_table_is_offered_to_be_followed_first_of_all() {
+    let project = Project::new(
+        "CREATE TABLE runs(run_id TEXT PRIMARY KEY, status TEXT);",
+        "required_tables = ['runs']\n",
+    );
+    project.runchain(&["install"]).exits(0);
+    project.sql("ALTER TABLE runs RENAME TO jobs;");
+    let checks = project.runchain(&["validate", "--json"]);
+    assert!(
+        checks.stderr.contains("runchain install --repair"),
+        "{}",
+        checks.stderr
+    );
+    let checks = checks.json();
+    let mut checks = checks["checks"].as_array().unwrap().iter();
+    let required = checks.find(|check| check["check"] == "required_tables").unwrap();
+    assert!(
+        required["found"]
+            .as_str()
+            .unwrap()
+            .contains("runs looks like jobs now"),
+        "{required}"
+    );
+    assert!(
+        required["remedy"].as_str().unwrap().contains("repair"),
+        "{required}"
+    );
+    let answer = explained(&project, &[], NEEDS_SOMEBODY);
+    assert_eq!(codes(&answer)[0], "table_missing", "{answer}");
+    assert!(
+        answer["you_can"][0]["command"]
+            .as_str()
+            .unwrap()
+            .ends_with("install --repair"),
+        "{answer}"
+    );
+    assert!(!answer.to_string().contains("required_tables"), "{answer}");
+    project.runchain(&["install", "--repair"]).exits(0);
+}

@@ -312,7 +312,11 @@ fn nothing_is_settled_into_a_file_that_lost_its_name() {
         assert_eq!(service.ended(), Some(12), "{what}: {}", service.told());
         let told = service.told();
         assert!(!told.contains("archive done"), "{what}: {told}");
-        assert!(told.contains("was replaced or deleted"), "{what}: {told}");
+        let how = match what {
+            "moved away" => "moved.db while runchain had it open",
+            _ => "was replaced or deleted",
+        };
+        assert!(told.contains(how), "{what}: {told}");
         assert_eq!(
             ask(),
             "running",
@@ -321,6 +325,21 @@ fn nothing_is_settled_into_a_file_that_lost_its_name() {
         let log = project.log("monitor.jsonl");
         assert_eq!(log.last().unwrap()["event"], "STATE_DB_IDENTITY", "{what}");
     }
+}
+
+#[test]
+fn a_database_that_is_moved_under_an_idle_service_is_said_at_once() {
+    let project = project("poll_ms = 3600000\nmonitor.heartbeat_ms = 3600000\nsweep_ms = 3600000\n");
+    let mut service = project.service();
+    project.until("SELECT count(*) > 0 FROM runchain_cursors", "1");
+    fs::rename(project.database(), project.path("moved.db")).unwrap();
+    assert_eq!(service.ended(), Some(12), "{}", service.told());
+    let told = service.told();
+    assert!(
+        told.contains("was moved to") && told.contains("moved.db"),
+        "{told}"
+    );
+    assert!(told.contains("--db"), "{told}");
 }
 
 #[test]

@@ -58,7 +58,8 @@ const fn kind(magic: u32, name: &'static str, trust: Trust) -> Kind {
 
 /// By the magic number of statfs(2). The numbers are those of Linux's `include/uapi/linux/magic.h` and
 /// of the statfs(2) manual page; those of file systems outside the kernel (ZFS, vboxsf before 5.6,
-/// vmhgfs, prl_fs, Lustre, GPFS, BeeGFS) come from coreutils' `stat -f`.
+/// vmhgfs, prl_fs, Lustre, GPFS, and BeeGFS under its old name FhGFS) are those that `stat -f` of
+/// coreutils knows.
 const KINDS: &[Kind] = &[
     kind(0x0000_ef53, "ext2/3/4", Trust::Local),
     kind(0x5846_5342, "XFS", Trust::Local),

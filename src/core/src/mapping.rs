@@ -3,11 +3,17 @@
 //! The text of the triggers stands in `sql/triggers.sql` on the default mapping; another mapping is
 //! filled in for the quoted names there, so that there is one copy of it.
 
+mod tables;
+#[cfg(test)]
+mod tests;
+
 use crate::error::{During, Error, Result};
 use crate::{RunId, schema};
-use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
+use tables::object_named;
+pub use tables::{Column, columns, has_rowid, keys, literal, quote, user_tables};
+pub(crate) use tables::{text, value};
 
 /// The three capture triggers, as they are named in the database.
 pub const TRIGGERS: [&str; 3] = [
@@ -48,15 +54,6 @@ impl From<&Mapping> for MappingRequest {
             status_column: Some(mapping.status_column.clone()),
         }
     }
-}
-
-/// One column of a user's table.
-#[derive(Debug, Clone)]
-pub struct Column {
-    /// Its name as declared.
-    pub name: String,
-    /// 1-based place in the primary key, 0 outside it.
-    pub key_position: i64,
 }
 
 impl Mapping {
@@ -230,115 +227,6 @@ impl Mapping {
     }
 }
 
-/// The values under which a run's key may be stored: a column without affinity keeps integers as
-/// integers, and `= '7'` doesn't find those.
-#[must_use]
-pub fn keys(run_id: &RunId) -> Vec<Value> {
-    let mut keys = vec![Value::Text(run_id.0.clone())];
-    if let Ok(number) = run_id.0.parse::<i64>()
-        && number.to_string() == run_id.0
-    {
-        keys.push(Value::Integer(number));
-    } else if let Ok(number) = run_id.0.parse::<f64>()
-        && number.to_string() == run_id.0
-    {
-        keys.push(Value::Real(number));
-    }
-    keys
-}
-
-/// A value of any type; TEXT that is no UTF-8 is read with replacement characters. Whatever a user's
-/// table holds must not make reading fail, because that would stop the work on every other run.
-pub(crate) fn value(row: &Row<'_>, index: usize) -> rusqlite::Result<Value> {
-    Ok(match row.get_ref(index)? {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
-        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
-    })
-}
-
-/// The text of a value, as the capture triggers' rows are read; `None` for NULL and BLOB.
-pub(crate) fn text(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<String>> {
-    Ok(RunId::from_value(&value(row, index)?).map(|text| text.0))
-}
-
-/// A name as a quoted SQL identifier.
-#[must_use]
-pub fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A text as a quoted SQL literal.
-#[must_use]
-pub fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// The columns of a table in the main database, in order; empty when there is no such table.
-///
-/// # Errors
-/// Whatever SQLite answers.
-pub fn columns(conn: &Connection, table: &str) -> Result<Vec<Column>> {
-    let mut statement = conn
-        .prepare_cached("SELECT name, pk FROM pragma_table_info(?1, 'main')")
-        .during("read a table's columns")?;
-    let rows = statement
-        .query_map([table], |row| {
-            Ok(Column {
-                name: row.get(0)?,
-                key_position: row.get(1)?,
-            })
-        })
-        .during("read a table's columns")?;
-    rows.collect::<rusqlite::Result<_>>()
-        .during("read a table's columns")
-}
-
-/// Whether a table of the main database has rowids.
-///
-/// # Errors
-/// Whatever SQLite answers.
-pub fn has_rowid(conn: &Connection, table: &str) -> Result<bool> {
-    // A WITHOUT ROWID table is its own primary key's index, and has no other object of that kind.
-    conn.prepare_cached(
-        "SELECT NOT EXISTS (
-           SELECT 1 FROM pragma_index_list(?1, 'main') AS i
-           WHERE i.origin = 'pk' AND NOT EXISTS (SELECT 1 FROM main.sqlite_master AS m WHERE m.type = 'index' AND m.name = i.name))",
-    )
-    .and_then(|mut statement| statement.query_row([table], |row| row.get(0)))
-    .during("look whether a table has rowids")
-}
-
-/// The tables of the main database that are neither SQLite's nor ours.
-///
-/// # Errors
-/// Whatever SQLite answers.
-pub fn user_tables(conn: &Connection) -> Result<Vec<String>> {
-    let mut statement = conn
-        .prepare_cached(
-            "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
-             AND name NOT LIKE 'runchain\\_%' ESCAPE '\\' ORDER BY name",
-        )
-        .during("list the tables")?;
-    let rows = statement
-        .query_map([], |row| row.get(0))
-        .during("list the tables")?;
-    rows.collect::<rusqlite::Result<_>>().during("list the tables")
-}
-
-fn object_named(conn: &Connection, name: &str) -> Result<Option<(String, String)>> {
-    conn.query_row(
-        "SELECT name, CASE WHEN type = 'table' AND sql LIKE 'CREATE VIRTUAL%' THEN 'virtual table' ELSE type END \
-         FROM main.sqlite_master WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE",
-        [name],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )
-    .optional()
-    .during("look for the user's table")
-}
-
 fn single_key(columns: &[Column]) -> Option<String> {
     let mut keys = columns.iter().filter(|column| column.key_position > 0);
     let first = keys.next()?;
@@ -377,122 +265,4 @@ fn fill(text: &str, mapping: &Mapping) -> String {
     }
     filled.push_str(rest);
     filled
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stored_triggers(conn: &Connection) -> Vec<(String, String)> {
-        let mut statement = conn
-            .prepare("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
-            .unwrap();
-        let rows = statement
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
-            .unwrap();
-        rows.collect::<rusqlite::Result<_>>().unwrap()
-    }
-
-    #[test]
-    fn trigger_texts_are_exactly_what_sqlite_stores() {
-        for (table, id, status) in [
-            ("runs", "run_id", "status"),
-            ("status", "run_id", "runs"),
-            ("my \"jobs\"", "the id", "it's"),
-        ] {
-            let mapping = Mapping {
-                table: table.into(),
-                id_column: id.into(),
-                status_column: status.into(),
-            };
-            let conn = Connection::open_in_memory().unwrap();
-            conn.execute_batch(&format!(
-                "CREATE TABLE {}({} TEXT, {} TEXT)",
-                quote(table),
-                quote(id),
-                quote(status)
-            ))
-            .unwrap();
-            conn.execute_batch(&mapping.triggers_sql()).unwrap();
-            let mut expected: Vec<_> = mapping
-                .triggers()
-                .into_iter()
-                .map(|(name, sql)| (name.to_owned(), sql))
-                .collect();
-            expected.sort();
-            assert_eq!(stored_triggers(&conn), expected);
-            assert_eq!(Mapping::installed(&conn).unwrap(), Some(mapping));
-        }
-    }
-
-    #[test]
-    fn both_shapes_of_the_field_are_detected() {
-        for (ddl, status) in [
-            (
-                "CREATE TABLE runs(run_id TEXT PRIMARY KEY, status TEXT NOT NULL, created_at TEXT)",
-                "status",
-            ),
-            (
-                "CREATE TABLE runs(run_id TEXT PRIMARY KEY, project_id TEXT, state TEXT NOT NULL)",
-                "state",
-            ),
-        ] {
-            let conn = Connection::open_in_memory().unwrap();
-            conn.execute_batch(ddl).unwrap();
-            let mapping = Mapping::resolve(&conn, &MappingRequest::default()).unwrap();
-            assert_eq!(
-                (mapping.id_column.as_str(), mapping.status_column.as_str()),
-                ("run_id", status)
-            );
-        }
-    }
-
-    #[test]
-    fn a_wrong_mapping_names_what_was_found_instead() {
-        let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch(
-            "CREATE TABLE jobs(id INTEGER PRIMARY KEY, phase TEXT); CREATE VIEW runs AS SELECT * FROM jobs",
-        )
-        .unwrap();
-        let says = |request: MappingRequest| Mapping::resolve(&conn, &request).unwrap_err().to_string();
-        assert!(says(MappingRequest::default()).contains("runs is a view"));
-        let jobs = MappingRequest {
-            table: Some("jobs".into()),
-            ..MappingRequest::default()
-        };
-        assert!(says(jobs.clone()).contains("it has: id, phase"));
-        assert!(
-            says(MappingRequest {
-                status_column: Some("state".into()),
-                ..jobs
-            })
-            .contains("state")
-        );
-        assert!(
-            says(MappingRequest {
-                table: Some("nope".into()),
-                ..MappingRequest::default()
-            })
-            .contains("it has: jobs")
-        );
-    }
-
-    #[test]
-    fn a_run_is_found_whatever_the_affinity_of_its_id() {
-        for declared in ["TEXT", "INTEGER", ""] {
-            let conn = Connection::open_in_memory().unwrap();
-            conn.execute_batch(&format!("CREATE TABLE runs(run_id {declared} PRIMARY KEY, status TEXT); INSERT INTO runs VALUES (7, 'DONE')")).unwrap();
-            let mapping = Mapping::resolve(&conn, &MappingRequest::default()).unwrap();
-            assert_eq!(
-                mapping.status_of(&conn, &RunId("7".into())).unwrap(),
-                Some(Some("DONE".into())),
-                "{declared}"
-            );
-            assert_eq!(
-                mapping.status_of(&conn, &RunId("07".into())).unwrap().is_some(),
-                declared == "INTEGER",
-                "{declared}"
-            );
-        }
-    }
 }

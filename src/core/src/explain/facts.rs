@@ -27,6 +27,8 @@ pub struct Facts {
 pub struct DatabaseFacts {
     /// The followed table can be read.
     pub table_is_there: bool,
+    /// The table that it seems to be now, where it isn't.
+    pub renamed_to: Option<Mapping>,
     /// What is wrong with the three triggers.
     pub trigger_faults: Vec<String>,
     /// Whether an executor works on it.

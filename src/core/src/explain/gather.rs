@@ -6,6 +6,7 @@ use super::facts::{
 };
 use super::nearest::nearest;
 use crate::error::{During, Error, Result};
+use crate::install;
 use crate::liveness::{Liveness, executor_alive};
 use crate::validate::{self, Severity, ValidateOptions, backlog};
 use crate::vocabulary::{Phase, Vocabulary};
@@ -32,6 +33,9 @@ const TOLD: [&str; 9] = [
     "dead_steps",
     "stalled_runs",
 ];
+
+/// The same where the followed table isn't there.
+const TOLD_BY_MAPPING: [&str; 2] = ["required_tables", "status_words"];
 
 /// Reads the facts of a run, or of the database as a whole.
 ///
@@ -117,14 +121,20 @@ fn database(
         held: held(conn)?,
         suspect: suspect(conn, now)?,
         held_batch: held_batch(conn, "state = 'held' AND ?1 IS NULL", None)?,
+        renamed_to: install::renamed_to(conn)?,
         complaints: complaints(conn, options, now)?,
     })
 }
 
 fn complaints(conn: &Connection, options: &ValidateOptions, now: Millis) -> Result<Vec<Complaint>> {
     let findings = validate::checks(conn, options, now)?;
-    let untold =
-        |finding: &validate::Finding| finding.severity == Severity::Error && !TOLD.contains(&finding.check);
+    let is_gone = findings
+        .iter()
+        .any(|finding| finding.check == "mapping" && finding.severity == Severity::Error);
+    let untold = |finding: &validate::Finding| {
+        let is_told = TOLD.contains(&finding.check) || (is_gone && TOLD_BY_MAPPING.contains(&finding.check));
+        finding.severity == Severity::Error && !is_told
+    };
     Ok(findings
         .into_iter()
         .filter(untold)

@@ -63,6 +63,7 @@ fn facts(archive: &str, report: &str) -> Facts {
             suspect: None,
             held_batch: None,
             complaints: Vec::new(),
+            renamed_to: None,
         },
         run: Some(RunFacts {
             run_id: RunId("r".into()),

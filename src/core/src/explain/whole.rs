@@ -174,13 +174,23 @@ pub(super) fn common(facts: &Facts, has_work: bool) -> Vec<Finding> {
 fn capture(facts: &Facts) -> Option<Finding> {
     let table = &facts.mapping.table;
     if !facts.database.table_is_there {
+        let mut found = Finding::needs_somebody(
+            "table_missing",
+            format!("the followed table {table}, or one of its two columns, is not there"),
+        )
+        .next("nothing, until it is there again or another is followed");
+        if let Some(now) = &facts.database.renamed_to {
+            found.cause.text += &format!("; it looks like {} now", shown(&now.table));
+            found = found.can(
+                Remedy::command(
+                    ["install", "--repair"],
+                    "follow it there; what was missed is caught up",
+                )
+                .or_sql("SELECT runchain_install('{\"repair\":true}');".to_owned()),
+            );
+        }
         return Some(
-            Finding::needs_somebody(
-                "table_missing",
-                format!("the followed table {table}, or one of its two columns, is not there"),
-            )
-            .next("nothing, until it is there again or another is followed")
-            .can(
+            found.can(
                 Remedy::command(["validate"], "what was found in its place")
                     .or_sql("SELECT * FROM monitor_checks();".to_owned()),
             ),

@@ -201,6 +201,24 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
     })
 }
 
+/// The table that the followed one became, where it is not there any more and exactly one is plausible.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn renamed_to(conn: &Connection) -> Result<Option<Mapping>> {
+    let Some(recorded) = Mapping::installed(conn)? else {
+        return Ok(None);
+    };
+    if !crate::mapping::columns(conn, &recorded.table)?.is_empty() {
+        return Ok(None);
+    }
+    match mapping_now(conn, &recorded) {
+        Ok(found) => Ok(Some(found.mapping)),
+        Err(Error::WrongMapping { .. } | Error::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// What an install changes, for the audit trail.
 fn state(mapping: Option<&Mapping>, capture: Option<Capture>, schema_version: i64) -> Json {
     json!({ "table": mapping, "capture": capture, "schema_version": schema_version })

@@ -48,6 +48,15 @@ pub(super) fn required_tables(context: &Context<'_>) -> Result<Verdict> {
         )
         .remedy("open the orchestrator's own state database; PRAGMA database_list; shows this one"));
     }
+    if let (Some(was), Some(now)) = (&context.mapping, install::renamed_to(context.conn)?)
+        && missing.iter().any(|name| name.eq_ignore_ascii_case(&was.table))
+    {
+        return Ok(Verdict::error(
+            format!("{found}; {} looks like {} now", was.table, now.table),
+            "a migration has renamed the table that is followed, it seems",
+        )
+        .remedy(REPAIR_SQL));
+    }
     if there.is_empty() {
         there.extend(
             context

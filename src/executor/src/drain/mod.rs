@@ -205,7 +205,8 @@ impl Drain<'_> {
             }
             // Our own attempts change the database, too: they must not cut the pause short.
             let held = !rest.is_zero() || self.hold.is_some_and(|until| Instant::now() < until);
-            if !held && (self.version.changed() || !self.finished.is_empty() || Instant::now() >= due) {
+            let is_due = || Instant::now() >= due || !self.guard.file.is_current();
+            if !held && (self.version.changed() || !self.finished.is_empty() || is_due()) {
                 self.hold = None;
                 match self.paced_pass() {
                     Ok(()) => {

@@ -49,6 +49,13 @@ impl WatchedFile {
             return Ok(());
         }
         let path = self.path.display();
+        if let Some(now) = self.id.and_then(name_now) {
+            let now = now.display();
+            return Err(Error::other_identity(
+                format!("{path} was moved to {now} while runchain had it open"),
+                format!("start runchain again: with --db {now}, or as before when it is back"),
+            ));
+        }
         let now = match std::fs::metadata(&self.path) {
             Ok(found) if found.len() == 0 => "an empty file stands there now",
             Ok(_) => "another file stands there now",
@@ -60,6 +67,16 @@ impl WatchedFile {
              that needs runchain adopt --as restored or --as copy",
         ))
     }
+}
+
+/// Where a file that this process has open is now, by any name; what was deleted has none. Only names are
+/// read: opening the file anew would drop SQLite's locks.
+fn name_now(id: FileId) -> Option<PathBuf> {
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.flatten();
+    let names = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    names
+        .filter(|name| name.is_absolute())
+        .find(|name| FileId::of(name) == Some(id))
 }
 
 /// Opens the database for work, so that the connection and the file's identity belong together. (On

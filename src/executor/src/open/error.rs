@@ -82,6 +82,8 @@ pub(crate) enum Problem {
         missing: Vec<String>,
         /// The tables that are there.
         found: Vec<String>,
+        /// What the followed one seems to be called now.
+        renamed_to: Option<String>,
     },
 }
 
@@ -153,7 +155,7 @@ impl OpenError {
                 "the state database {path} is in WAL mode on {name}, where processes of other machines don't see its shared memory: it would be damaged"
             ),
             Problem::Locked => format!("the state database {path} stayed locked by another process"),
-            Problem::MissingTables { missing, found } => format!(
+            Problem::MissingTables { missing, found, .. } => format!(
                 "the state database {path} lacks required tables: {} (it has: {})",
                 missing.join(", "),
                 if found.is_empty() {
@@ -216,6 +218,11 @@ impl OpenError {
             Problem::Locked => {
                 format!("see which process holds it with fuser {path}, let that end its transaction, and try again")
             }
+            Problem::MissingTables {
+                renamed_to: Some(now), ..
+            } => format!(
+                "the followed table looks like {now} now: runchain install --repair follows it there, and says what it found"
+            ),
             Problem::MissingTables { .. } => {
                 "name the tables that your orchestrator has in required_tables (runchain.toml), or another database with --db".into()
             }

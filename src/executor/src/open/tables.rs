@@ -1,6 +1,7 @@
 //! The tables that must be there, as configured.
 
 use super::{OpenError, Problem};
+use runchain_core::install;
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -48,9 +49,15 @@ pub(crate) fn required_tables(conn: &Connection, required: &[String]) -> Result<
         .filter(|object| object.kind == "table")
         .map(|object| object.name)
         .collect();
+    // What can't be told is no reason for another error.
+    let renamed_to = install::renamed_to(conn).ok().flatten();
     Err(OpenError {
         path,
-        problem: Problem::MissingTables { missing, found },
+        problem: Problem::MissingTables {
+            missing,
+            found,
+            renamed_to: renamed_to.map(|mapping| mapping.table),
+        },
     })
 }
 

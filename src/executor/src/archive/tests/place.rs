@@ -247,3 +247,48 @@ fn dead_stagings_of_whatever_run_are_removed_and_live_ones_left() {
     ));
     assert_eq!(entries(&fixture), [".staging-run-1-99-2", "run-1"]);
 }
+
+#[test]
+fn a_bag_waits_while_another_process_is_placing_one_of_the_same_run() {
+    let fixture = Fixture::shape_a();
+    fixture.write(".archive/.staging-run-1.placing/lock", b"");
+    let other = std::fs::File::open(fixture.path(".archive/.staging-run-1.placing/lock")).unwrap();
+    rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let id = run("run-1");
+    let Archived::Settling { note, until } = fixture.try_archive(&ended(&id), None, 0).unwrap() else {
+        panic!("placed beside another process");
+    };
+    assert_eq!(until, Millis(1_000));
+    assert_eq!(entries(&fixture), [".staging-run-1.placing"]);
+    drop(other);
+    let placed = fixture.try_archive(&ended(&id), Some(&note), 1_000).unwrap();
+    assert!(matches!(placed, Archived::Sealed(bag) if !bag.unchanged));
+    assert_eq!(entries(&fixture), ["run-1"]);
+}
+
+/// Between the question whether the step is still its own and the rename, an executor may be frozen past
+/// its lease; whoever has the step then must not place a newer bag that the rename would put aside.
+#[test]
+fn nobody_places_a_bag_while_another_one_asks_whether_the_step_is_still_its_own() {
+    let fixture = Fixture::shape_a();
+    let id = run("run-1");
+    let frozen = || {
+        let newer = fixture.try_archive(&ended(&id), None, 0).unwrap();
+        assert!(matches!(newer, Archived::Settling { .. }), "{newer:?}");
+        true
+    };
+    let placed = archive(
+        &fixture.conn,
+        &fixture.mapping,
+        UUID,
+        &fixture.options,
+        &ended(&id),
+        None,
+        Millis(0),
+        &frozen,
+    );
+    assert!(matches!(placed.unwrap(), Archived::Sealed(_)));
+    let after = fixture.try_archive(&ended(&id), None, 1_000).unwrap();
+    assert!(matches!(after, Archived::Sealed(bag) if bag.unchanged));
+    assert_eq!(entries(&fixture), ["run-1"]);
+}
