@@ -23,7 +23,7 @@ This page is what `runchain config reference` prints.
 pub(crate) fn reference() -> String {
     let mut page = HEAD.to_owned();
     let mut section = None;
-    for key in keys() {
+    for key in by_section(keys()) {
         let (name, last) = key.name.rsplit_once('.').unwrap_or(("", key.name));
         if section != Some(name) {
             section = Some(name);
@@ -44,6 +44,14 @@ pub(crate) fn reference() -> String {
         let _ = write!(page, "\n{}", section_of(table));
     }
     page
+}
+
+/// The sections in the order in which each begins, wherever the list of keys goes on with one.
+fn by_section(mut keys: Vec<Key>) -> Vec<Key> {
+    let section = |key: &Key| key.name.rsplit_once('.').map_or("", |(section, _)| section);
+    let order: Vec<&str> = keys.iter().map(section).collect();
+    keys.sort_by_key(|key| order.iter().position(|one| *one == section(key)));
+    keys
 }
 
 fn row_of(key: &Key, last: &str) -> String {
