@@ -142,6 +142,15 @@ pub(crate) enum Command {
   runchain status
   runchain status --json | jq .executor.alive")]
     Status,
+    /// Watch it in the terminal: what runs, what failed and why, and what can be done
+    #[cfg(feature = "tui")]
+    #[command(before_help = "Examples:
+  runchain monitor                   follows the newest active run; ? shows the keys
+  runchain monitor --run run-42      one run: what went wrong, its timeline, its events
+  runchain monitor --complete --run run-42   do what its chain lacks, watch, exit with its outcome
+  runchain monitor --once            the screen as text
+  runchain monitor --json | jq .overview.runs")]
+    Monitor(crate::commands::monitor::MonitorArgs),
     /// One run: its phase, its steps, its events
     #[command(before_help = "Examples:
   runchain show run-42

@@ -25,6 +25,8 @@ mod redact;
 mod report;
 mod retention;
 mod step;
+#[cfg(feature = "tui")]
+mod tui;
 mod wake;
 
 use cli::Cli;

@@ -10,6 +10,8 @@ mod times;
 use crate::archive::{Ended, folder_name, place, refer};
 use crate::folder::Folder;
 use crate::redact::Redactor;
+#[cfg(feature = "tui")]
+pub(crate) use count::text;
 use count::{Counts, ErrorLine, EventCounts, Words};
 use refer::Source;
 use runchain_core::error::{Error, Result};
@@ -21,6 +23,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use times::Timestamps;
+#[cfg(feature = "tui")]
+pub(crate) use times::moment;
 
 /// Where reports go.
 #[derive(Debug, Clone)]

@@ -96,7 +96,7 @@ fn print(
 }
 
 /// What a suggested command needs to find the same database: the options that this one was given.
-fn options_to_repeat(settings: &Settings) -> Vec<String> {
+pub(super) fn options_to_repeat(settings: &Settings) -> Vec<String> {
     let mut options = Vec::new();
     let option = |name: &str, path: &Path| [name.to_owned(), path.to_string_lossy().into_owned()];
     if matches!(settings.source_of("state_db_path"), Some(Source::Flag(_))) {

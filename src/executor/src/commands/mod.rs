@@ -11,13 +11,15 @@ mod held;
 mod ingest;
 mod install;
 mod membership;
+#[cfg(feature = "tui")]
+pub(crate) mod monitor;
 mod pause;
 mod prune;
 mod request;
-mod run;
+pub(crate) mod run;
 mod show;
 mod status;
-mod validate;
+pub(crate) mod validate;
 
 use crate::cli::{Command, ConfigCommand};
 use crate::config::{self, ConfigError, Settings, Source};
@@ -58,6 +60,8 @@ pub(crate) fn run(
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
+        #[cfg(feature = "tui")]
+        Command::Monitor(arguments) => monitor::monitor(arguments, &settings, output),
         Command::Held(arguments) => held::held(arguments, &settings, output),
         Command::Forget(arguments) => forget::forget(arguments, &settings, output),
         Command::Prune(arguments) => prune::prune(arguments, &settings, output),
@@ -72,7 +76,7 @@ pub(crate) fn run(
 }
 
 /// Opens the state database; what is wrong with it also stands in `logs/monitor.jsonl` then.
-fn open(settings: &Settings, mode: OpenMode) -> Outcome<Connection> {
+pub(crate) fn open(settings: &Settings, mode: OpenMode) -> Outcome<Connection> {
     let ground = |conn| match mode {
         OpenMode::ReadWrite => open::ground::refuse_unsafe_wal(settings, conn),
         OpenMode::ReadOnly => Ok(()),
@@ -99,7 +103,7 @@ fn open_checked(settings: &Settings) -> Outcome<Connection> {
 
 /// The required tables: as configured, or by default the contract's three, with the captured table in
 /// the place of `runs` where another one is captured.
-fn required(conn: &Connection, settings: &Settings) -> Outcome<Vec<String>> {
+pub(crate) fn required(conn: &Connection, settings: &Settings) -> Outcome<Vec<String>> {
     let mut tables = settings.required_tables.clone();
     let is_default = settings.source_of("required_tables") == Some(&Source::Default);
     if is_default && let Some(mapping) = Mapping::installed(conn)? {
