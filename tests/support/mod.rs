@@ -7,6 +7,8 @@ mod programs;
 mod project;
 mod service;
 mod sqlite;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod tools;
 
 pub(crate) use build::{cargo, disk_shim, extension, repository};
@@ -18,4 +20,6 @@ pub(crate) use programs::{
 pub(crate) use project::{Project, SHAPE_A, SHAPE_B, eventually, tree};
 pub(crate) use service::{Service, runchain};
 pub(crate) use sqlite::{Sqlite, stock_sqlite3};
+#[cfg(target_os = "linux")]
+pub(crate) use terminal::Terminal;
 pub(crate) use tools::{node_modules, node_tool, python_tools};

@@ -504,3 +504,6 @@ fn moved(from: usize, by: i32, last: usize) -> usize {
         from.saturating_add(step).min(last)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@
 
 pub(crate) mod app;
 pub(crate) mod ask;
+#[cfg(test)]
+mod fixture;
 mod keys;
 pub(crate) mod model;
 pub(crate) mod read;

@@ -16,6 +16,7 @@ use crate::commands;
 use crate::config::Settings;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::fault;
 use crate::wake::{Watch, is_write_or_executor};
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{self, Event};
@@ -360,6 +361,7 @@ impl Monitor {
     }
 
     fn press(&mut self, key: Key) -> std::io::Result<Option<Stopped>> {
+        fault::panic_point("monitor-key");
         let empty = Snapshot::nothing();
         let snapshot = self.snapshot.as_ref().unwrap_or(&empty);
         match self.session.app.key(key, snapshot) {

@@ -272,7 +272,10 @@ impl Reader {
             Follow::Newest => self.newest(&overview),
         };
         snapshot.run = match &in_view {
-            Some(run_id) => run::view(conn, root, run_id)?,
+            Some(run_id) => match run::view(conn, root, run_id)? {
+                Some(view) => Some(view),
+                None => run::unseen(conn, mapping, run_id, now)?,
+            },
             None => None,
         };
         snapshot.preview = match &want.preview {

@@ -3,7 +3,8 @@
 use super::{all, events, one, sql};
 use crate::tui::model::{Cause, ChainStep, Failure, RunLine, RunView, StepView};
 use runchain_core::error::Result;
-use runchain_core::{Millis, RunId, StepId};
+use runchain_core::vocabulary::{Phase, Vocabulary};
+use runchain_core::{Mapping, Millis, RunId, StepId};
 use rusqlite::{Connection, Row};
 use serde_json::Value;
 use std::path::Path;
@@ -115,6 +116,43 @@ pub(super) fn view(conn: &Connection, root: &Path, run_id: &RunId) -> Result<Opt
         steps,
         tasks: Vec::new(),
         left_out: Vec::new(),
+    }))
+}
+
+/// A run that has a row but that no executor has looked at yet; `None`: it has no row either.
+pub(super) fn unseen(
+    conn: &Connection,
+    mapping: &Mapping,
+    run_id: &RunId,
+    now: Millis,
+) -> Result<Option<RunView>> {
+    let Some(status) = mapping.status_of(conn, run_id)? else {
+        return Ok(None);
+    };
+    let phase = Vocabulary::load(conn)?.phase(status.as_deref());
+    let mut line = RunLine {
+        run_id: run_id.clone(),
+        status,
+        phase: phase.unwrap_or(Phase::Active).as_str().to_owned(),
+        since: now,
+        generation: 0,
+        monitor: "unseen".to_owned(),
+        stalled_since: None,
+        need: None,
+        progress: Vec::new(),
+        heartbeat: None,
+        chain: Vec::new(),
+    };
+    line.chain = BUILT_IN.iter().map(|name| pending(name).brief).collect();
+    Ok(Some(RunView {
+        steps: BUILT_IN.iter().map(|name| pending(name)).collect(),
+        line,
+        is_followed: false,
+        first_seen: now,
+        causes: Vec::new(),
+        tasks: Vec::new(),
+        left_out: Vec::new(),
+        events: Vec::new(),
     }))
 }
 

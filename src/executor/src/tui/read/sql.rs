@@ -24,10 +24,11 @@ pub(super) const RUN: &str = "\
 SELECT run_id, status, phase, phase_since_ms, generation, monitor, stalled_since_ms, first_seen_ms
 FROM runchain_runs WHERE run_id = ?1";
 
-/// Runs with a dead step: of the newest failures, then any.
+/// Runs with a dead step: of the newest failures, then any. CROSS: the failures come first, however
+/// many dead steps there are.
 pub(super) const DEAD: &str = "\
 SELECT s.run_id FROM (SELECT step_id FROM runchain_failures ORDER BY id DESC LIMIT 100) AS f
-JOIN runchain_steps AS s ON s.id = f.step_id
+CROSS JOIN runchain_steps AS s ON s.id = f.step_id
 WHERE s.finished_ms IS NULL AND s.state = 'dead'
 UNION ALL
 SELECT run_id FROM (SELECT run_id FROM runchain_steps WHERE finished_ms IS NULL AND state = 'dead' LIMIT 20)";
@@ -52,7 +53,7 @@ WHERE step_id = ?1 ORDER BY attempt DESC LIMIT 20";
 pub(super) const LAST_ERROR: &str = "\
 SELECT s.run_id, s.step, s.state, f.attempt, s.max_attempts, f.ended_ms, f.error
 FROM (SELECT id, step_id, attempt, ended_ms, error FROM runchain_failures ORDER BY id DESC LIMIT 100) AS f
-JOIN runchain_steps AS s ON s.id = f.step_id
+CROSS JOIN runchain_steps AS s ON s.id = f.step_id
 ORDER BY f.id DESC LIMIT 1";
 
 /// Steps of a state that have not ended and whose run or name has a text in it.

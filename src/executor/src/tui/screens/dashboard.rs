@@ -118,7 +118,16 @@ fn note(line: &RunLine, theme: Theme, now: Millis) -> (String, Style) {
     if line.is_active() {
         return (String::new(), Style::new());
     }
-    let parts: Vec<String> = line.chain.iter().map(|step| brief(step, theme, now)).collect();
+    // Where there is little room, what is done is not what somebody looks for.
+    let (done, open): (Vec<_>, Vec<_>) = line
+        .chain
+        .iter()
+        .partition(|step| step.standing() == Standing::Done);
+    let parts: Vec<String> = open
+        .into_iter()
+        .chain(done)
+        .map(|step| brief(step, theme, now))
+        .collect();
     let style = match line.need {
         Some(Need::DeadStep) => theme.bad(),
         _ if line.chain.iter().all(|step| step.standing() == Standing::Done) => theme.good(),

@@ -15,11 +15,12 @@ use runchain_core::Millis;
 
 /// The run's name gives way to the chain.
 const NAME_COLUMNS: usize = 24;
+const SHORT_NAME_COLUMNS: usize = 12;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>) {
     let [chain, bottom] = Layout::vertical([Constraint::Length(1), Constraint::Length(1)]).areas(area);
     let run = view.snapshot.and_then(|snapshot| snapshot.run.as_ref());
-    frame.render_widget(chain_line(run, view), chain);
+    frame.render_widget(chain_line(run, view, chain.width), chain);
     let executor = executor(view);
     let width = u16::try_from(executor.width()).unwrap_or(0).min(bottom.width);
     let [left, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(width)]).areas(bottom);
@@ -27,23 +28,49 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>) {
     frame.render_widget(executor, right);
 }
 
-fn chain_line(run: Option<&RunView>, view: View<'_>) -> Line<'static> {
-    let theme = view.theme;
+/// As wordy as there is room for.
+fn chain_line(run: Option<&RunView>, view: View<'_>, width: u16) -> Line<'static> {
     let Some(run) = run else {
         let text = match view.snapshot {
             Some(snapshot) if snapshot.trouble.is_none() => " no run yet; waiting for the first one",
             _ => " no run in view",
         };
-        return Line::styled(text, theme.quiet());
+        return Line::styled(text, view.theme.quiet());
     };
+    let lines = Room::ALL.map(|room| chain_words(run, view, room));
+    let [.., shortest] = &lines;
+    let fits = lines.iter().find(|line| line.width() <= usize::from(width));
+    fits.unwrap_or(shortest).clone()
+}
+
+/// How much room there is for the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Room {
+    /// For everything.
+    All,
+    /// What is done has a sign only.
+    NoDone,
+    /// What is pending, too.
+    NoPending,
+    /// The run's name is cut.
+    Least,
+}
+
+impl Room {
+    const ALL: [Self; 4] = [Self::All, Self::NoDone, Self::NoPending, Self::Least];
+}
+
+fn chain_words(run: &RunView, view: View<'_>, room: Room) -> Line<'static> {
+    let theme = view.theme;
     let line = &run.line;
-    let name = text::cut(
-        &text::shown(line.run_id.as_str()),
-        NAME_COLUMNS,
-        theme.signs().cut,
-    );
+    let columns = if room == Room::Least {
+        SHORT_NAME_COLUMNS
+    } else {
+        NAME_COLUMNS
+    };
+    let name = text::cut(&text::shown(line.run_id.as_str()), columns, theme.signs().cut);
     let mut spans = vec![Span::styled(format!(" {name}"), theme.heading())];
-    if run.is_followed {
+    if run.is_followed && room < Room::NoPending {
         let what = if line.is_active() {
             " (newest)"
         } else {
@@ -52,19 +79,42 @@ fn chain_line(run: Option<&RunView>, view: View<'_>) -> Line<'static> {
         spans.push(Span::styled(what, theme.quiet()));
     }
     let (sign, word, style) = monitor(line.is_active(), &line.monitor, theme);
-    spans.push(Span::raw("  monitor "));
-    spans.push(Span::styled(format!("{sign} {word}"), style));
+    let monitor = Span::styled(format!("{sign} {word}"), style);
+    let gap = if room < Room::Least { "  " } else { " " };
+    spans.push(Span::raw(format!("{gap}monitor ")));
+    spans.push(shortened(monitor, word, room));
     for step in &line.chain {
-        spans.push(Span::raw(format!("  {} ", text::shown(&step.step))));
-        spans.push(standing(step, theme, view.now));
+        let word = match step.standing() {
+            Standing::Done => "done",
+            Standing::Pending => "pending",
+            _ => "",
+        };
+        spans.push(Span::raw(format!("{gap}{} ", text::shown(&step.step))));
+        spans.push(shortened(standing(step, theme, view.now), word, room));
     }
     Line::from(spans)
+}
+
+/// The sign alone, where the word is one that there is no room for.
+fn shortened(span: Span<'static>, word: &str, room: Room) -> Span<'static> {
+    let is_left_out = match word {
+        "done" => room >= Room::NoDone,
+        "pending" => room >= Room::NoPending,
+        _ => false,
+    };
+    let sign = span.content.split(' ').next().unwrap_or_default().to_owned();
+    if is_left_out {
+        Span::styled(sign, span.style)
+    } else {
+        span
+    }
 }
 
 /// The monitor is no step: it is on while the run is active.
 fn monitor(is_active: bool, monitor: &str, theme: Theme) -> (&'static str, &'static str, Style) {
     let signs = theme.signs();
     match (is_active, monitor) {
+        (_, "unseen") => (signs.pending, "pending", theme.quiet()),
         (_, "abandoned") => (signs.cancelled, "abandoned", theme.quiet()),
         (_, "on") => (signs.running, "running", theme.busy()),
         (true, _) => (signs.pending, "pending", theme.quiet()),

@@ -36,9 +36,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
             format!(" health {} {} checks   ", theme.signs().between, findings.len()),
             theme.heading(),
         ),
-        Span::styled(format!("{errors} errors"), style(Severity::Error, errors)),
+        Span::styled(text::counted(errors, "error"), style(Severity::Error, errors)),
         Span::styled(
-            format!("   {warnings} warnings"),
+            format!("   {}", text::counted(warnings, "warning")),
             style(Severity::Warning, warnings),
         ),
     ]);

@@ -74,7 +74,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, view: View<'_>) {
     }
     footer::draw(frame, foot, view);
     match &view.app.mode {
-        Mode::Help => overlay::help(frame, body, view),
+        Mode::Help => overlay::help(frame, frame.area(), view),
         Mode::Confirm(question) => overlay::question(frame, body, view, question),
         _ => {}
     }

@@ -98,8 +98,12 @@ fn title(run: &RunView, view: View<'_>) -> Line<'static> {
             format!("  {}{meaning}", text::shown(status)),
             phase_style(theme, &line.phase),
         ),
-        Span::raw(format!(" for {}", text::age(line.since, view.now))),
     ];
+    if line.monitor == "unseen" {
+        spans.push(Span::styled(", not seen by an executor yet", theme.warn()));
+        return Line::from(spans);
+    }
+    spans.push(Span::raw(format!(" for {}", text::age(line.since, view.now))));
     if line.generation > 1 {
         spans.push(Span::raw(format!(", end number {}", line.generation)));
     }
@@ -201,7 +205,7 @@ fn timeline(run: &RunView, view: View<'_>, width: usize) -> Vec<Line<'static>> {
     bars.extend(run.steps.iter().map(|step| step_bar(step, view)));
     let begun = bars.iter().filter_map(|bar| bar.from).min();
     let ended = bars.iter().filter_map(|bar| bar.to).max();
-    let room = width.saturating_sub(NAME + STATE + 16).max(10);
+    let room = width.saturating_sub(NAME + STATE + 20).max(10);
     let mut lines = vec![match begun.zip(ended) {
         Some((from, to)) => Line::from(vec![
             Span::styled(" TIMELINE ", theme.heading()),
