@@ -48,6 +48,19 @@ pub(crate) fn write<T>(conn: &Connection, mut work: impl FnMut(&Connection) -> R
     })
 }
 
+/// Reads several things in one transaction: one lock for all of them, and one state. `work` must be
+/// short, and must not keep state between tries.
+///
+/// # Errors
+/// The first failure that isn't "busy", or the last busy one.
+pub(crate) fn read<T>(conn: &Connection, mut work: impl FnMut(&Connection) -> Result<T>) -> Result<T> {
+    patiently(|| {
+        // Rolled back when dropped: there is nothing to commit.
+        let reading = conn.unchecked_transaction().during("begin to read")?;
+        work(&reading)
+    })
+}
+
 /// Runs `work` again whenever the database is busy; for statements that are their own transaction
 /// and for reads.
 ///

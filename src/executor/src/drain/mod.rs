@@ -8,12 +8,14 @@
 //! Leadership is the flock on `<db>.runchain-lock`. The leader monitors active runs, projects events
 //! to the logs and sweeps; any executor leases steps.
 
+mod begin;
 mod catch_up;
 mod database;
 mod effect;
 mod lead;
 mod look;
 mod pace;
+mod pass;
 mod rest;
 mod stop;
 mod storm;
@@ -24,32 +26,29 @@ mod turn;
 pub(crate) mod worker;
 
 use crate::config::Settings;
-use crate::disk::{self, Space};
-use crate::door;
-use crate::identity::{self as file_identity, Finding, Guard};
-use crate::wake::{self, Wake, Watch};
+use crate::disk::Space;
+use crate::identity::Guard;
+use crate::wake::{Wake, Watch};
+pub(crate) use begin::run;
 use catch_up::CatchUp;
 pub(crate) use database::connect;
-use database::{OthersWrote, Version, identity};
+use database::{OthersWrote, Version};
 use lead::Lead;
-use pace::{Pace, Pass};
+use pace::Pace;
 use runchain_core::chain::Chain;
-use runchain_core::downtime::{self, Backlog};
-use runchain_core::error::{During, Error, Result};
-use runchain_core::file_system::{FileSystem, Under};
+use runchain_core::downtime::Backlog;
+use runchain_core::error::{Error, Result};
 use runchain_core::identity::Place;
 use runchain_core::steps::{self, Backoff, Executor, Settled};
-use runchain_core::{Mapping, Millis, RunId, StepId, adopt, functions, install, schema};
+use runchain_core::{Mapping, Millis, RunId, StepId};
 use rusqlite::Connection;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 use stop::Stop;
-use triggers::News;
 use worker::{Finished, Workers, Workshop};
 
 /// When the loop ends by itself.
@@ -81,8 +80,6 @@ pub(crate) enum Ended {
     Forced(i32),
 }
 
-/// Turns are taken for this long before everything else has its turn.
-const TURNS_AT_ONCE: Duration = Duration::from_millis(20);
 /// How often somebody who doesn't lead tries to.
 const LEAD_EVERY: Duration = Duration::from_secs(2);
 /// The watcher's event comes at the write, before the commit is visible: look again after growing
@@ -95,155 +92,10 @@ const LOOK_AGAIN_US: [u64; 16] = [
 /// After a failure that may pass (a table that is being rebuilt, a full disk), in a service.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
-/// How long a database may look damaged or without our tables before that is believed; less than
-/// [`AFTER_FAILURE`], so that it is looked at once more.
-const DOUBT: Duration = Duration::from_secs(1);
-
 /// Tells a person what happens; the caller decides where that goes.
 pub(crate) type Say<'a> = &'a dyn Fn(&str);
 /// Reads the configuration again, for SIGHUP.
 pub(crate) type Reload<'a> = &'a dyn Fn() -> std::result::Result<Settings, String>;
-
-/// Runs the loop until its goal is reached or a signal stops it.
-///
-/// # Errors
-/// A database that is missing, replaced, not installed or too new; output folders that belong to
-/// another database; whatever SQLite answers, but for "busy".
-pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: Reload<'_>) -> Result<Ended> {
-    let database = settings.state_db_path.clone();
-    let (conn, file) = file_identity::open_pinned(&database)?;
-    let found = file_identity::require(&conn, settings)?;
-    // In WAL the same as FULL. In rollback mode the removal of the journal is the commit, and FULL
-    // leaves it in memory: power loss would bring the journal back, and with it the older state.
-    conn.execute_batch("PRAGMA synchronous = EXTRA")
-        .during("ask for durable commits")?;
-    // Of a storm each run stands on another page: with the default 2 MB each would be read anew. It is
-    // filled only as far as it is used.
-    conn.execute_batch("PRAGMA cache_size = -16384")
-        .during("size the page cache")?;
-    // A turn uses some thirty statements.
-    conn.set_prepared_statement_cache_capacity(128);
-    functions::register(&conn, functions::Surface::Full)?;
-    let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
-    let guard = Guard::of(&conn, file)?;
-    let place = Place::of(&database)?;
-    if let Finding::Moved { from } = &found {
-        say(&format!("the database was moved here from {from}"));
-    }
-    guard.only_way(&conn)?;
-    let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
-    let (sender, wakes) = channel();
-    // Before the start is told: whoever reads of it may signal.
-    wake::signals(sender.clone())
-        .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
-    let executor = identity();
-    door::write(&conn, |conn| {
-        if Place::recorded(conn)?.as_ref() != Some(&place) {
-            adopt::record_place(conn, &place)?;
-        }
-        executor.renew(conn, settings.lease_ms, Millis::now())?;
-        if *goal == Goal::Forever {
-            trail::began(conn, &executor, settings)?;
-        }
-        Ok(())
-    })?;
-
-    if *goal == Goal::Forever
-        && let Some(text) = disk::preflight(settings)
-    {
-        say(&text);
-    }
-    let space = match goal {
-        // Whoever is there for a moment leaves nothing behind.
-        Goal::Forever => Some(Space::begin(settings, &conn)?),
-        _ => None,
-    };
-    let watch = Watch::start(&database, sender.clone());
-    if let Err(error) = &watch {
-        say(&format!(
-            "can't watch the database's folder ({error}); looking every {} ms instead",
-            settings.poll_ms.min(settings.poll_unwatched_ms)
-        ));
-    }
-    let is_reported = ground(&database, settings, say);
-    let workshop = Arc::new(Workshop::new(
-        settings,
-        guard.identity().uuid.clone(),
-        guard.file.clone(),
-    ));
-    let workers = Workers::start(&workshop, settings.workers, &sender)
-        .map_err(|error| Error::io("start the threads of", "the executor", error))?;
-    let mut drain = Drain {
-        settings: Arc::clone(settings),
-        goal,
-        say,
-        reload,
-        version: Version::new(connect(&database)?)?,
-        others: OthersWrote::default(),
-        pace: Pace::new(Instant::now()),
-        conn,
-        chain: settings.chain(),
-        concurrency: concurrency_of(settings),
-        mapping,
-        executor,
-        workers,
-        workshop,
-        sender,
-        wakes,
-        watch: watch.ok(),
-        is_reported,
-        guard,
-        place,
-        space,
-        lead: None,
-        next_lead: Instant::now(),
-        running: 0,
-        held: BTreeMap::new(),
-        suspect: false,
-        finished: Vec::new(),
-        renewed: Instant::now(),
-        recovered: None,
-        expand_after: None,
-        lease_after: None,
-        stopping: None,
-        outdated: None,
-        looks: LOOK_AGAIN_US.len(),
-        hinted: false,
-        hold: None,
-        complaints: Vec::new(),
-        doubt: Cell::default(),
-        more: false,
-        backlog,
-        catch_up: None,
-        announced: 0,
-        carry_out_at: None,
-    };
-    let ended = drain.until_over();
-    drain.leave(&ended);
-    ended
-}
-
-/// Whether the file system tells of every change; says so where it doesn't.
-fn ground(database: &Path, settings: &Settings, say: Say<'_>) -> bool {
-    let Under::Known(FileSystem { name, trust }) = crate::open::ground::under(database) else {
-        return true;
-    };
-    if !trust.reports_changes() {
-        say(&format!(
-            "the database lies on {name}, which may not report what others write: looking every {} ms",
-            settings.poll_ms.min(settings.poll_unwatched_ms)
-        ));
-    }
-    trust.reports_changes()
-}
-
-fn concurrency_of(settings: &Settings) -> BTreeMap<String, usize> {
-    settings
-        .steps
-        .iter()
-        .filter_map(|step| Some((step.name.clone(), step.rules.concurrency?)))
-        .collect()
-}
 
 struct Drain<'a> {
     settings: Arc<Settings>,
@@ -309,6 +161,9 @@ struct Drain<'a> {
 
 impl Drain<'_> {
     fn until_over(&mut self) -> Result<Ended> {
+        // The first looks are 50 us apart; by default the kernel adds as much to every sleep.
+        // Where it refuses, they come a little later.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let mut due = Instant::now();
         loop {
             if let Some(ended) = self.past_grace() {
@@ -377,181 +232,6 @@ impl Drain<'_> {
         }
     }
 
-    /// Says what is wrong once, however often it is tried again.
-    fn complain(&mut self, text: String) {
-        if !self.complaints.contains(&text) {
-            (self.say)(&text);
-            self.complaints.push(text);
-        }
-    }
-
-    /// Where the disk is full, the ballast goes.
-    fn make_room_after(&mut self, error: &Error) {
-        if let Some(text) = self.space.as_mut().and_then(|space| space.failed(error)) {
-            (self.say)(&text);
-            self.workshop.disk_is_low.store(true, Ordering::Release);
-        }
-    }
-
-    /// Tells what became of the disk, and looks whether there is room again.
-    fn look_at_space(&mut self) -> Result<()> {
-        let Some(space) = &mut self.space else {
-            return Ok(());
-        };
-        let said = space.look(&mut self.conn, Millis::now());
-        self.workshop.disk_is_low.store(space.is_low(), Ordering::Release);
-        if let Some(text) = said? {
-            (self.say)(&text);
-        }
-        Ok(())
-    }
-
-    /// A service goes on after what somebody else can mend; everything else ends it.
-    fn may_pass(&self, error: &Error) -> bool {
-        // While somebody copies a file over it, it is empty or damaged for a moment.
-        let doubtful = error.is_corrupt() || matches!(error, Error::NotInstalled);
-        let since = self.doubt.get().unwrap_or_else(Instant::now);
-        if doubtful {
-            self.doubt.set(Some(since));
-        }
-        let fatal = (doubtful && since.elapsed() >= DOUBT)
-            || matches!(error, Error::OtherIdentity { .. } | Error::Outdated { .. });
-        error.is_busy() || (*self.goal == Goal::Forever && !fatal)
-    }
-
-    /// A file that has lost its name makes all kinds of failures; what counts is that.
-    fn guarded_pass(&mut self) -> Result<()> {
-        let done = self.pass();
-        if done.is_err() {
-            self.guard.file.check()?;
-        }
-        done
-    }
-
-    /// A pass, charged where it is one of many in a stream of others' commits.
-    fn paced_pass(&mut self) -> Result<()> {
-        let others_before = self.others.wrote(&self.conn);
-        let began = Instant::now();
-        let passed = self.guarded_pass();
-        let others_during = self.others.wrote(&self.conn);
-        self.pace.charge(Pass {
-            began,
-            ended: Instant::now(),
-            others_before,
-            others_during,
-        });
-        passed
-    }
-
-    /// One round of everything.
-    fn pass(&mut self) -> Result<()> {
-        door::patiently(|| self.guard.verify(&self.conn))?;
-        if self.outdated.is_some() {
-            return self.turn().map(|_| ());
-        }
-        door::patiently(|| schema::check_writer(&self.conn))?;
-        // Somebody may have installed anew, on another table.
-        self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
-        if let Err(error) = self.try_to_lead() {
-            // What runs is ours to renew and settle, whether or not there are logs.
-            if self.running > 0 {
-                self.turn()?;
-            }
-            return Err(error);
-        }
-        if let Err(error) = self.look_at_triggers() {
-            self.complain(format!("{error}; trying again"));
-        }
-        self.read_flags()?;
-        // Who writes all the time must not keep finished steps, signals and the lead waiting.
-        let enough = Instant::now() + TURNS_AT_ONCE;
-        self.more = self.turn()?;
-        while self.more && Instant::now() < enough {
-            self.more = self.turn()?;
-        }
-        self.look_at_space()?;
-        if self.lead.is_some() {
-            self.carry_out()?;
-            self.go_on_catching_up()?;
-        }
-        let Some(lead) = &mut self.lead else {
-            return Ok(());
-        };
-        if self.space.as_ref().is_some_and(Space::is_low) {
-            // Log lines can wait; the events stand in the database.
-            lead.rest(AFTER_FAILURE);
-            return Ok(());
-        }
-        self.guard.verify(&self.conn)?;
-        let (stopping, monitors) = (self.stopping.is_some(), self.catch_up.is_none());
-        match lead.duties(
-            &self.settings,
-            &mut self.conn,
-            &self.mapping,
-            monitors && !stopping,
-            stopping,
-        ) {
-            // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
-            Err(error) if self.may_pass(&error) && !error.is_busy() => {
-                self.make_room_after(&error);
-                if let Some(lead) = &mut self.lead {
-                    lead.rest(AFTER_FAILURE);
-                }
-                self.complain(format!("{error}; trying again"));
-                Ok(())
-            }
-            done => done,
-        }
-    }
-
-    /// What is wrong with a table of flags is said; everything else goes on.
-    fn read_flags(&mut self) -> Result<()> {
-        let Some(lead) = self.lead.as_mut().filter(|_| self.stopping.is_none()) else {
-            return Ok(());
-        };
-        match lead.read_flags(&mut self.conn) {
-            Err(error) if self.may_pass(&error) && !error.is_busy() => {
-                self.complain(format!("{error}; everything else goes on"));
-                Ok(())
-            }
-            done => done,
-        }
-    }
-
-    /// A migration of the user's may have lost or renamed what we capture by.
-    fn look_at_triggers(&mut self) -> Result<()> {
-        let Some(lead) = self.lead.as_mut().filter(|_| self.stopping.is_none()) else {
-            return Ok(());
-        };
-        match lead.look_at_triggers(&mut self.conn, &self.mapping)? {
-            None => {}
-            Some(News::Lost(text)) => (self.say)(&format!("TRIGGERS_LOST: {text}")),
-            Some(News::Stuck(text)) => (self.say)(&format!("can't repair by itself: {text}")),
-            Some(News::Back(text)) => {
-                (self.say)(&text);
-                self.mapping = door::patiently(|| Mapping::require(&self.conn))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn try_to_lead(&mut self) -> Result<()> {
-        if self.lead.as_ref().is_some_and(|lead| !lead.is_current()) {
-            (self.say)("somebody removed the lock file; the lead is open again");
-            self.lead = None;
-        }
-        if self.lead.is_none() && Instant::now() >= self.next_lead {
-            self.next_lead = Instant::now() + LEAD_EVERY;
-            self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id, &self.place)?;
-            if self.lead.is_some() {
-                self.begin_to_catch_up()?;
-            }
-            // Who finds another one leading has no downtime to tell of.
-            self.backlog = None;
-        }
-        Ok(())
-    }
-
     fn backoff(&self) -> Backoff {
         Backoff {
             base_ms: self.settings.retry_base_ms,
@@ -590,4 +270,12 @@ impl Drain<'_> {
 
 fn millis(ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+fn concurrency_of(settings: &Settings) -> BTreeMap<String, usize> {
+    settings
+        .steps
+        .iter()
+        .filter_map(|step| Some((step.name.clone(), step.rules.concurrency?)))
+        .collect()
 }

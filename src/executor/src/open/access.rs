@@ -10,6 +10,7 @@
 
 use super::{OpenMode, Problem};
 use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, Uid, accessat, fchmod, fchown};
+use rustix::io::Errno;
 use std::fs::{Metadata, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -65,7 +66,9 @@ pub(super) fn prove(path: &Path) -> Result<(), Problem> {
         .into_iter()
         .filter(|file| {
             std::fs::metadata(file).is_ok_and(|sidecar| {
-                !database.owner_can_write(&Place::of(&sidecar)) || may(file, Access::WRITE_OK).is_err()
+                // A writer that commits removes its journal at any moment.
+                let refused = may(file, Access::WRITE_OK).is_err_and(|error| error != Errno::NOENT);
+                refused || !database.owner_can_write(&Place::of(&sidecar))
             })
         })
         .collect();
@@ -179,6 +182,28 @@ fn locks_owner_out(us: Us, database: &Place, folder: &Place) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_journal_that_a_writer_removes_meanwhile_is_no_foreign_sidecar() {
+        const PROOFS: usize = 5_000;
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("state.db");
+        std::fs::write(&database, "").unwrap();
+        let journal = beside(&database, "-journal");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    std::fs::write(&journal, "").unwrap();
+                    std::fs::remove_file(&journal).unwrap();
+                }
+            });
+            let proofs: Vec<_> = (0..PROOFS).map(|_| prove(&database)).collect();
+            is_over.store(true, Ordering::Relaxed);
+            assert!(proofs.iter().all(Result::is_ok));
+        });
+    }
 
     #[test]
     fn the_owner_can_still_write_what_we_create() {

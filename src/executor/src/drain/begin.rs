@@ -1,0 +1,155 @@
+//! How the loop begins: the database is opened and proved to be the one that was meant, the executor
+//! says that it is there, and the threads and watches start. Nothing of a step is done here.
+
+use super::database::{OthersWrote, Version, connect, identity};
+use super::pace::Pace;
+use super::worker::{Workers, Workshop};
+use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, trail};
+use crate::config::Settings;
+use crate::disk::{self, Space};
+use crate::door;
+use crate::identity::{self as file_identity, Finding, Guard};
+use crate::wake::{self, Watch};
+use runchain_core::error::{During, Error, Result};
+use runchain_core::file_system::{FileSystem, Under};
+use runchain_core::identity::Place;
+use runchain_core::{Millis, adopt, downtime, functions, install};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Instant;
+
+/// Runs the loop until its goal is reached or a signal stops it.
+///
+/// # Errors
+/// A database that is missing, replaced, not installed or too new; output folders that belong to
+/// another database; whatever SQLite answers, but for "busy".
+pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: Reload<'_>) -> Result<Ended> {
+    let database = settings.state_db_path.clone();
+    let (conn, file) = file_identity::open_pinned(&database)?;
+    let found = file_identity::require(&conn, settings)?;
+    // In WAL the same as FULL. In rollback mode the removal of the journal is the commit, and FULL
+    // leaves it in memory: power loss would bring the journal back, and with it the older state.
+    conn.execute_batch("PRAGMA synchronous = EXTRA")
+        .during("ask for durable commits")?;
+    // Of a storm each run stands on another page: with the default 2 MB each would be read anew. It is
+    // filled only as far as it is used.
+    conn.execute_batch("PRAGMA cache_size = -16384")
+        .during("size the page cache")?;
+    // A turn uses some thirty statements.
+    conn.set_prepared_statement_cache_capacity(128);
+    functions::register(&conn, functions::Surface::Full)?;
+    let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
+    let guard = Guard::of(&conn, file)?;
+    let place = Place::of(&database)?;
+    if let Finding::Moved { from } = &found {
+        say(&format!("the database was moved here from {from}"));
+    }
+    guard.only_way(&conn)?;
+    let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
+    let (sender, wakes) = channel();
+    // Before the start is told: whoever reads of it may signal.
+    wake::signals(sender.clone())
+        .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
+    let executor = identity();
+    door::write(&conn, |conn| {
+        if Place::recorded(conn)?.as_ref() != Some(&place) {
+            adopt::record_place(conn, &place)?;
+        }
+        executor.renew(conn, settings.lease_ms, Millis::now())?;
+        if *goal == Goal::Forever {
+            trail::began(conn, &executor, settings)?;
+        }
+        Ok(())
+    })?;
+
+    if *goal == Goal::Forever
+        && let Some(text) = disk::preflight(settings)
+    {
+        say(&text);
+    }
+    let space = match goal {
+        // Whoever is there for a moment leaves nothing behind.
+        Goal::Forever => Some(Space::begin(settings, &conn)?),
+        _ => None,
+    };
+    let watch = Watch::start(&database, sender.clone());
+    if let Err(error) = &watch {
+        say(&format!(
+            "can't watch the database's folder ({error}); looking every {} ms instead",
+            settings.poll_ms.min(settings.poll_unwatched_ms)
+        ));
+    }
+    let is_reported = ground(&database, settings, say);
+    let workshop = Arc::new(Workshop::new(
+        settings,
+        guard.identity().uuid.clone(),
+        guard.file.clone(),
+    ));
+    let workers = Workers::start(&workshop, settings.workers, &sender)
+        .map_err(|error| Error::io("start the threads of", "the executor", error))?;
+    let mut drain = Drain {
+        settings: Arc::clone(settings),
+        goal,
+        say,
+        reload,
+        version: Version::new(connect(&database)?)?,
+        others: OthersWrote::default(),
+        pace: Pace::new(Instant::now()),
+        conn,
+        chain: settings.chain(),
+        concurrency: concurrency_of(settings),
+        mapping,
+        executor,
+        workers,
+        workshop,
+        sender,
+        wakes,
+        watch: watch.ok(),
+        is_reported,
+        guard,
+        place,
+        space,
+        lead: None,
+        next_lead: Instant::now(),
+        running: 0,
+        held: BTreeMap::new(),
+        suspect: false,
+        finished: Vec::new(),
+        renewed: Instant::now(),
+        recovered: None,
+        expand_after: None,
+        lease_after: None,
+        stopping: None,
+        outdated: None,
+        looks: LOOK_AGAIN_US.len(),
+        hinted: false,
+        hold: None,
+        complaints: Vec::new(),
+        doubt: Cell::default(),
+        more: false,
+        backlog,
+        catch_up: None,
+        announced: 0,
+        carry_out_at: None,
+    };
+    let ended = drain.until_over();
+    drain.leave(&ended);
+    ended
+}
+
+/// Whether the file system tells of every change; says so where it doesn't.
+fn ground(database: &Path, settings: &Settings, say: Say<'_>) -> bool {
+    let Under::Known(FileSystem { name, trust }) = crate::open::ground::under(database) else {
+        return true;
+    };
+    if !trust.reports_changes() {
+        say(&format!(
+            "the database lies on {name}, which may not report what others write: looking every {} ms",
+            settings.poll_ms.min(settings.poll_unwatched_ms)
+        ));
+    }
+    trust.reports_changes()
+}
