@@ -124,7 +124,7 @@ fn last_error(conn: &Connection) -> Result<Option<LastError>> {
             attempt: row.get(3)?,
             max_attempts: row.get(4)?,
             at: row.get(5)?,
-            error: row.get(6)?,
+            error: run::said(row.get(6)?, &run::last_lines(row.get(7)?)),
         })
     })
 }

@@ -162,33 +162,38 @@ fn cause(step: &StepView) -> Option<Cause> {
         return None;
     }
     let last = step.failures.last()?;
-    let mut text = last.error.clone();
-    if let Some(line) = last.output.last() {
-        text = format!("{text}: {line}");
-    }
     Some(Cause {
         source: format!("step {}", step.brief.step),
-        text,
+        text: said(last.error.clone(), &last.output),
     })
 }
 
 fn failures(conn: &Connection, step: StepId) -> Result<Vec<Failure>> {
     let mut failures = all(conn, sql::FAILURES, [step], |row| {
-        let output: Option<String> = row.get(4)?;
-        let lines: Vec<String> = output
-            .iter()
-            .flat_map(|text| text.lines())
-            .map(|line| line.trim_end().to_owned())
-            .filter(|line| !line.is_empty())
-            .collect();
         Ok(Failure {
             attempt: row.get(0)?,
             started: row.get(1)?,
             ended: row.get(2)?,
             error: row.get(3)?,
-            output: lines[lines.len().saturating_sub(OUTPUT_LINES)..].to_vec(),
+            output: last_lines(row.get(4)?),
         })
     })?;
     failures.reverse();
     Ok(failures)
+}
+
+/// The last lines of what a command printed.
+pub(super) fn last_lines(output: Option<String>) -> Vec<String> {
+    let output = output.unwrap_or_default();
+    let lines = output.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    let lines: Vec<String> = lines.map(str::to_owned).collect();
+    lines[lines.len().saturating_sub(OUTPUT_LINES)..].to_vec()
+}
+
+/// An error with the last line that its command printed: an exit code alone tells nobody anything.
+pub(super) fn said(error: String, output: &[String]) -> String {
+    match output.last() {
+        Some(line) => format!("{error}: {line}"),
+        None => error,
+    }
 }

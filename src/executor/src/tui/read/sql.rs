@@ -51,8 +51,8 @@ WHERE step_id = ?1 ORDER BY attempt DESC LIMIT 20";
 
 /// The newest failed attempt of all whose step is still there.
 pub(super) const LAST_ERROR: &str = "\
-SELECT s.run_id, s.step, s.state, f.attempt, s.max_attempts, f.ended_ms, f.error
-FROM (SELECT id, step_id, attempt, ended_ms, error FROM runchain_failures ORDER BY id DESC LIMIT 100) AS f
+SELECT s.run_id, s.step, s.state, f.attempt, s.max_attempts, f.ended_ms, f.error, f.output_tail
+FROM (SELECT id, step_id, attempt, ended_ms, error, output_tail FROM runchain_failures ORDER BY id DESC LIMIT 100) AS f
 CROSS JOIN runchain_steps AS s ON s.id = f.step_id
 ORDER BY f.id DESC LIMIT 1";
 

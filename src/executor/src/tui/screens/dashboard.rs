@@ -32,7 +32,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
     let list = match &snapshot.preview {
         Some(preview) if area.width >= WIDE_COLUMNS => {
             let [left, right] =
-                Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(below);
+                Layout::horizontal([Constraint::Percentage(56), Constraint::Percentage(44)]).areas(below);
             run::draw_view(frame, right, view, preview, 0);
             left
         }
