@@ -93,7 +93,7 @@ fn no_byte_of_a_forgotten_run_is_left_in_database_wal_logs_bags_or_reports() {
             assert_eq!(done[what], told[what], "{what}");
         }
         assert_eq!(done["bags"], 1);
-        assert_eq!(done["reports"], 2);
+        assert_eq!(done["reports"], 3);
         assert_eq!(holders(&project, SECRET), [""; 0], "{journal_mode}");
         assert_eq!(
             holders(&project, &format!("{PAYLOAD} of {SECRET}")),

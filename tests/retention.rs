@@ -179,8 +179,11 @@ fn bags_and_reports_go_when_their_chain_is_over_and_nothing_refers_to_them_then(
     assert_eq!(
         names("reports"),
         [
+            "index.html",
+            "redone.html",
             "redone_metrics.json",
             "redone_summary.json",
+            "young.html",
             "young_metrics.json",
             "young_summary.json"
         ]

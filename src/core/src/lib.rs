@@ -36,6 +36,7 @@ pub mod identity;
 pub mod ingest;
 pub mod install;
 pub mod liveness;
+pub mod look;
 pub mod mapping;
 pub mod queue;
 pub mod request;

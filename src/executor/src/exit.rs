@@ -66,6 +66,16 @@ exits! {
     NoSuchStep = 20, "no step of this name is configured";
     /// The step is not for this run.
     NotInChain = 21, "the step is not in the run's chain";
+    /// `wait`: the time is up.
+    TimedOut = 30, "wait: the time is up, and the chain is not through";
+    /// `wait`: the chain is through, of a run that did not complete.
+    RunFailed = 31, "wait: the chain is through, but the run itself failed or was cancelled";
+    /// `wait`: nothing more comes of itself.
+    NoChain = 32, "wait: the run has no chain that could end: cancelled, held, deleted, or over before runchain came";
+    /// `health`, `doctor`: something is wrong.
+    Unhealthy = 33, "health, doctor: something is wrong; the output says what";
+    /// `verify`: a bag is not as it was sealed.
+    BagDamaged = 34, "verify: a bag is missing, or not as it was sealed";
     /// Ctrl-C a second time: steps were not waited for.
     Interrupted = 130, "a second SIGINT: stopped at once, leases are left to expire";
     /// SIGTERM a second time: steps were not waited for.

@@ -5,6 +5,7 @@
 
 mod actor;
 mod archive;
+mod changes;
 mod cli;
 mod command;
 mod commands;
@@ -16,6 +17,7 @@ mod exit;
 mod failure;
 mod fault;
 mod folder;
+mod health;
 mod identity;
 mod monitor;
 mod open;
@@ -53,7 +55,9 @@ fn main() -> ExitCode {
     };
     let outcome = match load() {
         Ok(settings) => commands::run(&cli.command, settings, &load, &output),
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            commands::run_without_settings(&cli.command, &error, &output).unwrap_or_else(|| Err(error.into()))
+        }
     };
     match outcome {
         Ok(exit) => exit,

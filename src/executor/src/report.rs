@@ -1,18 +1,36 @@
-//! The built-in step `report`: what became of a run, as two JSON files that dashboards read.
+//! The built-in step `report`: what became of a run, as two JSON files that dashboards read and a page that
+//! people read.
+//!
+//! ```text
+//! count.rs, times.rs                                   what the JSON files say
+//! timeline.rs, event_types.rs, history.rs, compare.rs  what only the page says
+//! page.rs, templates/                                  the page
+//! index.rs                                             the list of the newest pages
+//! ```
 //!
 //! Promises: the same run and the same `generated_at` give the same bytes; a reader never sees half a
 //! file. Counts are taken from the user's tables as they are named in the field, and a table that is
-//! not there counts nothing. What does not belong here: totals over many runs, HTML.
+//! not there counts nothing. What does not belong here: totals over many runs.
 
+mod compare;
 mod count;
+mod event_types;
+mod history;
+mod index;
+mod page;
+mod timeline;
 mod times;
 
 use crate::archive::{Ended, folder_name, place, refer};
 use crate::folder::Folder;
 use crate::redact::Redactor;
+use compare::Comparison;
 #[cfg(feature = "tui")]
 pub(crate) use count::text;
 use count::{Counts, ErrorLine, EventCounts, Words};
+use event_types::EventTypes;
+pub(crate) use index::write_index;
+use page::{Files, Story};
 use refer::Source;
 use runchain_core::error::{Error, Result};
 use runchain_core::{Mapping, Millis, schema};
@@ -22,9 +40,22 @@ use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use timeline::Timeline;
 use times::Timestamps;
 #[cfg(feature = "tui")]
 pub(crate) use times::moment;
+
+/// The list of the newest runs, beside their pages.
+pub(crate) const INDEX: &str = "index.html";
+
+/// The name of a run's page. The index has a name that a run could have.
+pub(crate) fn page_name(folder: &str) -> String {
+    let name = format!("{folder}.html");
+    if name.eq_ignore_ascii_case(INDEX) {
+        return format!("{folder}_report.html");
+    }
+    name
+}
 
 /// Where reports go.
 #[derive(Debug, Clone)]
@@ -55,6 +86,8 @@ pub(crate) struct Reports {
     pub summary: PathBuf,
     /// `<run>_metrics.json`.
     pub metrics: PathBuf,
+    /// `<run>.html`.
+    pub page: PathBuf,
 }
 
 /// `<run>_summary.json`.
@@ -117,10 +150,13 @@ struct Metrics<'a> {
     workstreams_total: Option<u64>,
 }
 
-/// Writes both reports of an ended run. A file that already says the same is left untouched.
+/// Writes the reports of an ended run. A file that already says the same is left untouched. `still_ours` is
+/// asked right before each file is placed, after everything that takes time: an executor that was held up
+/// must not put an older report in the place of a newer one.
 ///
 /// # Errors
-/// A reports folder that is a symlink or no folder; whatever SQLite and the file system answer.
+/// A reports folder that is a symlink or no folder; a lease that was lost; whatever SQLite and the file
+/// system answer.
 pub(crate) fn report(
     conn: &Connection,
     mapping: &Mapping,
@@ -128,20 +164,37 @@ pub(crate) fn report(
     run: &Ended<'_>,
     generated_at: Millis,
     bag: Option<ReportedBag<'_>>,
+    still_ours: &dyn Fn() -> bool,
 ) -> Result<Reports> {
     let reports_folder = place::open_folder(&options.reports_dir)?;
-    let summary = summarise(conn, mapping, options, run, generated_at, bag)?;
-    let metrics = Metrics::of(&summary);
+    let asked = Asked {
+        conn,
+        mapping,
+        options,
+        run,
+        words: Words::load(conn)?,
+        tables: refer::referring(conn, mapping)?,
+        ingested: ingested(conn)?,
+    };
+    let summary = asked.summary(generated_at, bag)?;
+    let story = asked.story()?;
     let folder = folder_name(run.run_id);
-    let write = |kind: &str, bytes: &[u8]| -> Result<PathBuf> {
-        let name = format!("{folder}_{kind}.json");
+    let write = |name: String, bytes: io::Result<Vec<u8>>| -> Result<PathBuf> {
         let path = options.reports_dir.join(&name);
-        write_whole(&reports_folder, &name, bytes).map_err(|error| Error::io("write", &path, error))?;
+        bytes
+            .and_then(|bytes| write_whole(&reports_folder, &name, &bytes, still_ours))
+            .map_err(|error| Error::io("write", &path, error))?;
         Ok(path)
     };
+    let files = Files {
+        summary: format!("{folder}_summary.json"),
+        metrics: format!("{folder}_metrics.json"),
+    };
+    let page = page::render(&summary, &story, bag, files.clone(), &options.reports_dir);
     let reports = Reports {
-        summary: write("summary", &pretty(&summary))?,
-        metrics: write("metrics", &pretty(&metrics))?,
+        metrics: write(files.metrics, Ok(pretty(&Metrics::of(&summary))))?,
+        summary: write(files.summary, Ok(pretty(&summary)))?,
+        page: write(page_name(&folder), page.map_err(io::Error::other))?,
     };
     reports_folder
         .sync()
@@ -149,73 +202,115 @@ pub(crate) fn report(
     Ok(reports)
 }
 
-fn summarise<'a>(
-    conn: &Connection,
-    mapping: &Mapping,
-    options: &ReportOptions,
-    run: &'a Ended<'_>,
-    generated_at: Millis,
-    bag: Option<ReportedBag<'a>>,
-) -> Result<Summary<'a>> {
-    let words = Words::load(conn)?;
-    let sources = refer::referring(conn, mapping)?;
-    let table = |name: &str| -> Option<&Source> {
-        sources
-            .iter()
-            .find(|source| source.table.eq_ignore_ascii_case(name))
-    };
-    let counts = |name: &str| -> Result<Option<Counts>> {
-        table(name)
-            .map(|source| Counts::of(conn, source, run.run_id, &words))
+/// The ingested event logs, where the database has such a table.
+fn ingested(conn: &Connection) -> Result<Option<Source>> {
+    if !schema::table_exists(conn, "runchain_ingested")? {
+        return Ok(None);
+    }
+    refer::own(conn, "runchain_ingested", &["run_id", "job_id"], "").map(Some)
+}
+
+/// One run, and where its rows stand.
+struct Asked<'a> {
+    conn: &'a Connection,
+    mapping: &'a Mapping,
+    options: &'a ReportOptions,
+    run: &'a Ended<'a>,
+    words: Words,
+    tables: Vec<Source>,
+    ingested: Option<Source>,
+}
+
+impl<'a> Asked<'a> {
+    /// Those of the user's tables that are there.
+    fn named<'s>(&'s self, names: &'s [&'s str]) -> impl Iterator<Item = &'s Source> {
+        names.iter().filter_map(|name| {
+            self.tables
+                .iter()
+                .find(|source| source.table.eq_ignore_ascii_case(name))
+        })
+    }
+
+    fn events(&self) -> impl Iterator<Item = &Source> {
+        self.named(&["events", "run_events"]).chain(&self.ingested)
+    }
+
+    fn counts(&self, table: &str) -> Result<Option<Counts>> {
+        self.named(&[table])
+            .next()
+            .map(|source| Counts::of(self.conn, source, self.run.run_id, &self.words))
             .transpose()
-    };
-    let tasks = counts("tasks")?;
-    let attempts = counts("step_attempts")?.filter(|attempts| attempts.total > 0);
-    let mut events = EventCounts::default();
-    for source in [table("events"), table("run_events")].into_iter().flatten() {
-        events.add(conn, source, run.run_id, &words)?;
     }
-    if schema::table_exists(conn, "runchain_ingested")? {
-        let ingested = refer::own(conn, "runchain_ingested", &["run_id", "job_id"], "")?;
-        events.add(conn, &ingested, run.run_id, &words)?;
+
+    fn summary(&self, generated_at: Millis, bag: Option<ReportedBag<'a>>) -> Result<Summary<'a>> {
+        let (conn, run, redactor) = (self.conn, self.run, &self.options.redactor);
+        let tasks = self.counts("tasks")?;
+        let attempts = self
+            .counts("step_attempts")?
+            .filter(|attempts| attempts.total > 0);
+        let mut events = EventCounts::default();
+        for source in self.events() {
+            events.add(conn, source, run.run_id, &self.words)?;
+        }
+        let mut errors = Vec::new();
+        for source in self.named(&["step_attempts", "errors"]) {
+            errors.extend(count::last_errors(
+                conn,
+                source,
+                run.run_id,
+                &self.words,
+                redactor,
+            )?);
+        }
+        let row = times::run_row(conn, self.mapping, run.run_id, redactor)?;
+        errors.extend(row.error());
+        let timestamps = Timestamps::of(conn, &row, run)?;
+        Ok(Summary {
+            run_id: run.run_id.as_str(),
+            generated_at: generated_at.iso(),
+            status: run.status.as_deref(),
+            phase: &run.phase,
+            generation: run.generation,
+            duration_seconds: timestamps.duration_seconds(),
+            steps: attempts.or_else(|| tasks.clone()).unwrap_or_default(),
+            events,
+            timestamps,
+            tasks,
+            workstreams: self.counts("workstreams")?,
+            bag: bag.map(|bag| BagEntry {
+                path: bag
+                    .path
+                    .strip_prefix(&self.options.root)
+                    .unwrap_or(bag.path)
+                    .to_string_lossy()
+                    .into_owned(),
+                digest: bag.digest,
+                size_bytes: bag.size_bytes,
+            }),
+            errors,
+        })
     }
-    let mut errors = Vec::new();
-    for source in [table("step_attempts"), table("errors")].into_iter().flatten() {
-        errors.extend(count::last_errors(
-            conn,
-            source,
-            run.run_id,
-            &words,
-            &options.redactor,
-        )?);
+
+    fn story(&self) -> Result<Story> {
+        let (conn, run) = (self.conn, self.run);
+        let mut timeline = Timeline::default();
+        for source in self.named(&["step_attempts", "tasks", "uet_tasks"]) {
+            timeline.add(conn, source, run.run_id, &self.words, &self.options.redactor)?;
+        }
+        let mut types = EventTypes::default();
+        for source in self.events() {
+            types.add(conn, source, run.run_id)?;
+        }
+        let (history, history_left_out) =
+            history::history(conn, run.run_id, run.generation, run.ended_event_id)?;
+        Ok(Story {
+            timeline,
+            types: types.sorted(&self.words),
+            history,
+            history_left_out,
+            comparison: Comparison::of(conn, run.run_id, run.ended_at)?,
+        })
     }
-    let row = times::run_row(conn, mapping, run.run_id, &options.redactor)?;
-    errors.extend(row.error());
-    let timestamps = Timestamps::of(conn, &row, run)?;
-    Ok(Summary {
-        run_id: run.run_id.as_str(),
-        generated_at: generated_at.iso(),
-        status: run.status.as_deref(),
-        phase: &run.phase,
-        generation: run.generation,
-        duration_seconds: timestamps.duration_seconds(),
-        steps: attempts.or_else(|| tasks.clone()).unwrap_or_default(),
-        events,
-        timestamps,
-        tasks,
-        workstreams: counts("workstreams")?,
-        bag: bag.map(|bag| BagEntry {
-            path: bag
-                .path
-                .strip_prefix(&options.root)
-                .unwrap_or(bag.path)
-                .to_string_lossy()
-                .into_owned(),
-            digest: bag.digest,
-            size_bytes: bag.size_bytes,
-        }),
-        errors,
-    })
 }
 
 impl<'a> Metrics<'a> {
@@ -247,8 +342,9 @@ fn pretty(value: &impl Serialize) -> Vec<u8> {
     text
 }
 
-/// Replaces a file at once: written beside it, brought to the disk, renamed over it.
-fn write_whole(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
+/// Replaces a file at once: written beside it, brought to the disk, renamed over it if it is `still_ours`
+/// to write.
+fn write_whole(folder: &Folder, name: &str, bytes: &[u8], still_ours: &dyn Fn() -> bool) -> io::Result<()> {
     let stands = folder.open_file(Path::new(name), |_| Ok(()));
     if stands.is_ok_and(|file| says(file, bytes)) {
         return Ok(());
@@ -257,6 +353,12 @@ fn write_whole(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
     let written = file
         .write_all(bytes)
         .and_then(|()| file.sync_all())
+        .and_then(|()| match still_ours() {
+            true => Ok(()),
+            false => Err(io::Error::other(
+                "reporting is no longer ours: whoever holds the step now does it",
+            )),
+        })
         .and_then(|()| Ok(folder.rename(&fresh, folder, name, RenameFlags::empty())?));
     if written.is_err() {
         // What failed is the error to report.

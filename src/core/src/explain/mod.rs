@@ -27,7 +27,8 @@ mod words;
 pub use facts::{Disk, Facts, Outside};
 pub use gather::gather;
 pub use judge::judge;
-pub use words::{age, quoted};
+pub use nearest::nearest as nearest_runs;
+pub use words::{age, count, quoted};
 
 use crate::{Millis, RunId};
 use serde::Serialize;

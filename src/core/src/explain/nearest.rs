@@ -9,7 +9,11 @@ const NEIGHBOURS: i64 = 20;
 const NEWEST: i64 = 50;
 const NAMED: usize = 3;
 
-pub(super) fn nearest(conn: &Connection, run_id: &RunId) -> Result<Vec<RunId>> {
+/// Known ids that look like this one, the nearest first.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn nearest(conn: &Connection, run_id: &RunId) -> Result<Vec<RunId>> {
     let newest = ["active", "completed", "failed", "cancelled"].map(|phase| {
         format!(
             "SELECT run_id FROM (SELECT run_id FROM runchain_runs WHERE phase = '{phase}' \

@@ -36,7 +36,8 @@ pub(super) fn by(actor: Option<&str>, reason: Option<&str>) -> String {
 }
 
 /// `1 step`, `3 steps`
-pub(super) fn count(number: i64, thing: &str) -> String {
+#[must_use]
+pub fn count(number: i64, thing: &str) -> String {
     crate::validate::wording::count(number, thing)
 }
 

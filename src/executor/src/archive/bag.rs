@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 const DECLARATION: &str = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
-const INFO: &str = "bag-info.txt";
-const MANIFEST: &str = "manifest-sha256.txt";
-const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
+pub(super) const INFO: &str = "bag-info.txt";
+pub(super) const MANIFEST: &str = "manifest-sha256.txt";
+pub(super) const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
 /// More than this is no `bag-info.txt` of ours.
 const INFO_MAX_BYTES: u64 = 64 << 10;
 /// More than this is no manifest of ours: a million files.
-const MANIFEST_MAX_BYTES: u64 = 256 << 20;
+pub(super) const MANIFEST_MAX_BYTES: u64 = 256 << 20;
 
 /// A complete bag, as its writer or its reader saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -275,20 +275,20 @@ pub(crate) fn digest_at(bag_dir: &Path) -> Result<String> {
     digest_of(&open(bag_dir)?)
 }
 
-fn open(bag_dir: &Path) -> Result<Folder> {
+pub(super) fn open(bag_dir: &Path) -> Result<Folder> {
     Folder::open(bag_dir).map_err(|error| Error::io("open the bag", bag_dir, error))
 }
 
-fn info_value<'a>(info: &'a str, label: &str) -> Option<&'a str> {
+pub(super) fn info_value<'a>(info: &'a str, label: &str) -> Option<&'a str> {
     info.lines()
         .find_map(|line| line.strip_prefix(label)?.strip_prefix(": "))
 }
 
-fn read_info(bag: &Folder) -> Result<String> {
+pub(super) fn read_info(bag: &Folder) -> Result<String> {
     read_text(bag, INFO, INFO_MAX_BYTES)
 }
 
-fn read_text(bag: &Folder, name: &str, max_bytes: u64) -> Result<String> {
+pub(super) fn read_text(bag: &Folder, name: &str, max_bytes: u64) -> Result<String> {
     let mut text = String::new();
     open_file(bag, name)?
         .take(max_bytes)
@@ -304,7 +304,7 @@ fn open_file(bag: &Folder, name: &str) -> Result<File> {
 }
 
 /// Lines of `digest  name`; a name that leaves the bag makes the whole manifest unreadable.
-fn parse_manifest(text: &str) -> Option<BTreeMap<String, String>> {
+pub(super) fn parse_manifest(text: &str) -> Option<BTreeMap<String, String>> {
     text.lines()
         .map(|line| {
             let (digest, name) = line.split_once("  ")?;
@@ -316,12 +316,12 @@ fn parse_manifest(text: &str) -> Option<BTreeMap<String, String>> {
         .collect()
 }
 
-struct Hashed {
-    digest: String,
-    size_bytes: u64,
+pub(super) struct Hashed {
+    pub(super) digest: String,
+    pub(super) size_bytes: u64,
 }
 
-fn hash_file(bag: &Folder, name: &str) -> Result<Hashed> {
+pub(super) fn hash_file(bag: &Folder, name: &str) -> Result<Hashed> {
     let mut file = open_file(bag, name)?;
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 64 << 10];

@@ -11,6 +11,7 @@
 //! | `files` | which files are the run's, and how they are read |
 //! | `collect` | what goes into the bag, in order, with its fingerprint |
 //! | `bag` | BagIt |
+//! | `inspect` | everything that is wrong with a bag |
 //! | `place` | staging and renaming |
 //! | `name`, `digest` | names and hashes |
 
@@ -20,6 +21,7 @@ mod digest;
 mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub(crate) mod inspect;
 mod name;
 pub(crate) mod place;
 pub(crate) mod refer;

@@ -1,10 +1,11 @@
 //! `runchain explain [ID]`: why a run is where it is, or why nothing happens at all. The judgement is
 //! the core's; this adds what only the binary can see (files, limits, free space) and prints it.
 
+use super::suggest::options_to_repeat;
 use super::{open, required};
 use crate::archive;
 use crate::cli::ExplainArgs;
-use crate::config::{FILE_NAME, Settings, Source};
+use crate::config::Settings;
 use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
@@ -93,24 +94,6 @@ fn print(
         label = "";
     }
     Ok(())
-}
-
-/// What a suggested command needs to find the same database: the options that this one was given.
-pub(super) fn options_to_repeat(settings: &Settings) -> Vec<String> {
-    let mut options = Vec::new();
-    let option = |name: &str, path: &Path| [name.to_owned(), path.to_string_lossy().into_owned()];
-    if matches!(settings.source_of("state_db_path"), Some(Source::Flag(_))) {
-        options.extend(option("--db", &settings.state_db_path));
-    }
-    let found_by_itself = std::env::current_dir().map(|folder| folder.join(FILE_NAME)).ok();
-    if let Some(file) = settings
-        .file
-        .as_ref()
-        .filter(|file| Some(*file) != found_by_itself.as_ref())
-    {
-        options.extend(option("--config", file));
-    }
-    options
 }
 
 fn outside(facts: &Facts, settings: &Settings, verify: bool) -> Outside {

@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Output};
 use crate::projector::erase;
+use crate::report;
 use crate::retention;
 use runchain_core::error::{During, Error};
 use runchain_core::forget;
@@ -77,6 +78,9 @@ pub(super) fn forget(arguments: &ForgetArgs, settings: &Settings, output: &Outpu
             archive::remove_bag(bag)?;
         }
         retention::remove_files(reports.into_iter())?;
+        if settings.reports_dir.join(report::INDEX).exists() {
+            report::write_index(&conn, &settings.reports_dir)?;
+        }
         // A leader at work may hold events in memory that it has not written yet.
         let _no_leader = until_nothing_is_under_way(settings, &conn, event_id)?;
         told.log_lines = erase::erase(&settings.logs_dir, &run_id)?;

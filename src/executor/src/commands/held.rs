@@ -1,5 +1,6 @@
 //! `runchain held`: what storms left waiting, and what becomes of it.
 
+use super::moment::utc;
 use super::open;
 use crate::actor::actor;
 use crate::cli::{HeldArgs, HeldCommand};
@@ -8,7 +9,7 @@ use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::OpenMode;
-use crate::output::Output;
+use crate::output::{Cell, Column, Output};
 use runchain_core::held::{self, Batch, BatchId, Decision, StatusCount};
 use runchain_core::{Mapping, Result};
 use rusqlite::Connection;
@@ -77,6 +78,18 @@ struct Shown {
     next: String,
 }
 
+const COLUMNS: [Column; 9] = [
+    Column::number("BATCH"),
+    Column::word("STATE"),
+    Column::number("LEFT"),
+    Column::number("OF"),
+    Column::text("STATUSES"),
+    Column::text("FIRST RUN"),
+    Column::text("LAST RUN"),
+    Column::text("CAPTURED"),
+    Column::text("NEXT"),
+];
+
 fn list(settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadOnly)?;
     Mapping::require(&conn)?;
@@ -92,19 +105,9 @@ fn list(settings: &Settings, output: &Output) -> Outcome<Exit> {
         output.line("nothing is held, nor ever was")?;
         return Ok(Exit::Ok);
     }
-    output.table(
-        &[
-            "BATCH",
-            "STATE",
-            "LEFT",
-            "OF",
-            "STATUSES",
-            "FIRST RUN",
-            "LAST RUN",
-            "CAPTURED",
-            "NEXT",
-        ],
-        shown.iter().map(Shown::cells),
+    output.rows(
+        &COLUMNS,
+        shown.iter().map(|one| one.cells().map(Cell::from).to_vec()),
     )?;
     Ok(Exit::Ok)
 }
@@ -153,7 +156,7 @@ impl Shown {
             },
             self.batch.first_run_id.to_string(),
             self.batch.last_run_id.to_string(),
-            format!("{} to {}", self.batch.first_at.iso(), self.batch.last_at.iso()),
+            format!("{} to {} UTC", utc(self.batch.first_at), utc(self.batch.last_at)),
             self.next.clone(),
         ]
     }

@@ -2,24 +2,36 @@
 
 mod adopt;
 mod audit;
+mod brief;
 mod check;
+mod doctor;
 mod drain;
+mod events;
 mod exec;
 mod explain;
 mod forget;
+mod health;
 mod held;
 mod ingest;
 mod install;
+mod logs;
+mod ls;
+mod manual;
 mod membership;
 #[cfg(feature = "tui")]
 pub(crate) mod monitor;
+mod moment;
 mod pause;
 mod prune;
+mod queue;
 mod request;
 pub(crate) mod run;
 mod show;
 mod status;
+mod suggest;
 pub(crate) mod validate;
+mod verify;
+mod wait;
 
 use crate::cli::{Command, ConfigCommand};
 use crate::config::{self, ConfigError, Settings, Source};
@@ -29,7 +41,7 @@ use crate::identity;
 use crate::open::{self, OpenError, OpenMode};
 use crate::output::Output;
 use runchain_core::request::StepVerb;
-use runchain_core::{Mapping, Millis, functions};
+use runchain_core::{Error, Mapping, Millis, functions, schema};
 use rusqlite::Connection;
 use std::sync::Arc;
 
@@ -55,6 +67,16 @@ pub(crate) fn run(
         Command::Exec(arguments) => exec::exec(arguments, &settings, output),
         Command::Audit(arguments) => audit::audit(arguments, &settings, output),
         Command::Status => status::status(&settings, output),
+        Command::Ls(arguments) => ls::ls(arguments, &settings, output),
+        Command::Logs(arguments) => logs::logs(arguments, &settings, output),
+        Command::Events(arguments) => events::events(arguments, &settings, output),
+        Command::Queue(arguments) => queue::queue(arguments, &settings, output),
+        Command::Wait(arguments) => wait::wait(arguments, &settings, output),
+        Command::Health(arguments) => health::health(arguments, &settings, output),
+        Command::Doctor => doctor::doctor(&settings, output),
+        Command::Verify(arguments) => verify::verify(arguments, &settings, output),
+        Command::Completions(arguments) => manual::completions(arguments),
+        Command::Man(arguments) => manual::man(arguments, output),
         Command::Show(arguments) => show::show(&arguments.id, &settings, output),
         Command::Retry(arguments) => request::request(StepVerb::Retry, arguments, &settings, output),
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
@@ -72,6 +94,29 @@ pub(crate) fn run(
             }
             ConfigCommand::Check => check::check(&settings, output),
         },
+    }
+}
+
+/// What a command does that works also where the configuration is wrong; none for all others.
+pub(crate) fn run_without_settings(
+    command: &Command,
+    error: &ConfigError,
+    output: &Output,
+) -> Option<Outcome<Exit>> {
+    match command {
+        Command::Completions(arguments) => Some(manual::completions(arguments)),
+        Command::Man(arguments) => Some(manual::man(arguments, output)),
+        Command::Doctor => Some(doctor::without_settings(error, output)),
+        _ => None,
+    }
+}
+
+/// What was recorded stays after an uninstall, and can be looked at all the same.
+fn require_recorded(conn: &Connection) -> Outcome<()> {
+    if schema::table_exists(conn, "runchain_events")? {
+        Ok(())
+    } else {
+        Err(Error::NotInstalled.into())
     }
 }
 

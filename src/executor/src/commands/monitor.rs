@@ -1,7 +1,9 @@
 //! `runchain monitor`: on a terminal the screen, with `--once` the same as text, with `--json` what
 //! stands on all of its screens.
 
-use super::{explain, run};
+use super::run;
+use super::suggest::options_to_repeat;
+use crate::cli::MonitorArgs;
 use crate::config::Settings;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -10,31 +12,10 @@ use crate::tui::app::App;
 use crate::tui::read::{Asked, Follow, Looked, Reader, Want};
 use crate::tui::run::{Session, as_text, interactive};
 use crate::tui::theme::Theme;
-use clap::Args;
 use runchain_core::{Millis, RunId};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// `monitor`
-#[derive(Debug, Args)]
-pub(crate) struct MonitorArgs {
-    /// Follow the newest active run, and the next one when it ends [this is the default]
-    #[arg(long, conflicts_with = "run_id")]
-    pub(crate) auto: bool,
-    /// Keep this run in view
-    #[arg(long = "run", value_name = "ID", allow_hyphen_values = true)]
-    pub(crate) run_id: Option<String>,
-    /// Do what the run's chain lacks as soon as it is over, and exit with its outcome
-    #[arg(long, requires = "run_id")]
-    pub(crate) complete: bool,
-    /// Print the screen as text and exit; COLUMNS and LINES say how large it is in a pipe
-    #[arg(long, conflicts_with = "complete")]
-    pub(crate) once: bool,
-    /// Draw with ASCII only [so does a locale without UTF-8]
-    #[arg(long)]
-    pub(crate) ascii: bool,
-}
 
 /// How long a look waits for a database that somebody keeps locked.
 const LOCKED: Duration = Duration::from_secs(10);
@@ -43,7 +24,7 @@ pub(super) fn monitor(arguments: &MonitorArgs, settings: &Arc<Settings>, output:
     let run_id = arguments.run_id.clone().map(RunId);
     let asked = Asked {
         settings: Arc::clone(settings),
-        options: explain::options_to_repeat(settings),
+        options: options_to_repeat(settings),
     };
     let theme = Theme::of_process(output.color, arguments.ascii);
     let is_terminal = std::io::stdout().is_terminal();

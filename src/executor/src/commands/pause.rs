@@ -1,12 +1,13 @@
 //! `runchain pause` and `runchain resume`: requests about a kind of steps, through the queue.
 
 use super::open;
+use super::suggest::require_step;
 use crate::actor::actor;
 use crate::cli::PauseArgs;
 use crate::config::Settings;
 use crate::door;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::open::OpenMode;
 use crate::output::Output;
 use runchain_core::request;
@@ -15,12 +16,8 @@ use runchain_core::steps::EVERY_KIND;
 pub(super) fn pause(arguments: &PauseArgs, settings: &Settings, output: &Output) -> Outcome<Exit> {
     let kind = kind(arguments);
     // A typing error would pause nothing and say that it did.
-    if kind != EVERY_KIND && settings.steps.iter().all(|step| step.name != kind) {
-        let known: Vec<&str> = settings.steps.iter().map(|step| step.name.as_str()).collect();
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("there is no step {kind:?}; the steps are {}", known.join(", ")),
-        ));
+    if kind != EVERY_KIND {
+        require_step(kind, Exit::Usage, settings)?;
     }
     ask(true, arguments, settings, output)
 }

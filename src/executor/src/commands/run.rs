@@ -4,6 +4,7 @@
 //! that runs beside them and they never do one step twice.
 
 use super::drain::until;
+use super::suggest::did_you_mean;
 use super::{membership, open_checked};
 use crate::actor::actor;
 use crate::cli::RunArgs;
@@ -110,8 +111,9 @@ pub(super) fn require_over(conn: &Connection, mapping: &Mapping, run_id: &RunId)
         ChainAnswer::NoSuchRun => Err(Failure::new(
             Exit::NoSuchRun,
             format!(
-                "there is no run {run_id} in table {}; runchain status lists the newest",
-                mapping.table
+                "there is no run {run_id} in table {}; {}runchain ls lists the newest",
+                mapping.table,
+                did_you_mean(conn, run_id)?
             ),
         )),
         ChainAnswer::RunActive => Err(not_over(run_id)),

@@ -1,11 +1,13 @@
 //! `runchain show ID`: one run with its steps, every failed attempt, and its events.
 
+use super::brief::{below, brief};
 use super::open;
+use super::suggest::no_such_run;
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::open::OpenMode;
-use crate::output::{self, Output};
+use crate::output::Output;
 use runchain_core::error::During;
 use runchain_core::{Mapping, Millis, Result, RunId, StepId, queue, schema};
 use rusqlite::Connection;
@@ -21,14 +23,7 @@ pub(super) fn show(id: &str, settings: &Settings, output: &Output) -> Outcome<Ex
     let mapping = Mapping::require(&conn)?;
     let run_id = RunId(id.to_owned());
     let Some(run) = queue::known_run(&conn, &run_id)? else {
-        let hint = match mapping.status_of(&conn, &run_id)? {
-            Some(_) => "it stands in the table, but no executor has seen it yet: runchain drain",
-            None => "runchain status lists the newest",
-        };
-        return Err(Failure::new(
-            Exit::NoSuchRun,
-            format!("runchain knows no run {run_id}; {hint}"),
-        ));
+        return Err(no_such_run(&conn, &mapping, &run_id)?);
     };
     let steps = steps(&conn, &run_id)?;
     let failures = failures(&conn, &run_id)?;
@@ -213,38 +208,9 @@ impl Event {
     }
 }
 
-/// An event's data for a person: what is null is left out, times and sizes have their units, a
-/// digest its beginning. `--json` has all of it.
-fn brief(data: &Value, root: &Path) -> String {
-    let Value::Object(fields) = data else {
-        return data.to_string();
-    };
-    let fields = fields.iter().filter(|(_, value)| !value.is_null());
-    let words = fields.map(|(key, value)| {
-        if let (Some(name), Some(span_ms)) = (key.strip_suffix("_ms"), value.as_i64()) {
-            return format!("{name} {}", output::duration(span_ms));
-        }
-        if let (Some(name), Some(bytes)) = (key.strip_suffix("_bytes"), value.as_u64()) {
-            return format!("{name} {}", output::size(bytes));
-        }
-        match value {
-            Value::String(text) if key == "digest" => format!("{key} {}", text.get(..19).unwrap_or(text)),
-            Value::String(text) => format!("{key} {}", below(root, text)),
-            other => format!("{key} {other}"),
-        }
-    });
-    words.collect::<Vec<_>>().join(", ")
-}
-
 /// A time as a column has room for it: `2026-01-31 12:00:00.000`.
 fn utc(at: Millis) -> String {
     at.iso().trim_end_matches("+00:00").replacen('T', " ", 1)
-}
-
-/// A path without the project's folder, where it lies below that.
-fn below<'a>(root: &Path, path: &'a str) -> &'a str {
-    let relative = Path::new(path).strip_prefix(root).ok();
-    relative.and_then(Path::to_str).unwrap_or(path)
 }
 
 fn events(conn: &Connection, run_id: &RunId) -> Result<Vec<Event>> {
@@ -265,21 +231,4 @@ fn events(conn: &Connection, run_id: &RunId) -> Result<Vec<Event>> {
         .during("read the run's events")?;
     rows.collect::<rusqlite::Result<_>>()
         .during("read the run's events")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn data_is_told_with_units_and_without_the_project_s_folder() {
-        let data = json!({
-            "path": "/p/.archive/run-1", "digest": format!("sha256:{}", "ab".repeat(32)), "size_bytes": 2_048,
-            "heartbeat_ms": 10_000, "settled": true, "replaced": null,
-        });
-        assert_eq!(
-            brief(&data, Path::new("/p")),
-            "path .archive/run-1, digest sha256:abababababab, size 2 KiB, heartbeat 10 s, settled true"
-        );
-    }
 }

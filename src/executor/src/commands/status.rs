@@ -1,224 +1,410 @@
 //! `runchain status`: what runs, what waits, what failed, and what to do next, on one screen.
 
 use super::open;
+use super::suggest;
 use crate::config::Settings;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::OpenMode;
-use crate::output::{self, Output};
-use runchain_core::error::During;
+use crate::output::{self, Cell, Column, Output, paint};
+use runchain_core::explain::count;
+use runchain_core::look::problems::{Problem, ProblemKind, problems};
+use runchain_core::look::runs::{PHASES, RunLine, RunQuery, StepLine, runs};
 use runchain_core::steps::EVERY_KIND;
-use runchain_core::{Mapping, Millis, Result, RunId, validate};
+use runchain_core::{Mapping, Millis, Result, RunId, held, schema, validate};
 use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Runs that are listed, newest first.
-const RUNS_SHOWN: usize = 20;
-/// Problems that are listed.
-const PROBLEMS_SHOWN: i64 = 10;
+/// Runs that are listed where there is room, newest first.
+const RUNS: u32 = 20;
+/// Problems of each kind that are looked for.
+const PROBLEMS: u32 = 10;
+/// On a terminal: at least so many runs, and at most so many problems and remedies.
+const LEAST_RUNS: usize = 3;
+const MOST_PROBLEMS: usize = 5;
+const MOST_NEXT: usize = 3;
 
 pub(super) fn status(settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadOnly)?;
     Mapping::require(&conn)?;
     let now = Millis::now();
-    let counts = validate::status(&conn, now)?;
-    let runs = newest_runs(&conn)?;
-    let problems = problems(&conn)?;
+    let screen = Screen::read(&conn, settings, now)?;
     if output.json {
-        let mut object = counts;
-        if let Some(fields) = object.as_object_mut() {
-            fields.insert("newest_runs".to_owned(), json!(runs));
-            fields.insert("problems".to_owned(), json!(problems));
-        }
-        output.print_json(&object)?;
-        return Ok(Exit::Ok);
-    }
-    for line in summary(&counts) {
-        output.line(&line)?;
-    }
-    if !runs.is_empty() {
-        output.line("")?;
-        let rows = runs.iter().map(|run| run.cells(now));
-        output.table(
-            &["RUN", "STATUS", "PHASE", "SINCE", "MONITOR", "ARCHIVE", "REPORT"],
-            rows,
-        )?;
-    }
-    if !problems.is_empty() {
-        output.line("")?;
-        output.table(
-            &["PROBLEM", "OF", "MESSAGE", "REMEDY"],
-            problems.iter().map(Problem::cells),
-        )?;
+        output.print_json(&screen.to_json())?;
+    } else {
+        screen.print(settings, output, now)?;
     }
     Ok(Exit::Ok)
 }
 
-fn summary(counts: &Value) -> Vec<String> {
+struct Screen {
+    counts: Value,
+    runs: Vec<RunLine>,
+    problems: Vec<Shown>,
+    next: Vec<Next>,
+}
+
+/// A problem, with what mends it.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    problem: Problem,
+    remedy: Option<String>,
+}
+
+/// What to do next, the most urgent first.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Next {
+    command: String,
+    why: String,
+}
+
+impl Screen {
+    fn read(conn: &Connection, settings: &Settings, now: Millis) -> Result<Self> {
+        let query = RunQuery {
+            phases: PHASES.to_vec(),
+            since: None,
+            limit: RUNS,
+        };
+        let counts = validate::status(conn, now)?;
+        let problems = problems(conn, PROBLEMS)?;
+        let next = next(conn, &counts, &problems, settings)?;
+        Ok(Self {
+            runs: runs(conn, &query)?,
+            problems: problems
+                .into_iter()
+                .map(|problem| Shown {
+                    remedy: remedy(&problem, settings),
+                    problem,
+                })
+                .collect(),
+            counts,
+            next,
+        })
+    }
+
+    fn to_json(&self) -> Value {
+        let mut object = self.counts.clone();
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("newest_runs".to_owned(), json!(self.runs));
+            fields.insert("problems".to_owned(), json!(self.problems));
+            fields.insert("next".to_owned(), json!(self.next));
+        }
+        object
+    }
+
+    fn print(&self, settings: &Settings, output: &Output, now: Millis) -> std::io::Result<()> {
+        let summary = summary(&self.counts, settings);
+        for (label, text) in &summary {
+            output.paragraph(label, 10, text)?;
+        }
+        let problems = self.problems.len().min(MOST_PROBLEMS);
+        let next = self.next.len().min(MOST_NEXT);
+        let runs = output::lines_of_terminal().map_or(self.runs.len(), |lines| {
+            // Two lines for each problem, headings, blank lines, the prompt.
+            lines
+                .saturating_sub(summary.len() + 2 * problems + next + 6)
+                .max(LEAST_RUNS)
+        });
+        if !self.runs.is_empty() {
+            output.line("")?;
+            output.rows(&COLUMNS, self.runs.iter().take(runs).map(|run| cells(run, now)))?;
+        }
+        if problems > 0 {
+            output.line("")?;
+            let rows = self.problems.iter().take(problems).map(|shown| shown.cells(now));
+            output.rows(&PROBLEM_COLUMNS, rows)?;
+        }
+        if self.problems.len() > problems {
+            output.note(&format!(
+                "{} more; all of them: {}",
+                self.problems.len() - problems,
+                suggest::command(settings, &["queue", "--state", "dead"], None)
+            ))?;
+        }
+        if next > 0 {
+            output.line("")?;
+        }
+        let mut label = "next";
+        for next in self.next.iter().take(next) {
+            output.paragraph(label, 10, &format!("{}  ({})", next.command, next.why))?;
+            label = "";
+        }
+        Ok(())
+    }
+}
+
+const COLUMNS: [Column; 5] = [
+    Column::word("RUN"),
+    Column::word("STATUS"),
+    Column::word("SINCE"),
+    Column::word("GEN"),
+    Column::text("CHAIN"),
+];
+
+const PROBLEM_COLUMNS: [Column; 4] = [
+    Column::word("PROBLEM"),
+    Column::word("OF"),
+    Column::word("SINCE"),
+    Column::text("WHAT"),
+];
+
+/// The same for `runchain ls`.
+pub(super) const RUN_COLUMNS: [Column; 5] = COLUMNS;
+
+/// A run as a row of [`RUN_COLUMNS`].
+pub(super) fn cells(run: &RunLine, now: Millis) -> Vec<Cell> {
+    let status = run.status.clone().unwrap_or_else(|| "-".to_owned());
+    let phase = run.phase.as_str();
+    let told = if status.eq_ignore_ascii_case(phase) || status == "-" && phase == "active" {
+        status
+    } else {
+        format!("{status} ({phase})")
+    };
+    let mut chain = chain(&run.steps);
+    if let Some(since) = run.stalled_since {
+        chain = format!("stalled for {}", output::age(now.since(since)));
+    }
+    vec![
+        run.run_id.to_string().into(),
+        Cell::styled(told, paint::phase(phase)),
+        format!("{} ago", output::age(now.since(run.since))).into(),
+        run.generation.to_string().into(),
+        Cell::styled(chain, paint::chain(run)),
+    ]
+}
+
+/// `archive done, upload dead (5 of 5)`, or `done` where all are.
+fn chain(steps: &[StepLine]) -> String {
+    if steps.is_empty() {
+        return "-".to_owned();
+    }
+    if steps.iter().all(|step| step.state == "done") {
+        let names: Vec<&str> = steps.iter().map(|step| step.step.as_str()).collect();
+        return format!("done: {}", names.join(", "));
+    }
+    let told = steps.iter().map(|step| {
+        let tried = step.attempts > 1 || step.state == "dead";
+        let attempts = if tried && step.state != "done" {
+            format!(" ({} of {})", step.attempts, step.max_attempts)
+        } else {
+            String::new()
+        };
+        format!("{} {}{attempts}", step.step, step.state)
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
+impl Shown {
+    fn cells(&self, now: Millis) -> Vec<Cell> {
+        let problem = &self.problem;
+        let (kind, style) = match problem.kind {
+            ProblemKind::DeadStep => ("dead step", paint::BAD),
+            ProblemKind::StalledRun => ("stalled run", paint::BAD),
+            ProblemKind::Alert => ("alert", paint::BAD),
+            ProblemKind::FailingStep => ("failing step", paint::WARN),
+        };
+        let run = problem.run_id.as_ref().map(ToString::to_string);
+        let of: Vec<String> = run.into_iter().chain(problem.subject.clone()).collect();
+        let again = problem.again_at.map(|at| {
+            if at <= now {
+                "tried again now".to_owned()
+            } else {
+                format!("tried again in {}", output::age(at.since(now)))
+            }
+        });
+        let message = problem.message.clone();
+        let what: Vec<String> = message.into_iter().chain(again).collect();
+        vec![
+            Cell::styled(kind, style),
+            of.join(" ").into(),
+            format!("{} ago", output::age(now.since(problem.at))).into(),
+            what.join("; ").into(),
+        ]
+    }
+}
+
+/// What mends a problem, where a command does.
+fn remedy(problem: &Problem, settings: &Settings) -> Option<String> {
+    let of_run = |word: &str| {
+        Some(suggest::command(
+            settings,
+            &[word],
+            Some(problem.run_id.as_ref()?),
+        ))
+    };
+    match problem.kind {
+        ProblemKind::DeadStep => of_run("retry"),
+        ProblemKind::StalledRun => of_run("explain"),
+        ProblemKind::FailingStep => None,
+        ProblemKind::Alert => match problem.rule.as_deref() {
+            Some("triggers_lost") => Some(suggest::command(settings, &["install", "--repair"], None)),
+            _ => of_run("explain").or_else(|| Some(suggest::command(settings, &["alerts"], None))),
+        },
+    }
+}
+
+fn summary(counts: &Value, settings: &Settings) -> Vec<(&'static str, String)> {
     let number = |pointer: &str| counts.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     let executor = match counts.pointer("/executor/alive").and_then(Value::as_bool) {
-        Some(true) => "alive",
-        Some(false) => "NONE is alive; start one: runchain drain",
-        None => "it can't be told whether one is alive",
+        Some(true) => {
+            let who = counts.pointer("/executor/who").and_then(Value::as_str);
+            let who = who.and_then(|who| who.split_once(", ")).map(|(_, who)| who);
+            who.map_or_else(|| "alive".to_owned(), |who| format!("alive ({who})"))
+        }
+        Some(false) => format!(
+            "NONE is alive; start one: {}",
+            suggest::command(settings, &["drain"], None)
+        ),
+        None => "it can't be told whether one is alive".to_owned(),
     };
     let oldest = counts.get("oldest_ready_age_ms").and_then(Value::as_i64);
     let oldest = oldest.map_or_else(String::new, |age_ms| {
         format!(" (the oldest for {})", output::duration(age_ms))
     });
+    let stalled = match number("/runs/stalled") {
+        0 => String::new(),
+        number => format!(" ({number} stalled)"),
+    };
     let mut lines = vec![
-        format!("executor  {executor}"),
-        format!(
-            "runs      {} active, {} writes not looked at yet",
-            number("/runs/active"),
-            number("/queue_rows")
+        ("executor", executor),
+        (
+            "runs",
+            format!(
+                "{} active{stalled}, {} not looked at yet",
+                number("/runs/active"),
+                count(number("/queue_rows"), "write")
+            ),
         ),
-        format!(
-            "steps     {} ready{oldest}, {} running, {} waiting, {} dead",
-            number("/steps/ready"),
-            number("/steps/running"),
-            number("/steps/waiting"),
-            number("/steps/dead"),
+        (
+            "steps",
+            format!(
+                "{} ready{oldest}, {} running, {} waiting, {} dead",
+                number("/steps/ready"),
+                number("/steps/running") + number("/steps/leased"),
+                number("/steps/waiting"),
+                number("/steps/dead"),
+            ),
         ),
-        format!("alerts    {} firing", number("/alerts_firing")),
+        ("alerts", format!("{} firing", number("/alerts_firing"))),
     ];
     if let Some(found) = counts.pointer("/triggers/found").and_then(Value::as_str) {
-        lines.push(format!(
-            "triggers  LOST: {found}; put them back: runchain install --repair"
-        ));
+        let mend = suggest::command(settings, &["install", "--repair"], None);
+        lines.push(("triggers", format!("LOST: {found}; put them back: {mend}")));
     }
     let paused = counts.get("paused").and_then(Value::as_array);
-    lines.extend(paused.into_iter().flatten().map(pause_line));
+    lines.extend(
+        paused
+            .into_iter()
+            .flatten()
+            .map(|pause| ("paused", paused_text(pause, settings))),
+    );
     lines
 }
 
-/// `paused    archive, 2 h ago by ann: disk full; resume it: runchain resume archive`
-fn pause_line(pause: &Value) -> String {
+/// `archive, 2 h ago by ann: disk full; resume it: runchain resume archive`
+fn paused_text(pause: &Value, settings: &Settings) -> String {
     let text = |key: &str| pause.get(key).and_then(Value::as_str);
     let age_ms = pause.get("age_ms").and_then(Value::as_i64).unwrap_or(0);
-    let (what, resume) = match text("step") {
-        Some(EVERY_KIND) | None => ("every kind of steps", "runchain resume".to_owned()),
-        Some(step) => (step, format!("runchain resume {step}")),
-    };
+    let what = kind(pause).unwrap_or("every kind of steps");
     let actor = text("actor").unwrap_or("an unknown actor");
     let why = text("reason").map_or_else(String::new, |why| format!(": {why}"));
     format!(
-        "paused    {what}, {} ago by {actor}{why}; resume it: {resume}",
-        output::age(age_ms)
+        "{what}, {} ago by {actor}{why}; resume it: {}",
+        output::age(age_ms),
+        resume(pause, settings)
     )
 }
 
-#[derive(Debug, Serialize)]
-struct NewestRun {
-    run_id: RunId,
-    status: Option<String>,
-    phase: String,
-    generation: i64,
-    since_ms: i64,
-    monitor: String,
-    archive: Option<String>,
-    report: Option<String>,
+/// The kind of steps that a pause is about; none when it is about all.
+fn kind(pause: &Value) -> Option<&str> {
+    let step = pause.get("step").and_then(Value::as_str);
+    step.filter(|step| *step != EVERY_KIND)
 }
 
-impl NewestRun {
-    fn cells(&self, now: Millis) -> [String; 7] {
-        let step = |state: &Option<String>| state.clone().unwrap_or_else(|| "-".to_owned());
-        [
-            self.run_id.to_string(),
-            step(&self.status),
-            self.phase.clone(),
-            format!("{} ago", output::age(now.since(Millis(self.since_ms)))),
-            self.monitor.clone(),
-            step(&self.archive),
-            step(&self.report),
-        ]
-    }
+fn resume(pause: &Value, settings: &Settings) -> String {
+    let words: Vec<&str> = std::iter::once("resume").chain(kind(pause)).collect();
+    suggest::command(settings, &words, None)
 }
 
-/// The newest of each phase by its index, then the newest of all: never a scan of history.
-fn newest_runs(conn: &Connection) -> Result<Vec<NewestRun>> {
-    let newest_of = |phase: &str| {
-        format!(
-            "SELECT * FROM (SELECT run_id, phase_since_ms FROM runchain_runs WHERE phase = '{phase}' \
-             ORDER BY phase_since_ms DESC LIMIT {RUNS_SHOWN})"
-        )
+/// What to do, the most urgent first.
+fn next(conn: &Connection, counts: &Value, problems: &[Problem], settings: &Settings) -> Result<Vec<Next>> {
+    let mut next = Vec::new();
+    let mut add = |words: &[&str], run_id: Option<&RunId>, why: &str| {
+        let command = suggest::command(settings, words, run_id);
+        let why = why.to_owned();
+        next.push(Next { command, why });
     };
-    let newest = ["active", "completed", "failed", "cancelled", "deleted"]
-        .map(newest_of)
-        .join(" UNION ALL ");
-    let sql = format!(
-        "SELECT c.run_id, c.status, c.phase, c.generation, newest.phase_since_ms, c.monitor, c.archive, c.report
-         FROM ({newest}) AS newest JOIN runchain_chains AS c ON c.run_id = newest.run_id
-         ORDER BY newest.phase_since_ms DESC, c.run_id LIMIT {RUNS_SHOWN}"
-    );
-    let mut statement = conn.prepare(&sql).during("read the newest runs")?;
-    let rows = statement
-        .query_map([], |row| {
-            Ok(NewestRun {
-                run_id: row.get(0)?,
-                status: row.get(1)?,
-                phase: row.get(2)?,
-                generation: row.get(3)?,
-                since_ms: row.get(4)?,
-                monitor: row.get(5)?,
-                archive: row.get(6)?,
-                report: row.get(7)?,
-            })
-        })
-        .during("read the newest runs")?;
-    rows.collect::<rusqlite::Result<_>>()
-        .during("read the newest runs")
-}
-
-#[derive(Debug, Serialize)]
-struct Problem {
-    problem: String,
-    run_id: Option<RunId>,
-    subject: Option<String>,
-    message: Option<String>,
-    remedy: Option<String>,
-}
-
-impl Problem {
-    fn cells(&self) -> [String; 4] {
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let run = self.run_id.as_ref().map(ToString::to_string);
-        let of: Vec<String> = run.into_iter().chain(self.subject.clone()).collect();
-        [
-            self.problem.clone(),
-            of.join(" "),
-            text(&self.message),
-            text(&self.remedy),
-        ]
+    if counts.pointer("/triggers/in_place") == Some(&Value::Bool(false)) {
+        add(&["install", "--repair"], None, "writes are missed");
     }
+    if counts.pointer("/executor/alive") == Some(&Value::Bool(false)) {
+        add(&["drain"], None, "nobody does the work");
+    }
+    for pause in counts["paused"].as_array().into_iter().flatten() {
+        let words: Vec<&str> = std::iter::once("resume").chain(kind(pause)).collect();
+        add(&words, None, "it is paused");
+    }
+    if schema::table_exists(conn, "runchain_held_batches")?
+        && held::batches(conn, 1)?
+            .iter()
+            .any(|batch| batch.state.as_str() == "held")
+    {
+        add(
+            &["held"],
+            None,
+            "chains of runs that ended in a rush wait for you",
+        );
+    }
+    let mut seen: Vec<&RunId> = Vec::new();
+    let of_kind = |wanted| problems.iter().filter(move |problem| problem.kind == wanted);
+    for problem in of_kind(ProblemKind::DeadStep) {
+        let Some(run_id) = problem.run_id.as_ref().filter(|run_id| !seen.contains(run_id)) else {
+            continue;
+        };
+        if seen.is_empty() {
+            add(&["explain"], Some(run_id), "why it is dead");
+        }
+        add(&["retry"], Some(run_id), "when its cause is mended");
+        seen.push(run_id);
+    }
+    for problem in of_kind(ProblemKind::StalledRun) {
+        add(&["explain"], problem.run_id.as_ref(), "it doesn't move");
+    }
+    if of_kind(ProblemKind::Alert).next().is_some() {
+        add(&["alerts"], None, "they are firing");
+    }
+    Ok(next)
 }
 
-fn problems(conn: &Connection) -> Result<Vec<Problem>> {
-    // What fails and is tried again by itself stands last; the newest failures are enough to look at.
-    let mut statement = conn
-        .prepare(
-            "SELECT * FROM (SELECT problem, run_id, subject, message, remedy FROM runchain_problems LIMIT ?1)
-             UNION ALL
-             SELECT 'failing step', run_id, step, error,
-                    CASE state WHEN 'ready'
-                      THEN 'tried again at ' || strftime('%Y-%m-%dT%H:%M:%SZ', ready_at_ms / 1000, 'unixepoch')
-                      ELSE 'being tried again' END
-             FROM runchain_steps
-             WHERE state IN ('ready', 'leased', 'running') AND error IS NOT NULL
-               AND id IN (SELECT step_id FROM runchain_failures ORDER BY id DESC LIMIT 100)
-             LIMIT ?1",
-        )
-        .during("read the problems")?;
-    let rows = statement
-        .query_map([PROBLEMS_SHOWN], |row| {
-            Ok(Problem {
-                problem: row.get(0)?,
-                run_id: row.get(1)?,
-                subject: row.get(2)?,
-                message: row.get(3)?,
-                remedy: row.get(4)?,
-            })
-        })
-        .during("read the problems")?;
-    rows.collect::<rusqlite::Result<_>>().during("read the problems")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(step: &str, state: &str, attempts: i64) -> StepLine {
+        StepLine {
+            step: step.to_owned(),
+            state: state.to_owned(),
+            attempts,
+            max_attempts: 5,
+        }
+    }
+
+    #[test]
+    fn a_chain_tells_each_of_its_steps_unless_all_are_done() {
+        let steps = [step("archive", "done", 1), step("upload", "done", 3)];
+        assert_eq!(chain(&steps), "done: archive, upload");
+        let steps = [
+            step("archive", "done", 2),
+            step("upload", "dead", 5),
+            step("ticket", "waiting", 0),
+            step("mail", "ready", 2),
+        ];
+        assert_eq!(
+            chain(&steps),
+            "archive done, upload dead (5 of 5), ticket waiting, mail ready (2 of 5)"
+        );
+        assert_eq!(chain(&[]), "-");
+    }
 }

@@ -55,7 +55,7 @@ pub(super) fn execute(workshop: &Workshop, conn: &mut Option<Connection>, claim:
     let ended = run.ended(claim);
     match &configured.action {
         Action::Archive => archive_run(workshop, &settings, conn, claim, &ended),
-        Action::Report => report_run(&settings, conn, claim, &ended),
+        Action::Report => report_run(workshop, &settings, conn, claim, &ended),
         Action::Command(command) => run_command(workshop, &settings, conn, claim, &run.known, command),
     }
 }
@@ -143,7 +143,13 @@ fn archive_run(
     })
 }
 
-fn report_run(settings: &Settings, conn: &Connection, claim: &Claim, ended: &Ended<'_>) -> Result<Outcome> {
+fn report_run(
+    workshop: &Workshop,
+    settings: &Settings,
+    conn: &Connection,
+    claim: &Claim,
+    ended: &Ended<'_>,
+) -> Result<Outcome> {
     let options = ReportOptions {
         reports_dir: settings.reports_dir.clone(),
         root: settings.root.clone(),
@@ -153,9 +159,14 @@ fn report_run(settings: &Settings, conn: &Connection, claim: &Claim, ended: &End
     let generated_at = claim.created;
     let archived = earlier_result(conn, claim, "archive")?;
     let bag = archived.as_ref().and_then(reported_bag);
-    let reports = report::report(conn, &Mapping::require(conn)?, &options, ended, generated_at, bag)?;
+    let still_ours = || steps::still_held(conn, claim).unwrap_or(false) && workshop.file.is_current();
+    let mapping = Mapping::require(conn)?;
+    let reports = report::report(conn, &mapping, &options, ended, generated_at, bag, &still_ours)?;
     Ok(Outcome::Done(Success {
-        result: json!({ "summary": reports.summary.to_string_lossy(), "metrics": reports.metrics.to_string_lossy() }),
+        result: json!({
+            "summary": reports.summary.to_string_lossy(), "metrics": reports.metrics.to_string_lossy(),
+            "page": reports.page.to_string_lossy(),
+        }),
         ..Success::default()
     }))
 }

@@ -13,6 +13,7 @@ mod catch_up;
 mod database;
 mod effect;
 mod lead;
+mod listing;
 mod look;
 mod pace;
 mod pass;

@@ -123,9 +123,9 @@ impl Drain<'_> {
             (self.say)(&format!("{error}; the next executor writes the rest of the log"));
         }
         if let Some(lead) = &mut self.lead
-            && let Err(error) = lead.testify()
+            && let Err(error) = lead.leave(&self.settings, &self.conn)
         {
-            (self.say)(&format!("{error}; the logs themselves say how far they are"));
+            (self.say)(&format!("{error}; the next executor does it"));
         }
     }
 }

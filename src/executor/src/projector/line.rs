@@ -66,6 +66,14 @@ impl StoredEvent {
         EventType::from_word(&self.kind).map_or(Log::Monitor, EventType::log)
     }
 
+    /// Whether the list of reports says something else since.
+    pub(crate) fn concerns_reports(&self) -> bool {
+        use EventType::{OperatorAction, ReportGenerated, Retention, RunDeleted};
+        // Operators forget runs.
+        let those = [ReportGenerated, Retention, RunDeleted, OperatorAction];
+        EventType::from_word(&self.kind).is_some_and(|kind| those.contains(&kind))
+    }
+
     /// Whether another program than an executor may have committed it, with whatever durability that
     /// has: installing is done inside hosts of the extension, too, and operators have commands.
     pub(crate) fn is_of_others(&self) -> bool {

@@ -54,6 +54,8 @@ pub(crate) struct Projector {
     origin: Origin,
     monitor: Track,
     archival: Track,
+    /// Something was projected that the list of reports doesn't say yet.
+    reported: bool,
 }
 
 /// One log and how far it is written.
@@ -90,6 +92,8 @@ impl Projector {
             origin,
             monitor: Track::new(Log::Monitor, logs_dir, conn)?,
             archival: Track::new(Log::Archival, logs_dir, conn)?,
+            // Whoever led before may have ended right before that.
+            reported: true,
         };
         projector.reopen_what_moved(conn)?;
         Ok(projector)
@@ -124,6 +128,7 @@ impl Projector {
                 track.position = track.position.max(last.id);
             }
         }
+        self.reported |= events.iter().any(line::StoredEvent::concerns_reports);
         let any = !events.is_empty();
         if any {
             fault::point("project-after-append");
@@ -134,6 +139,11 @@ impl Projector {
         }
         self.rotate_what_is_due(Millis::now())?;
         Ok(events.len())
+    }
+
+    /// Whether the list of reports is to be written anew; asked once, it is the caller's to do.
+    pub(crate) fn take_reported(&mut self) -> bool {
+        std::mem::take(&mut self.reported)
     }
 
     /// Redacts by these rules from now on.

@@ -45,13 +45,14 @@ impl Words {
             .during("read the vocabulary")
     }
 
-    fn phase(&self, word: &str) -> Option<&str> {
+    /// What a word means.
+    pub(super) fn phase(&self, word: &str) -> Option<&str> {
         self.0.get(&word.to_lowercase()).map(String::as_str)
     }
 
     /// Whether a status, an event type or a severity says that something went wrong:
     /// `pattern.execution.failed`, `ERROR`, `STEP_FAILURE`.
-    fn says_failure(&self, word: &str) -> bool {
+    pub(super) fn says_failure(&self, word: &str) -> bool {
         let lower = word.to_lowercase();
         self.phase(word) == Some("failed") || lower.contains("fail") || lower.contains("error")
     }

@@ -15,7 +15,8 @@ fn generate(fixture: &Fixture, run: &Ended<'_>, bag: Option<ReportedBag<'_>>) ->
         reports_dir: fixture.path("reports"),
         root: fixture.dir.path().to_owned(),
     };
-    report(&fixture.conn, &fixture.mapping, &options, run, GENERATED_AT, bag).unwrap()
+    let conn = &fixture.conn;
+    report(conn, &fixture.mapping, &options, run, GENERATED_AT, bag, &|| true).unwrap()
 }
 
 fn read(path: &std::path::Path) -> Value {
@@ -177,7 +178,7 @@ fn executing_it_five_times_leaves_the_same_bytes_as_once() {
     let id = run("run-1");
     generate(&fixture, &ended(&id), None);
     let before = tree(&fixture.path("reports"));
-    assert_eq!(before.len(), 2);
+    assert_eq!(before.len(), 3);
     for _ in 2..=5 {
         generate(&fixture, &ended(&id), None);
         assert_eq!(tree(&fixture.path("reports")), before);
@@ -194,7 +195,7 @@ fn hostile_ids_stay_inside_the_reports_folder_and_a_deleted_run_is_reported() {
         let reports = generate(&fixture, &ended(&id), None);
         assert_eq!(read(&reports.summary)["run_id"], id.as_str());
     }
-    assert_eq!(tree(&fixture.path("reports")).len(), 2 * ids.len());
+    assert_eq!(tree(&fixture.path("reports")).len(), 3 * ids.len());
     std::fs::remove_dir_all(fixture.path("reports")).unwrap();
     assert_eq!(tree(fixture.dir.path()).len(), before);
 }
@@ -223,7 +224,155 @@ fn a_symlink_is_neither_followed_nor_written_through() {
         &ended(&id),
         GENERATED_AT,
         None,
+        &|| true,
     )
     .unwrap_err();
     assert!(error.to_string().contains("reports is a symlink"), "{error}");
+}
+
+/// What a browser would show as text, and the tags around it.
+fn page(reports: &Reports) -> String {
+    std::fs::read_to_string(&reports.page).unwrap()
+}
+
+#[test]
+fn the_page_tells_what_failed_before_anything_else() {
+    let fixture = Fixture::shape_a();
+    let id = run("run-1");
+    let reports = generate(&fixture, &ended(&id), None);
+    assert_eq!(reports.page, fixture.path("reports/run-1.html"));
+    let page = page(&reports);
+    let place = |text: &str| {
+        page.find(text)
+            .unwrap_or_else(|| panic!("{text} is not there: {page}"))
+    };
+    assert!(place("What failed") < place("no such file"));
+    assert!(place("no such file") < place("<h2>Timeline</h2>"));
+    assert!(place("<h2>Timeline</h2>") < place("<rect"));
+    for text in [
+        "E42",
+        "5 s",
+        "summary</a>",
+        "run-1_summary.json",
+        "index.html",
+        "This run has no bag.",
+    ] {
+        place(text);
+    }
+}
+
+#[test]
+fn hostile_text_is_text_on_the_page_and_nothing_else() {
+    const HOSTILE: [&str; 8] = [
+        "<script>alert(1)</script>",
+        "\"><img src=x onerror=alert(1)>",
+        "'; alert(1); '",
+        "</title></style></svg><script>alert(1)</script>",
+        "<!-- --><![CDATA[ x ]]>",
+        "javascript:alert(1)",
+        "\u{202e}gpj.exe\u{0}\u{1b}[31m",
+        "{{ 7 * 7 }}{% raw %}&lt;&#60;",
+    ];
+    for hostile in HOSTILE {
+        let fixture = Fixture::shape_a();
+        let id = run(hostile);
+        let quoted = hostile.replace('\'', "''").replace('\0', "");
+        fixture.sql(&format!(
+            "INSERT INTO runs(run_id, status, created_at, updated_at)
+             VALUES ('{quoted}', '{quoted}', '2026-01-31T12:00:00Z', '2026-01-31T12:00:05Z');
+             INSERT INTO step_attempts(run_id, step_name, status, started_at, completed_at)
+             VALUES ('{quoted}', '{quoted}', '{quoted}', '2026-01-31T12:00:00Z', '2026-01-31T12:00:02Z');
+             INSERT INTO errors(run_id, step_name, error_code, message, last_seen_at)
+             VALUES ('{quoted}', '{quoted}', '{quoted}', '{quoted}', '{quoted}');
+             INSERT INTO events(run_id, event_type, timestamp) VALUES ('{quoted}', '{quoted}', '{quoted}');"
+        ));
+        let id = if hostile.contains('\0') {
+            run(&hostile.replace('\0', ""))
+        } else {
+            id
+        };
+        let bag_path = fixture.path(&format!(".archive/{}", id.0.replace('/', "_")));
+        let bag = ReportedBag {
+            path: &bag_path,
+            digest: "sha256:00",
+            size_bytes: 1,
+        };
+        let clean = page(&generate(&Fixture::shape_a(), &ended(&run("run-1")), Some(bag)));
+        let page = page(&generate(&fixture, &ended(&id), Some(bag)));
+        // The same kinds of tags with the same kinds of attributes as on a page without hostile text.
+        let known = tags(&clean);
+        for tag in tags(&page) {
+            assert!(known.contains(&tag), "{tag} comes of {hostile}");
+        }
+        assert!(
+            !page.contains(|c: char| c.is_control() && c != '\n'),
+            "{hostile:?}"
+        );
+        assert!(!page.contains('\u{202e}'), "{hostile:?}");
+        let links = page.split("href=\"").skip(1);
+        for link in links {
+            assert!(!link.to_lowercase().starts_with("javascript:"), "{hostile}");
+        }
+        assert!(page.contains("default-src 'none'"));
+    }
+}
+
+/// Names of tags and of their attributes, each once.
+fn tags(page: &str) -> std::collections::BTreeSet<String> {
+    let mut rest = page;
+    let mut tags = std::collections::BTreeSet::new();
+    while let Some(at) = rest.find('<') {
+        rest = &rest[at + 1..];
+        let Some(end) = rest.find('>') else { break };
+        let tag = &rest[..end];
+        let mut words = Vec::new();
+        let mut is_value = false;
+        for part in tag.split('"') {
+            if !is_value {
+                words.extend(part.split_whitespace().map(str::to_owned));
+            }
+            is_value = !is_value;
+        }
+        tags.insert(words.join(" "));
+    }
+    tags
+}
+
+#[test]
+fn a_run_called_index_doesn_t_take_the_place_of_the_list() {
+    let fixture = Fixture::shape_a();
+    let id = run("index");
+    let reports = generate(&fixture, &ended(&id), None);
+    assert_eq!(reports.page, fixture.path("reports/index_report.html"));
+    super::write_index(&fixture.conn, &fixture.path("reports")).unwrap();
+    assert!(fixture.path("reports/index.html").is_file());
+}
+
+#[test]
+fn an_executor_that_lost_the_step_leaves_the_newer_report_in_its_place() {
+    let fixture = Fixture::shape_a();
+    let id = run("run-1");
+    generate(&fixture, &ended(&id), None);
+    let before = tree(&fixture.path("reports"));
+    let options = ReportOptions {
+        redactor: crate::redact::Redactor::default(),
+        reports_dir: fixture.path("reports"),
+        root: fixture.dir.path().to_owned(),
+    };
+    let older = Ended {
+        status: Some("FAILED".into()),
+        phase: "failed".into(),
+        ..ended(&id)
+    };
+    let lost = report(
+        &fixture.conn,
+        &fixture.mapping,
+        &options,
+        &older,
+        Millis(1),
+        None,
+        &|| false,
+    );
+    assert!(lost.unwrap_err().to_string().contains("no longer ours"));
+    assert_eq!(tree(&fixture.path("reports")), before);
 }

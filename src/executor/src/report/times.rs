@@ -75,13 +75,14 @@ impl RunRow {
 
 /// A moment; one that can't be read stands as it was written.
 #[derive(Debug, Clone, PartialEq)]
-enum Moment {
+pub(super) enum Moment {
     At(Millis),
     Unread(String),
 }
 
 impl Moment {
-    fn read(text: &str) -> Self {
+    /// ISO 8601, or a number of seconds or milliseconds since 1970.
+    pub(super) fn read(text: &str) -> Self {
         if let Some(at) = Millis::parse_iso(text) {
             return Self::At(at);
         }
@@ -98,10 +99,18 @@ impl Moment {
         }
     }
 
-    fn at(&self) -> Option<Millis> {
+    /// When it is, if it could be read.
+    pub(super) fn at(&self) -> Option<Millis> {
         match self {
             Self::At(at) => Some(*at),
             Self::Unread(_) => None,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::At(at) => format!("{} UTC", super::page::moment(at)),
+            Self::Unread(text) => text.clone(),
         }
     }
 }
@@ -170,6 +179,21 @@ impl Timestamps {
             ended,
             duration_ms,
         })
+    }
+
+    /// As the page shows them: read ones to the second.
+    pub(super) fn created(&self) -> Option<String> {
+        self.created.as_ref().map(Moment::text)
+    }
+
+    /// See [`Timestamps::created`].
+    pub(super) fn started(&self) -> Option<String> {
+        self.started.as_ref().map(Moment::text)
+    }
+
+    /// See [`Timestamps::created`].
+    pub(super) fn ended(&self) -> String {
+        self.ended.text()
     }
 
     /// From started to ended by the run's own row, else from created to ended.

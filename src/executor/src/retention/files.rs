@@ -6,6 +6,7 @@
 use crate::archive::{self, folder_name};
 use crate::config::Settings;
 use crate::folder::Folder;
+use crate::report::INDEX;
 use runchain_core::RunId;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::retention::Kind;
@@ -52,8 +53,10 @@ impl Folders {
 pub(crate) fn files_of(reports_dir: &Path, run_id: &RunId) -> impl Iterator<Item = PathBuf> {
     let folder = folder_name(run_id);
     REPORTS
-        .map(|ending| reports_dir.join(format!("{folder}{ending}")))
+        .map(|ending| format!("{folder}{ending}"))
         .into_iter()
+        .filter(|name| !name.eq_ignore_ascii_case(INDEX))
+        .map(|name| reports_dir.join(name))
 }
 
 /// Removes the files that a row names.

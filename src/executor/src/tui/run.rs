@@ -255,10 +255,14 @@ impl Monitor {
                     // Perhaps its folder went with it.
                     self.watch = None;
                 }
-                let is_first = self.snapshot.is_none();
                 self.snapshot = Some(*snapshot);
-                self.dirty = is_first && self.session.app.is_wide;
-                self.look_after = Instant::now() + BETWEEN_LOOKS.max(began.elapsed() * REST);
+                // Another run is under the cursor now than the one that was read to be shown beside it.
+                let wanted = self.session.app.want(self.snapshot.as_ref());
+                self.dirty = wanted.preview != want.preview;
+                self.look_after = Instant::now();
+                if !self.dirty {
+                    self.look_after += BETWEEN_LOOKS.max(began.elapsed() * REST);
+                }
             }
             Looked::Busy => self.look_after = Instant::now() + POLL_TROUBLE,
         }

@@ -73,6 +73,7 @@ pub(super) fn look(conn: &Connection, mapping: &Mapping, run_id: &RunId, redacto
     }
     own.tasks
         .sort_by_key(|task| (task.started.is_none(), task.started));
+    // The newest errors of each table; the run's own row was the first.
     own.causes.truncate(CAUSES);
     Ok(own)
 }

@@ -245,7 +245,10 @@ fn task_bar(task: &crate::tui::model::Task, view: View<'_>) -> Bar {
     Bar {
         name: text::shown(&task.name),
         state: text::shown(&task.status),
-        style: phase_style(view.theme, phase),
+        style: match task.started {
+            Some(_) => phase_style(view.theme, phase),
+            None => view.theme.quiet(),
+        },
         from: task.started,
         to: to.filter(|_| task.started.is_some()),
         is_bad: phase == "failed",

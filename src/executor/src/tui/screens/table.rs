@@ -51,7 +51,10 @@ pub(super) fn draw(
         });
         let mut line = Line::from(std::iter::once(Span::raw(" ")).chain(cells).collect::<Vec<_>>());
         if cursor == Some(index) {
-            line = line.patch_style(theme.cursor());
+            // One look for the whole row: each colour reversed would be a row of boxes.
+            for span in &mut line.spans {
+                span.style = theme.cursor();
+            }
         }
         let place = Rect {
             y: area.y + place,

@@ -4,17 +4,29 @@
 //! it: it passes [`clean`] first. A reader that goes away (`| head`) is no failure. What does not
 //! belong here: deciding what to say.
 
+pub(crate) mod paint;
+mod table;
+mod wrap;
+
+pub(crate) use table::{Cell, Column};
+
 use crate::cli::{Color, GlobalArgs};
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, Table};
+use paint::FAINT;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use unicode_width::UnicodeWidthStr;
 
 const HEADER: Style = Style::new().bold();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const NOTE: Style = AnsiColor::Yellow.on_default();
+/// Where the later lines of an entry begin.
+const ENTRY_INDENT: usize = 4;
+/// Nobody reads standard output any more.
+static READER_IS_GONE: AtomicBool = AtomicBool::new(false);
 
 /// How to print, from the command line.
 #[derive(Debug, Clone, Copy)]
@@ -54,25 +66,74 @@ impl Output {
         }
     }
 
-    /// A line on standard output.
+    /// A line on standard output; on a terminal broken between words, not inside them, so that a command
+    /// or a path can be copied.
     pub(crate) fn line(&self, text: &str) -> io::Result<()> {
-        survive_reader(writeln!(anstream::stdout(), "{}", clean(text)))
+        let width = columns_of_terminal().unwrap_or(usize::MAX);
+        for line in wrap::between_words(&clean(text), width) {
+            survive_reader(writeln!(anstream::stdout(), "{line}"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether nobody reads any more: who goes on printing stops.
+    pub(crate) fn reader_is_gone(&self) -> bool {
+        READER_IS_GONE.load(Ordering::Relaxed)
     }
 
     /// A paragraph on standard output: its later lines stand below the first one's text, which begins
     /// at `indent`. Wrapped on a terminal, in a pipe never.
     pub(crate) fn paragraph(&self, label: &str, indent: usize, text: &str) -> io::Result<()> {
-        let width = terminal_columns().map_or(usize::MAX, |columns| usize::from(columns).clamp(40, 100));
+        self.labelled(label, HEADER, indent, text)
+    }
+
+    /// The same with a label in a colour.
+    pub(crate) fn labelled(&self, label: &str, style: Style, indent: usize, text: &str) -> io::Result<()> {
+        let width = columns_of_terminal().map_or(usize::MAX, |columns| columns.clamp(20, 100));
         let room = width.saturating_sub(indent);
         let label = clean(label);
-        let mut lines = wrapped(&clean(text), room).into_iter();
+        let gap = indent.saturating_sub(label.width());
+        let mut lines = wrap::between_words(&clean(text), room).into_iter();
         let first = lines.next().unwrap_or_default();
         let mut out = anstream::stdout();
-        survive_reader(writeln!(out, "{HEADER}{label:<indent$}{HEADER:#}{first}"))?;
+        survive_reader(writeln!(out, "{style}{label}{style:#}{:gap$}{first}", ""))?;
         for line in lines {
             survive_reader(writeln!(out, "{:indent$}{line}", ""))?;
         }
         Ok(())
+    }
+
+    /// One of many lines on standard output: a mark (such as a time), a word in its colour, and what there
+    /// is to say. Wrapped on a terminal, its later lines further in; in a pipe never.
+    pub(crate) fn entry(&self, mark: &str, word: &str, style: Style, text: &str) -> io::Result<()> {
+        let (mark, word) = (clean(mark), clean(word));
+        let whole = format!("{mark}  {word}  {}", clean(text));
+        let width = columns_of_terminal().unwrap_or(usize::MAX);
+        let mut lines = wrap::hanging(whole.trim_end(), width, ENTRY_INDENT).into_iter();
+        let first = lines.next().unwrap_or_default();
+        let mut out = anstream::stdout();
+        // A word that was wrapped itself is left as it is.
+        let coloured = first
+            .strip_prefix(&mark)
+            .and_then(|rest| rest.strip_prefix("  "))
+            .and_then(|rest| rest.strip_prefix(word.as_str()));
+        match coloured {
+            Some(rest) => survive_reader(writeln!(
+                out,
+                "{FAINT}{mark}{FAINT:#}  {style}{word}{style:#}{rest}"
+            ))?,
+            None => survive_reader(writeln!(out, "{first}"))?,
+        }
+        for line in lines {
+            survive_reader(writeln!(out, "{line}"))?;
+        }
+        Ok(())
+    }
+
+    /// A word in its colour and a sentence, on one line however long that is: for probes.
+    pub(crate) fn one_line(&self, word: &str, style: Style, text: &str) -> io::Result<()> {
+        let (word, text) = (clean(word), clean(text));
+        survive_reader(writeln!(anstream::stdout(), "{style}{word}{style:#}: {text}"))
     }
 
     /// A remark on standard error, unless `--quiet`.
@@ -118,83 +179,80 @@ impl Output {
         survive_reader(writeln!(io::stdout(), "{text}"))
     }
 
-    /// Rows below a header, aligned; on a terminal wrapped to its width, in a pipe never.
+    /// Any value as one line of JSON on standard output, at once: for what follows something.
+    pub(crate) fn json_line<T: Serialize>(&self, value: &T) -> io::Result<()> {
+        let text = serde_json::to_string(value)?;
+        survive_reader(writeln!(io::stdout(), "{text}"))
+    }
+
+    /// Rows below a header whose last column holds sentences: as [`Output::rows`].
     pub(crate) fn table<R: IntoIterator<Item = String>>(
         &self,
-        header: &[&str],
+        header: &[&'static str],
         rows: impl IntoIterator<Item = R>,
     ) -> io::Result<()> {
+        let last = header.len().saturating_sub(1);
+        let columns: Vec<Column> = header
+            .iter()
+            .enumerate()
+            .map(|(index, &title)| {
+                if index == last {
+                    Column::text(title)
+                } else {
+                    Column::word(title)
+                }
+            })
+            .collect();
+        let rows = rows
+            .into_iter()
+            .map(|row| row.into_iter().map(Cell::from).collect());
+        self.rows(&columns, rows)
+    }
+
+    /// Rows below a header, aligned; on a terminal they fit its width, in a pipe each is one line.
+    pub(crate) fn rows(
+        &self,
+        columns: &[Column],
+        rows: impl IntoIterator<Item = Vec<Cell>>,
+    ) -> io::Result<()> {
         let mut out = anstream::stdout();
-        let text = render(header, rows, terminal_columns());
-        let mut lines = text.lines();
-        let first = lines.next().unwrap_or("");
-        survive_reader(writeln!(out, "{HEADER}{first}{HEADER:#}"))?;
-        for line in lines {
+        let rows: Vec<Vec<Cell>> = rows.into_iter().collect();
+        for line in table::render(columns, &rows, columns_of_terminal()) {
             survive_reader(writeln!(out, "{line}"))?;
         }
         Ok(())
     }
 }
 
-/// Breaks a text between words; a word that is too long stands in a line of its own.
-fn wrapped(text: &str, room: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let last = lines.last_mut();
-        match last {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
+/// Columns of the terminal on standard output, when it is one.
+fn columns_of_terminal() -> Option<usize> {
+    terminal_size()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|&columns| columns > 0)
 }
 
-fn render<R: IntoIterator<Item = String>>(
-    header: &[&str],
-    rows: impl IntoIterator<Item = R>,
-    columns: Option<u16>,
-) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_header(header.iter().copied());
-    match columns {
-        Some(columns) => table
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(columns),
-        None => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
-    for row in rows {
-        table.add_row(row.into_iter().map(|cell| clean(&cell)));
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.lines().fold(String::new(), |mut text, line| {
-        // Writing to a string can't fail.
-        let _ = writeln!(text, "{}", line.trim_end());
-        text
-    })
+/// Lines of the terminal on standard output, when it is one.
+pub(crate) fn lines_of_terminal() -> Option<usize> {
+    terminal_size()
+        .map(|size| usize::from(size.ws_row))
+        .filter(|&lines| lines > 0)
 }
 
-/// Width of the terminal on standard output, when it is one.
-fn terminal_columns() -> Option<u16> {
+fn terminal_size() -> Option<rustix::termios::Winsize> {
     let stdout = io::stdout();
     if !stdout.is_terminal() {
         return None;
     }
-    let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
-    (size.ws_col > 0).then_some(size.ws_col)
+    rustix::termios::tcgetwinsize(&stdout).ok()
 }
 
 /// A closed pipe ends what is printed, not what is done.
 fn survive_reader(result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            READER_IS_GONE.store(true, Ordering::Relaxed);
+            Ok(())
+        }
         other => other,
     }
 }
@@ -276,33 +334,6 @@ mod tests {
             "\\u{202e}gpj.exe\\u{2066}\\u{9b}"
         );
         assert_eq!(clean("plain \"text\" é 🦀"), "plain \"text\" é 🦀");
-    }
-
-    #[test]
-    fn a_table_is_aligned_and_has_no_boxes() {
-        let rows = [["run-1", "done"], ["a\nb", "é"]].map(|row| row.map(str::to_owned));
-        assert_eq!(
-            render(&["run", "state"], rows, None),
-            "run    state\nrun-1  done\na\\nb   é\n"
-        );
-    }
-
-    #[test]
-    fn a_table_fits_the_terminal_and_a_pipe_is_never_wrapped() {
-        let rows = || [["x".repeat(300), "done".to_owned()]];
-        assert!(
-            render(&["run", "state"], rows(), Some(80))
-                .lines()
-                .all(|line| line.chars().count() <= 80)
-        );
-        assert_eq!(render(&["run", "state"], rows(), None).lines().count(), 2);
-    }
-
-    #[test]
-    fn a_paragraph_is_broken_between_words() {
-        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("a-word-that-is-long x", 5), ["a-word-that-is-long", "x"]);
-        assert_eq!(wrapped("one two", usize::MAX), ["one two"]);
     }
 
     #[test]

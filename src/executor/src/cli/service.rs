@@ -1,0 +1,34 @@
+//! Options of what does the work: `drain`, `ingest`.
+
+use super::Why;
+use clap::Args;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// `drain`
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Execute what is ready now, then exit
+    #[arg(long, conflicts_with = "until_idle")]
+    pub(crate) once: bool,
+    /// Exit when nothing is queued, runnable or running; an active run does not hold it
+    #[arg(long)]
+    pub(crate) until_idle: bool,
+    /// Steps to execute at once [else the key workers]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<OsString>,
+}
+
+/// `ingest`
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    /// JSONL files
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// The files have ended: take a last line without a newline too
+    #[arg(long, alias = "finalize")]
+    pub(crate) finalise: bool,
+    /// Why.
+    #[command(flatten)]
+    pub(crate) why: Why,
+}

@@ -1,0 +1,30 @@
+//! How a remedy becomes a line to type into a shell.
+
+use crate::commands::suggest;
+use crate::config::Settings;
+use runchain_core::explain::quoted;
+
+/// A remedy in words that names its command in backticks.
+pub(super) fn in_backticks(remedy: &str) -> Option<String> {
+    let (_, rest) = remedy.split_once('`')?;
+    let (command, _) = rest.split_once('`')?;
+    Some(command.to_owned())
+}
+
+/// A statement for the machine's own shell, where no function of ours stands in it.
+pub(super) fn sql(statement: &str, settings: &Settings) -> Option<String> {
+    const VERBS: [&str; 6] = ["SELECT", "PRAGMA", "INSERT", "UPDATE", "DELETE", "VACUUM"];
+    let statement = statement.split(" -- ").next().unwrap_or(statement).trim();
+    let is_sql = VERBS.iter().any(|verb| statement.starts_with(verb));
+    let is_whole = !statement.contains("PHASE") && statement.ends_with(';');
+    let is_ours = statement.contains("runchain_") && statement.contains('(') && !statement.contains("FROM");
+    (is_sql && is_whole && !is_ours).then(|| {
+        let database = settings.state_db_path.to_string_lossy();
+        format!("sqlite3 {} {}", quoted(&database), quoted(statement))
+    })
+}
+
+/// `runchain WORDS`, for this database.
+pub(super) fn runchain(words: &[&str], settings: &Settings) -> Option<String> {
+    Some(suggest::command(settings, words, None))
+}
