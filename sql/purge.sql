@@ -13,6 +13,7 @@ DROP TABLE IF EXISTS runchain_alerts;
 DROP TABLE IF EXISTS runchain_derived;
 DROP TABLE IF EXISTS runchain_ingest_rejects;
 DROP TABLE IF EXISTS runchain_ingested;
+DROP TABLE IF EXISTS runchain_ingest_readings;
 DROP TABLE IF EXISTS runchain_ingest_files;
 DROP TABLE IF EXISTS runchain_epochs;
 DROP TABLE IF EXISTS runchain_cursors;

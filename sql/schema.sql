@@ -229,6 +229,22 @@ CREATE TABLE IF NOT EXISTS runchain_ingest_rejects (
 );
 CREATE INDEX IF NOT EXISTS runchain_ingest_rejects_by_file ON runchain_ingest_rejects(file_id, offset_bytes);
 
+-- Event logs: what else is known of a file. No row: an earlier version has begun it.
+--   format, chosen_by  preset or mapping by which its lines are understood; detected, or given
+--   mapping            where it is a mapping: its JSON
+--   unread_times       events whose time nobody could read; it is kept as text
+--   tail_*             hash of what stood before the checkpoint: a rewritten file has other bytes there
+CREATE TABLE IF NOT EXISTS runchain_ingest_readings (
+  file_id INTEGER PRIMARY KEY,
+  format TEXT,
+  chosen_by TEXT,
+  mapping TEXT,
+  unread_times INTEGER NOT NULL DEFAULT 0,
+  tail_end_bytes INTEGER,
+  tail_bytes INTEGER,
+  tail_sha256 TEXT
+);
+
 -- What the kept events say about executions (jobs) and tasks (pattern runs), to be shown in the uet_*
 -- tables. Each value is a least or a greatest, so that the order of the events doesn't matter.
 --   succeeded_ms         the latest completion, also where a later failure decided
@@ -247,6 +263,10 @@ CREATE TABLE IF NOT EXISTS runchain_derived (
   error TEXT,
   PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
+
+-- Tasks that have not ended: while there is one, its execution has not either.
+CREATE INDEX IF NOT EXISTS runchain_derived_open ON runchain_derived(execution_id)
+  WHERE kind = 'task' AND outcome IS NULL;
 
 -- What people must see: one row for each fingerprint, however often it happens.
 CREATE TABLE IF NOT EXISTS runchain_alerts (

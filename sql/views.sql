@@ -32,12 +32,13 @@ SELECT 'alert', run_id, subject, message,
 FROM runchain_alerts WHERE state = 'firing';
 
 -- bytes read = stored + rejected, bytes of the file = read + pending; unaccounted_bytes is always 0.
+-- unread_times counts events whose time nobody could read.
 DROP VIEW IF EXISTS runchain_ingest_balance;
 CREATE VIEW runchain_ingest_balance AS
 SELECT path, size_bytes, offset_bytes AS read_bytes, stored_bytes, rejected_bytes,
        size_bytes - offset_bytes AS pending_bytes,
        offset_bytes - stored_bytes - rejected_bytes AS unaccounted_bytes,
-       lines, stored, duplicates, rejected
-FROM runchain_ingest_files;
+       lines, stored, duplicates, rejected, format, coalesce(unread_times, 0) AS unread_times
+FROM runchain_ingest_files LEFT JOIN runchain_ingest_readings ON file_id = id;
 
 COMMIT;

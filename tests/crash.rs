@@ -203,6 +203,8 @@ impl Round {
         let mut violations = std::mem::take(&mut executors.violations);
         let calm_ms = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
         violations.extend(self.drain());
+        // Bags of the killed whose steps were cancelled get their rows; nothing is old enough to go.
+        self.project.runchain(&["prune"]).exits(0);
 
         commits.sort_by_key(|commit| commit.seq);
         let expected = Expected::of(&commits);

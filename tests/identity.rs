@@ -126,6 +126,19 @@ fn backup_100_runs_restore_100_runs_and_no_line_is_lost_and_no_effect_repeated_u
         "{found}"
     );
 
+    for arguments in [&["explain", "--json"][..], &["explain", "captured", "--json"]] {
+        let why = project.runchain(arguments).exits(15).json();
+        assert!(
+            why["causes"].to_string().contains("runchain adopt --as restored"),
+            "{why}"
+        );
+        assert!(!why["you_can"].to_string().contains("drain"), "{why}");
+        assert_eq!(
+            why["next"]["text"],
+            "nothing, until runchain adopt says what this database is"
+        );
+    }
+
     let adopted = project
         .runchain(&[
             "adopt",

@@ -98,3 +98,45 @@ fn a_reader_with_tail_follows_across_rotations_and_misses_nothing() {
     assert!(rotated > 3, "only {rotated} rotations");
     drop(service);
 }
+
+#[test]
+fn logs_that_can_t_be_written_are_told_in_the_database_until_they_can() {
+    let project = Project::new(SHAPE_A, "archive.settle_ms = 0\n");
+    project.runchain(&["install"]).exits(0);
+    let alert = "SELECT state FROM runchain_alerts WHERE rule = 'logs_unwritable'";
+    let away = || {
+        fs::rename(project.path("logs"), project.path("logs.away")).unwrap();
+        fs::write(project.path("logs"), "").unwrap();
+    };
+    let back = || {
+        fs::remove_file(project.path("logs")).unwrap();
+        fs::rename(project.path("logs.away"), project.path("logs")).unwrap();
+    };
+    let leader = project.service();
+    project.until("SELECT count(*) > 0 FROM runchain_cursors", "1");
+    let service = project.service();
+    // The other one can't lead.
+    away();
+    leader.kill();
+    project.until(alert, "firing");
+    let checks = project.runchain(&["validate", "--json"]).json();
+    let told = checks["checks"].as_array().unwrap().iter();
+    let told = told
+        .clone()
+        .find(|check| check["check"] == "alerts")
+        .unwrap()
+        .to_string();
+    assert!(told.contains("logs_unwritable"), "{told}");
+    back();
+    project.until(alert, "resolved");
+    project.sql("INSERT INTO runs(run_id, status) VALUES ('r', 'COMPLETED');");
+    project.until("SELECT count(*) FROM runchain_steps WHERE state = 'done'", "2");
+    assert!(service.terminate().success());
+    let logged = project.log("monitor.jsonl");
+    assert!(
+        logged
+            .iter()
+            .any(|line| line["data"]["rule"] == "logs_unwritable"),
+        "{logged:?}"
+    );
+}

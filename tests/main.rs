@@ -31,6 +31,8 @@ mod disk;
 mod docs;
 /// The main job on what a real orchestrator writes, also with kill -9 in between.
 mod end_to_end;
+/// How the lines of event logs are understood, and a look into one with SQL.
+mod event_formats;
 /// Why a run is where it is, in words, and every command that is suggested, typed.
 mod explain;
 /// File systems that others share, through FUSE and overlays.

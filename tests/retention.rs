@@ -197,6 +197,40 @@ fn bags_and_reports_go_when_their_chain_is_over_and_nothing_refers_to_them_then(
 }
 
 #[test]
+fn a_bag_that_a_killed_attempt_left_and_nobody_settles_goes_when_it_is_old_enough() {
+    let project = Project::new(
+        SHAPE_A,
+        "archive.settle_ms = 0\nlease_ms = 1000\nretention.bags_days = 100\n",
+    );
+    project.runchain(&["install"]).exits(0);
+    project.sql("INSERT INTO runs(run_id, status) VALUES ('r', 'COMPLETED');");
+    let mut killed = project.command(&["drain", "--until-idle"]);
+    let killed = killed
+        .env("RUNCHAIN_CRASH_AT", "archive-after-place")
+        .status()
+        .unwrap();
+    assert!(!killed.success(), "{killed}");
+    assert!(project.path(".archive/r/bagit.txt").exists());
+    // The run is gone before anybody tries again.
+    project.sql("DELETE FROM runs;");
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    let row = "SELECT run_id, generation, digest LIKE 'sha256:%' FROM archival_log;";
+    assert_eq!(project.sql(row), "");
+
+    project.runchain(&["prune"]).exits(0);
+    assert_eq!(project.sql(row).trim(), "r|1|1");
+    project.runchain(&["prune"]).exits(0);
+    assert_eq!(project.sql(row).trim(), "r|1|1", "one row, however often");
+    assert!(project.path(".archive/r/bagit.txt").exists());
+
+    age(&project, "r", 101);
+    let done = project.runchain(&["prune", "--json"]).exits(0).json();
+    assert_eq!(removed(&done, "bags"), json!(1));
+    assert!(!project.path(".archive/r").exists());
+    assert_eq!(project.sql(row), "");
+}
+
+#[test]
 fn a_run_whose_steps_are_gone_can_be_asked_for_again() {
     let project = finished("", &["r"]);
     age(&project, "r", 400);

@@ -90,6 +90,30 @@ fn a_storm_is_held_whole_and_said_once_while_other_runs_go_on() {
 }
 
 #[test]
+fn chains_of_other_runs_don_t_wait_until_a_storm_is_taken_in() {
+    let project = Project::new(SHAPE_A, &format!("{LIMIT}archive.settle_ms = 0\n"));
+    project.runchain(&["install"]).exits(0);
+    project.sql(
+        "PRAGMA journal_mode = wal;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
+         INSERT INTO runchain_queue(action, run_id, old_run_id, old_status, new_status)
+         SELECT 'update', 'r' || i, 'r' || i, 'RUNNING', 'EXPIRED' FROM n;
+         INSERT INTO runs(run_id, status) VALUES ('other', 'COMPLETED');
+         UPDATE runchain_queue SET at_ms = at_ms + 1000 WHERE run_id = 'other';",
+    );
+    let service = project.service();
+    project.until(
+        "SELECT count(*) FROM runchain_steps
+         WHERE run_id = 'other' AND step = 'report' AND state = 'done' AND EXISTS (SELECT 1 FROM runchain_queue)",
+        "1",
+    );
+    // What it has overtaken is held like any other storm.
+    project.until("SELECT held FROM runchain_held_batches", "60000");
+    assert_eq!(count(&project, "runchain_steps WHERE run_id <> 'other'"), 0);
+    assert!(service.terminate().success());
+}
+
+#[test]
 fn single_updates_of_one_transaction_are_the_same_storm() {
     let project = project("");
     let updates: String = (1..=50)

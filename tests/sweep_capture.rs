@@ -139,3 +139,41 @@ fn a_repair_puts_no_trigger_back_and_says_so() {
     let triggers = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger';";
     assert_eq!(project.lines(triggers), ["0"]);
 }
+
+#[test]
+fn the_installed_capture_is_shown_where_it_differs_from_the_configured_one() {
+    let project = project();
+    let shown = || {
+        let ran = project.runchain(&["config", "show"]).exits(0);
+        format!("{}{}", ran.stdout, ran.stderr)
+    };
+    assert!(!shown().contains("installed"), "{}", shown());
+    project.configure("required_tables = ['runs']\n");
+    let told = shown();
+    assert!(
+        told.contains("capture is triggers by configuration, and sweep is installed"),
+        "{told}"
+    );
+    let json = project.runchain(&["config", "show", "--json"]).exits(0).json();
+    assert_eq!(json["installed"]["capture"], "sweep");
+    project.runchain(&["install", "--capture", "triggers"]).exits(0);
+    assert!(!shown().contains("installed"), "{}", shown());
+}
+
+#[test]
+fn a_word_for_capture_that_nobody_knows_is_mended_as_suggested() {
+    let project = project();
+    project.sql("UPDATE runchain_meta SET value = 'magic' WHERE key = 'capture';");
+    project.configure("required_tables = ['runs']\n");
+    let refused = project.runchain(&["install"]).exits(1).stderr;
+    assert!(
+        refused.contains("runchain install --capture triggers"),
+        "{refused}"
+    );
+    let told = project.runchain(&["validate"]).stdout;
+    assert!(told.contains("runchain install --capture triggers"), "{told}");
+    project.runchain(&["install", "--capture", "triggers"]).exits(0);
+    project.runchain(&["validate"]).exits(0);
+    project.sql("INSERT INTO runs(run_id, status) VALUES ('a', 'COMPLETED');");
+    assert_eq!(project.lines("SELECT action FROM runchain_queue;"), ["insert"]);
+}

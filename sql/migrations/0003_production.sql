@@ -94,3 +94,23 @@ CREATE TABLE IF NOT EXISTS runchain_epochs (
   reason TEXT,
   PRIMARY KEY (database_uuid, epoch)
 ) WITHOUT ROWID;
+
+-- Event logs: what else is known of a file. No row: an earlier version has begun it.
+--   format, chosen_by  preset or mapping by which its lines are understood; detected, or given
+--   mapping            where it is a mapping: its JSON
+--   unread_times       events whose time nobody could read; it is kept as text
+--   tail_*             hash of what stood before the checkpoint: a rewritten file has other bytes there
+CREATE TABLE IF NOT EXISTS runchain_ingest_readings (
+  file_id INTEGER PRIMARY KEY,
+  format TEXT,
+  chosen_by TEXT,
+  mapping TEXT,
+  unread_times INTEGER NOT NULL DEFAULT 0,
+  tail_end_bytes INTEGER,
+  tail_bytes INTEGER,
+  tail_sha256 TEXT
+);
+
+-- Tasks that have not ended: while there is one, its execution has not either.
+CREATE INDEX IF NOT EXISTS runchain_derived_open ON runchain_derived(execution_id)
+  WHERE kind = 'task' AND outcome IS NULL;

@@ -80,7 +80,11 @@ for name, arguments in found:
         for late, when in ((False, ""), (True, ", late"))
     }
 for name in sorted(modules(ours) - modules(stock)):
-    answers[name] = {"view": attempt(f"CREATE VIEW v AS SELECT * FROM {name}", "SELECT * FROM v", [], True)}
+    trigger = f"CREATE TABLE t(x); CREATE TRIGGER tr AFTER INSERT ON t BEGIN DELETE FROM t WHERE x IN (SELECT 1 FROM {name}); END"
+    answers[name] = {
+        "view": attempt(f"CREATE VIEW v AS SELECT * FROM {name}", "SELECT * FROM v", [], True),
+        "trigger": attempt(trigger, "INSERT INTO t VALUES (1)", [], True),
+    }
 # Whoever writes the statement may call them, and so may objects that only this connection sees.
 ours.execute("CREATE TEMP VIEW own AS SELECT runchain_debug() AS answer")
 assert "mapping" in ours.execute('SELECT "Runchain_DEBUG"()').fetchone()[0]

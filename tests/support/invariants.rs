@@ -139,10 +139,18 @@ impl Outside {
             let summary = self.root.join(format!("reports/{run_id}_summary.json"));
             let summary: Value = serde_json::from_slice(&fs::read(summary).unwrap()).unwrap();
             assert_eq!(summary["generation"], generation, "{run_id}");
+        }
+        for bag in self.bags() {
             let rows = format!(
-                "SELECT CAST(count(*) AS TEXT) FROM archival_log WHERE run_id = '{run_id}' AND generation = {generation}"
+                "SELECT CAST(count(*) AS TEXT) FROM archival_log WHERE digest = '{}'",
+                digest_of(&bag)
             );
-            assert_eq!(self.texts(&rows), ["1"], "rows of {run_id} in archival_log");
+            assert_eq!(
+                self.texts(&rows),
+                ["1"],
+                "rows of {} in archival_log",
+                bag.display()
+            );
         }
     }
 

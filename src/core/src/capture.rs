@@ -58,15 +58,28 @@ const KEY: &str = "capture";
 /// # Errors
 /// Whatever SQLite answers, and a word that this build doesn't know.
 pub fn installed(conn: &Connection) -> Result<Capture> {
-    let Some(word) = schema::meta(conn, KEY)? else {
-        return Ok(Capture::default());
-    };
-    Capture::from_word(&word).ok_or_else(|| {
+    let word = schema::meta(conn, KEY)?;
+    from_meta(word.as_deref()).ok_or_else(|| {
         Error::refused(
-            format!("runchain_meta.capture is {word:?}, which is neither triggers nor sweep"),
+            format!(
+                "runchain_meta.capture is {:?}, which is neither triggers nor sweep",
+                word.unwrap_or_default()
+            ),
             "install again: runchain install --capture triggers",
         )
     })
+}
+
+/// The same; `None` for a word that this build doesn't know, to whom that is no obstacle.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn known(conn: &Connection) -> Result<Option<Capture>> {
+    Ok(from_meta(schema::meta(conn, KEY)?.as_deref()))
+}
+
+fn from_meta(word: Option<&str>) -> Option<Capture> {
+    word.map_or(Some(Capture::default()), Capture::from_word)
 }
 
 /// Notes the way; the caller makes or drops the triggers.

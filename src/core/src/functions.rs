@@ -13,7 +13,7 @@ use crate::ingest::{self, IngestOptions};
 use crate::install::{self, InstallOptions};
 use crate::request::{self, StepVerb};
 use crate::validate::{self, ValidateOptions};
-use crate::{Mapping, Millis, schema, steps};
+use crate::{Mapping, Millis, schema, space, steps};
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ffi};
@@ -60,7 +60,7 @@ const FUNCTIONS: [Function; 13] = [
     function("monitor_validate", 0..=0, monitor_validate),
     Function {
         reads_named_files: true,
-        ..function("ingest_events", 1..=1, ingest_events)
+        ..function("ingest_events", 1..=2, ingest_events)
     },
     function("enqueue_chain", 1..=2, enqueue_chain),
     Function {
@@ -111,6 +111,9 @@ pub fn register(conn: &Connection, surface: Surface) -> Result<()> {
             )
             .during("register a SQL function")?;
         }
+    }
+    if surface == Surface::Full {
+        crate::read_events::register(conn)?;
     }
     crate::checks_table::register(conn)
 }
@@ -166,12 +169,9 @@ fn ingest_events(conn: &Connection, arguments: &[Value]) -> Result<Json> {
             "give the path of a JSONL event log: ingest_events('events.jsonl')",
         ));
     };
-    let report = ingest::ingest_path(
-        conn,
-        std::path::Path::new(path),
-        Millis::now(),
-        &IngestOptions::default(),
-    )?;
+    let options = IngestOptions::from_argument(arguments.get(1))?;
+    space::refuse_while_low(conn)?;
+    let report = ingest::ingest_path(conn, std::path::Path::new(path), Millis::now(), &options)?;
     Ok(json!(report))
 }
 

@@ -108,7 +108,7 @@ pub(crate) fn any(conn: &Connection) -> Result<bool> {
 /// # Errors
 /// Whatever SQLite answers.
 pub fn faults(conn: &Connection, mapping: &Mapping) -> Result<Vec<Fault>> {
-    if capture::installed(conn)? == Capture::Sweep {
+    if capture::known(conn)? == Some(Capture::Sweep) {
         return Ok(Vec::new());
     }
     let mut faults = Vec::new();

@@ -8,7 +8,7 @@
 
 use runchain_core::chain::Chain;
 use runchain_core::install::{InstallOptions, install};
-use runchain_core::steps::{self, Archival, Backoff, Outcome, Settled, Success, Wanted};
+use runchain_core::steps::{self, Archival, Backoff, BagBeside, Claim, Outcome, Settled, Success, Wanted};
 use runchain_core::{ExecutorId, Mapping, Millis, RunId, queue};
 use rusqlite::Connection;
 use serde_json::json;
@@ -47,31 +47,45 @@ impl Database {
 
     /// Executes the step `archive` of run-1; `unchanged`: the bag stood there already.
     fn archive(&self, digest: &str, unchanged: bool) {
-        let (conn, executor) = (&self.conn, ExecutorId("executor-1".to_owned()));
+        self.archive_beside(digest, unchanged, &[]);
+    }
+
+    /// The same, where bags of these generations stand beside it that have no row.
+    fn archive_beside(&self, digest: &str, unchanged: bool, beside: &[(i64, &str)]) {
+        let claim = self.start();
+        assert_eq!(self.settle(&claim, digest, unchanged, beside), Settled::Done);
+        steps::ready_again(&self.conn, claim.step_id, NOW).unwrap();
+    }
+
+    fn start(&self) -> Claim {
         let run_id = RunId("run-1".to_owned());
         let wanted = Wanted::OfRun {
             run_id: &run_id,
             step: Some("archive"),
         };
-        let claims = steps::lease_and_start(conn, &executor, wanted, ONE, NOW).unwrap();
-        let claim = claims.first().unwrap();
+        let executor = ExecutorId("executor-1".to_owned());
+        let claims = steps::lease_and_start(&self.conn, &executor, wanted, ONE, NOW).unwrap();
+        claims.into_iter().next().unwrap()
+    }
+
+    fn settle(&self, claim: &Claim, digest: &str, unchanged: bool, beside: &[(i64, &str)]) -> Settled {
         let outcome = Outcome::Done(Success {
             result: json!({ "path": PLACE, "digest": digest }),
-            output_tail: None,
-            archival: Some(Archival {
-                archive_path: PLACE.to_owned(),
-                size_bytes: 1,
-                digest: digest.to_owned(),
-                unchanged,
-            }),
+            archival: Some(bag(digest, unchanged)),
+            beside: beside
+                .iter()
+                .map(|(generation, digest)| BagBeside {
+                    generation: *generation,
+                    archival: bag(digest, true),
+                })
+                .collect(),
+            ..Success::default()
         });
         let backoff = Backoff {
             base_ms: 1,
             cap_ms: 1,
         };
-        let settled = steps::settle(conn, claim, &outcome, backoff, 0.0, NOW).unwrap();
-        assert_eq!(settled, Settled::Done);
-        steps::ready_again(conn, claim.step_id, NOW).unwrap();
+        steps::settle(&self.conn, claim, &outcome, backoff, 0.0, NOW).unwrap()
     }
 
     fn logged(&self) -> Vec<(i64, String)> {
@@ -84,8 +98,16 @@ impl Database {
     }
 }
 
-#[test]
+fn bag(digest: &str, unchanged: bool) -> Archival {
+    Archival {
+        archive_path: PLACE.to_owned(),
+        size_bytes: 1,
+        digest: digest.to_owned(),
+        unchanged,
+    }
+}
 
+#[test]
 fn a_bag_that_was_placed_before_a_crash_is_logged_once_in_each_generation() {
     let database = Database::new();
     let first = [(1, "sha256:aa".to_owned())];
@@ -100,4 +122,41 @@ fn a_bag_that_was_placed_before_a_crash_is_logged_once_in_each_generation() {
     database.write("UPDATE runs SET status = 'RUNNING'; UPDATE runs SET status = 'COMPLETED'");
     database.archive("sha256:bb", true);
     assert_eq!(database.logged(), both);
+}
+
+#[test]
+fn a_bag_that_a_killed_attempt_left_aside_is_logged_once_under_its_own_generation() {
+    let database = Database::new();
+    database.write("INSERT INTO runs VALUES ('run-1', 'COMPLETED')");
+    // The first attempt placed aa and was killed; the second found more rows, and moved aa aside.
+    database.archive_beside("sha256:bb", false, &[(1, "sha256:aa")]);
+    let both = [(1, "sha256:aa".to_owned()), (1, "sha256:bb".to_owned())];
+    assert_eq!(database.logged(), both);
+    database.archive_beside("sha256:bb", true, &[(1, "sha256:aa")]);
+    assert_eq!(database.logged(), both, "a repeat is no new bag");
+
+    // Of the second end nothing was ever settled; the third finds its bag.
+    database.write("UPDATE runs SET status = 'RUNNING'; UPDATE runs SET status = 'COMPLETED'");
+    database.write("UPDATE runs SET status = 'RUNNING'; UPDATE runs SET status = 'COMPLETED'");
+    database.archive_beside("sha256:dd", false, &[(1, "sha256:bb"), (2, "sha256:cc")]);
+    assert_eq!(
+        database.logged()[2..],
+        [(2, "sha256:cc".to_owned()), (3, "sha256:dd".to_owned())]
+    );
+}
+
+#[test]
+fn a_bag_whose_step_was_taken_away_meanwhile_is_logged_once() {
+    let database = Database::new();
+    database.write("INSERT INTO runs VALUES ('run-1', 'COMPLETED')");
+    let claim = database.start();
+    database.write("UPDATE runs SET status = 'RUNNING'; UPDATE runs SET status = 'COMPLETED'");
+    // Placed before its generation was cancelled, settled after that.
+    assert_eq!(database.settle(&claim, "sha256:aa", false, &[]), Settled::Fenced);
+    assert_eq!(database.logged(), [(1, "sha256:aa".to_owned())]);
+    database.archive_beside("sha256:bb", false, &[(1, "sha256:aa")]);
+    assert_eq!(
+        database.logged(),
+        [(1, "sha256:aa".to_owned()), (2, "sha256:bb".to_owned())]
+    );
 }

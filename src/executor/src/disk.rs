@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::door;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::event::{self, EventType, NewEvent};
-use runchain_core::{Millis, schema};
+use runchain_core::{Millis, schema, space};
 use rusqlite::Connection;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use serde_json::json;
@@ -31,7 +31,6 @@ const ROOM_TIMES: u64 = 3;
 const LAST_PART: u64 = 16;
 /// How often one looks whether there is room, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-const FINGERPRINT: &str = "[\"disk_low\"]";
 
 /// Bytes that are free for us on the disk of a folder.
 ///
@@ -62,35 +61,10 @@ pub(crate) fn preflight(settings: &Settings) -> Option<String> {
     })
 }
 
-/// Refuses what can wait while space is low.
-///
-/// # Errors
-/// The refusal; whatever SQLite answers.
-pub(crate) fn refuse_while_low(conn: &Connection) -> Result<()> {
-    if !is_alerted(conn)? {
-        return Ok(());
-    }
-    Err(Error::refused(
-        "the database's disk has run full, and reading event logs in can wait",
-        "free some space; when runchain drain has said that there is room again, ingest",
-    ))
-}
-
 /// Removes the ballast, for an uninstall; a service that still runs does without it.
 pub(crate) fn remove_ballast(settings: &Settings) {
     // One that can't be removed is said by who looks at the folder; nothing depends on it.
     let _ = std::fs::remove_file(settings.state_db_path.with_file_name(NAME));
-}
-
-fn is_alerted(conn: &Connection) -> Result<bool> {
-    if !schema::table_exists(conn, "runchain_alerts")? {
-        return Ok(false);
-    }
-    conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM runchain_alerts WHERE fingerprint = ?1 AND state <> 'resolved')",
-    )
-    .and_then(|mut statement| statement.query_row([FINGERPRINT], |row| row.get(0)))
-    .during("look for the alert of a full disk")
 }
 
 /// What a service knows of its disk.
@@ -119,11 +93,11 @@ impl Space {
             look_at: Instant::now(),
         };
         let made = space.make();
-        if !made && door::patiently(|| is_alerted(conn))? {
+        if !made && door::patiently(|| space::is_low(conn))? {
             (space.low, space.told) = (true, true);
         }
         // There is room, but whoever ran before could not say so any more.
-        space.told |= made && door::patiently(|| is_alerted(conn))?;
+        space.told |= made && door::patiently(|| space::is_low(conn))?;
         Ok(space)
     }
 
@@ -264,7 +238,7 @@ fn raise(conn: &Connection, message: &str, now: Millis) -> Result<()> {
          VALUES (?1, 'disk_low', 'critical', 'firing', 'disk', ?2, 1, ?3, ?3)
          ON CONFLICT(fingerprint) DO UPDATE SET
            state = 'firing', message = excluded.message, count = count + 1, last_at_ms = excluded.last_at_ms",
-        (FINGERPRINT, message, now),
+        (space::DISK_LOW_FINGERPRINT, message, now),
     )
     .during("raise the alert of a full disk")?;
     let data = json!({ "message": message });
@@ -275,7 +249,7 @@ fn resolve(conn: &Connection, now: Millis) -> Result<()> {
     schema::check_writer(conn)?;
     conn.execute(
         "UPDATE runchain_alerts SET state = 'resolved' WHERE fingerprint = ?1",
-        [FINGERPRINT],
+        [space::DISK_LOW_FINGERPRINT],
     )
     .during("resolve the alert of a full disk")?;
     event::append(

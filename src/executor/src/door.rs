@@ -2,8 +2,9 @@
 //!
 //! Invariant: the executor never dies of a busy database, and never holds a transaction open while
 //! it waits. SQLite's own busy timeout covers most waits; what it can't cover (a deadlock answered
-//! at once, a checkpoint in the way) is tried again here with growing, jittered pauses. On the main
-//! loop's connection SQLite itself refuses a commit that came another way: [`only_way`].
+//! at once, a checkpoint in the way) is tried again here with growing, jittered pauses. On the
+//! connections of the main loop and of retention SQLite itself refuses a commit that came another way:
+//! [`only_way`].
 
 use runchain_core::error::{During, Result};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -37,15 +38,21 @@ pub(crate) fn only_way(conn: &Connection, may: impl Fn() -> bool + Send + 'stati
 /// # Errors
 /// The first failure that isn't "busy", or the last busy one.
 pub(crate) fn write<T>(conn: &Connection, mut work: impl FnMut(&Connection) -> Result<T>) -> Result<T> {
-    patiently(|| {
-        let transaction =
-            Transaction::new_unchecked(conn, TransactionBehavior::Immediate).during("begin a transaction")?;
-        let value = work(&transaction)?;
-        INSIDE.set(true);
-        let committed = transaction.commit().during("commit");
-        INSIDE.set(false);
-        committed.map(|()| value)
-    })
+    patiently(|| write_now(conn, &mut work))
+}
+
+/// The same, but tried once: for what gives way to everybody else.
+///
+/// # Errors
+/// The first failure, also "busy".
+pub(crate) fn write_now<T>(conn: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    let transaction =
+        Transaction::new_unchecked(conn, TransactionBehavior::Immediate).during("begin a transaction")?;
+    let value = work(&transaction)?;
+    INSIDE.set(true);
+    let committed = transaction.commit().during("commit");
+    INSIDE.set(false);
+    committed.map(|()| value)
 }
 
 /// Reads several things in one transaction: one lock for all of them, and one state. `work` must be

@@ -24,7 +24,7 @@ mod tests;
 mod whole;
 mod words;
 
-pub use facts::{Disk, Facts, Outside};
+pub use facts::{Complaint, Disk, Facts, Outside};
 pub use gather::gather;
 pub use judge::judge;
 pub use nearest::nearest as nearest_runs;

@@ -9,6 +9,7 @@ use super::progress::{self, Entry};
 use crate::Millis;
 use crate::error::{During, Result};
 use rusqlite::{Connection, OptionalExtension};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 const RULE: &str = "event.failed";
@@ -19,7 +20,9 @@ const FAILED: &str = ".failed";
 #[derive(Debug)]
 struct Raised {
     task: Option<String>,
+    /// The run that it names; else its job, which is one only where a run has that id.
     run_id: Option<String>,
+    job: Option<String>,
     subject: String,
     message: String,
     count: i64,
@@ -41,8 +44,8 @@ impl Alerts {
         let (task, job) = (event.pattern_run_id.as_deref(), event.job_id.as_deref());
         let new = Raised {
             task: task.map(str::to_owned),
-            // Where nothing names a run, the job is what the orchestrator calls one.
-            run_id: event.run_id.as_deref().or(job).map(str::to_owned),
+            run_id: event.run_id.as_deref().map(str::to_owned),
+            job: job.map(str::to_owned),
             subject: task.or(job).unwrap_or(&event.kind).to_owned(),
             message: message(event),
             count: 1,
@@ -66,7 +69,8 @@ impl Alerts {
                 None => None,
             };
             let before = state(conn, fingerprint)?;
-            alert.upsert(conn, fingerprint, succeeded)?;
+            let run_id = alert.run(conn)?;
+            alert.upsert(conn, fingerprint, run_id, succeeded)?;
             let after = state(conn, fingerprint)?;
             raised += u64::from(before != after && after.as_deref() == Some("firing"));
         }
@@ -92,7 +96,26 @@ impl Raised {
         self.run_id = self.run_id.take().or(new.run_id);
     }
 
-    fn upsert(&self, conn: &Connection, fingerprint: &str, succeeded: Option<Millis>) -> Result<()> {
+    /// The run that it is about. A job is an execution; an orchestrator that calls its runs jobs has a run
+    /// of that id, and any other would show the alert beside a run that doesn't exist.
+    fn run(&self, conn: &Connection) -> Result<Option<&str>> {
+        let Some(job) = self.job.as_deref().filter(|_| self.run_id.is_none()) else {
+            return Ok(self.run_id.as_deref());
+        };
+        let is_run: bool = conn
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM runchain_runs WHERE run_id = ?1)")
+            .and_then(|mut statement| statement.query_row([job], |row| row.get(0)))
+            .during("look whether a job is a run")?;
+        Ok(is_run.then_some(job))
+    }
+
+    fn upsert(
+        &self,
+        conn: &Connection,
+        fingerprint: &str,
+        run_id: Option<&str>,
+        succeeded: Option<Millis>,
+    ) -> Result<()> {
         conn.prepare_cached(
             "INSERT INTO runchain_alerts(fingerprint, rule, severity, state, run_id, subject, message,
                                          count, first_at_ms, last_at_ms)
@@ -117,7 +140,7 @@ impl Raised {
                 fingerprint,
                 RULE,
                 SEVERITY,
-                &self.run_id,
+                run_id,
                 &self.subject,
                 &self.message,
                 self.count,
@@ -164,13 +187,5 @@ fn state(conn: &Connection, fingerprint: &str) -> Result<Option<String>> {
 
 /// What the event says went wrong, else its type.
 fn message(event: &Event<'_>) -> String {
-    #[derive(serde::Deserialize)]
-    struct Details {
-        error_message: Option<String>,
-    }
-    event
-        .details
-        .and_then(|details| serde_json::from_str::<Details>(details).ok())
-        .and_then(|details| details.error_message)
-        .unwrap_or_else(|| event.kind.clone().into_owned())
+    event.error().unwrap_or(Cow::Borrowed(&event.kind)).into_owned()
 }

@@ -3,14 +3,17 @@
 
 use super::alert::Alerts;
 use super::checkpoint::Checkpoint;
-use super::fields::{self, Event, Line};
+use super::fields::{self, Event};
 use super::file::LogFile;
+use super::format::{Format, detect};
 use super::lines::{Chunk, Content, Extent};
 use super::progress::Gathered;
+use super::reading::{Chosen, ChosenBy};
 use super::{IngestReport, uet};
 use crate::Millis;
 use crate::error::{During, Result};
-use rusqlite::Connection;
+use rusqlite::{CachedStatement, Connection};
+use std::sync::Arc;
 
 /// So much of a rejected line is kept.
 const REJECT_START_CHARS: usize = 200;
@@ -35,21 +38,39 @@ pub(super) struct Batch<'a> {
     log: &'a LogFile,
     tables: &'a uet::Tables,
     now: Millis,
+    /// `None` until the first event tells.
+    format: Option<Arc<Format>>,
+    /// Held: looking for it in the cache costs as much as reading a line.
+    insert: CachedStatement<'a>,
     progress: Gathered,
     alerts: Alerts,
 }
 
+const INSERT: &str = "
+    INSERT INTO runchain_ingested(event_id, type, at, at_ms, run_id, job_id, step_id, pattern_run_id,
+                                  pattern_id, status, details, extra, file_id, line, offset_bytes)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+    ON CONFLICT(event_id) DO NOTHING";
+
 impl<'a> Batch<'a> {
     /// An empty batch in a transaction that has begun.
-    pub(super) fn new(conn: &'a Connection, log: &'a LogFile, tables: &'a uet::Tables, now: Millis) -> Self {
-        Self {
+    pub(super) fn new(
+        conn: &'a Connection,
+        log: &'a LogFile,
+        tables: &'a uet::Tables,
+        format: Option<Arc<Format>>,
+        now: Millis,
+    ) -> Result<Self> {
+        Ok(Self {
             conn,
             log,
             tables,
             now,
+            format,
+            insert: conn.prepare_cached(INSERT).during("prepare to store events")?,
             progress: Gathered::default(),
             alerts: Alerts::default(),
-        }
+        })
     }
 
     /// Stores or rejects one chunk and moves the checkpoint past it.
@@ -59,23 +80,51 @@ impl<'a> Batch<'a> {
         checkpoint: &mut Checkpoint,
         report: &mut IngestReport,
     ) -> Result<()> {
-        let (parsed, start) = match chunk.content {
-            Content::Nuls => (Err("NUL bytes".to_owned()), &b""[..]),
-            Content::TooLong(start) => (Err("longer than the limit of a line".to_owned()), start),
-            Content::Line(line) => (fields::parse(line), line),
-        };
-        self.record(parsed.as_ref(), start, &chunk.extent, checkpoint, report)?;
-        // NUL bytes stand before a line; they are none.
-        if !matches!(chunk.content, Content::Nuls) {
-            checkpoint.row.lines += 1;
+        let extent = &chunk.extent;
+        match chunk.content {
+            // NUL bytes stand before a line; they are none.
+            Content::Nuls => return self.record(Err("NUL bytes"), b"", extent, checkpoint, report),
+            Content::TooLong(start) => {
+                self.record(
+                    Err("longer than the limit of a line"),
+                    start,
+                    extent,
+                    checkpoint,
+                    report,
+                )?;
+            }
+            Content::Line(line) => {
+                let format = match self.format.take() {
+                    Some(format) => format,
+                    None => Format::preset(detect(line)),
+                };
+                let parsed = fields::parse(line, &format);
+                let is_event = matches!(parsed, Ok(Some(_)));
+                let parsed = parsed.as_ref().map(Option::as_ref).map_err(String::as_str);
+                self.record(parsed, line, extent, checkpoint, report)?;
+                if is_event || checkpoint.reading.chosen.is_some() {
+                    self.keep(format, checkpoint);
+                }
+            }
         }
+        checkpoint.row.lines += 1;
         Ok(())
+    }
+
+    fn keep(&mut self, format: Arc<Format>, checkpoint: &mut Checkpoint) {
+        if checkpoint.reading.chosen.is_none() {
+            checkpoint.reading.chosen = Some(Chosen {
+                format: Arc::clone(&format),
+                by: ChosenBy::Detected,
+            });
+        }
+        self.format = Some(format);
     }
 
     /// Stores or rejects what was parsed from `text`.
     pub(super) fn record(
         &mut self,
-        parsed: std::result::Result<&Line<'_>, &String>,
+        parsed: std::result::Result<Option<&Event<'_>>, &str>,
         text: &[u8],
         extent: &Extent,
         checkpoint: &mut Checkpoint,
@@ -95,10 +144,15 @@ impl<'a> Batch<'a> {
                 row.rejected_bytes += extent.length;
                 report.rejected += 1;
             }
-            Ok(line) => {
-                if let Line::Event(event) = line {
+            Ok(event) => {
+                if let Some(event) = event {
                     match self.store(event, text, &place)? {
-                        Stored::New => (row.stored, report.stored) = (row.stored + 1, report.stored + 1),
+                        Stored::New => {
+                            (row.stored, report.stored) = (row.stored + 1, report.stored + 1);
+                            let unread = u64::from(event.has_unread_time());
+                            checkpoint.reading.unread_times += unread;
+                            report.unread_times += unread;
+                        }
                         Stored::Duplicate => {
                             (row.duplicates, report.duplicate) = (row.duplicates + 1, report.duplicate + 1);
                         }
@@ -122,32 +176,24 @@ impl<'a> Batch<'a> {
             }
         };
         let inserted = self
-            .conn
-            .prepare_cached(
-                "INSERT INTO runchain_ingested(event_id, type, at, at_ms, run_id, job_id, step_id, pattern_run_id,
-                                               pattern_id, status, details, extra, file_id, line, offset_bytes)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
-                 ON CONFLICT(event_id) DO NOTHING",
-            )
-            .and_then(|mut statement| {
-                statement.execute((
-                    id,
-                    &event.kind,
-                    &event.at,
-                    event.at_ms,
-                    &event.run_id,
-                    &event.job_id,
-                    &event.step_id,
-                    &event.pattern_run_id,
-                    &event.pattern_id,
-                    &event.status,
-                    event.details,
-                    &event.extra,
-                    place.file_id,
-                    place.line as i64,
-                    place.offset as i64,
-                ))
-            })
+            .insert
+            .execute((
+                id,
+                &event.kind,
+                &event.at,
+                event.at_ms,
+                &event.run_id,
+                &event.job_id,
+                &event.step_id,
+                &event.pattern_run_id,
+                &event.pattern_id,
+                &event.status,
+                event.details,
+                &event.extra,
+                place.file_id,
+                place.line as i64,
+                place.offset as i64,
+            ))
             .during("store an event")?;
         if inserted == 0 {
             return Ok(Stored::Duplicate);

@@ -1,14 +1,17 @@
 //! How far each file was read: the rows of `runchain_ingest_files`.
 //!
-//! A file is known by its inode and the hash of its head. What is shorter than its checkpoint, or
-//! begins otherwise, is another file (truncated, replaced, a reused inode): a new row from offset 0;
-//! deduplication by event id takes care of what it repeats. A known file under another path was
+//! A file is known by its inode, the hash of its head and that of what stood before the checkpoint. What is
+//! shorter than its checkpoint, or has other bytes there, is another file (truncated, rewritten, replaced,
+//! a reused inode): a new row from offset 0; deduplication by event id takes care of what it repeats. A known file under another path was
 //! renamed by rotation and goes on where it was.
 
 use super::file::LogFile;
+use super::format::{Format, Preset};
+use super::reading::{Chosen, ChosenBy, Reading};
 use crate::Millis;
 use crate::error::{During, Result};
 use rusqlite::{Connection, Row};
+use std::sync::Arc;
 
 /// The columns that ingesting changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +36,10 @@ pub(super) struct FileRow {
 pub(super) struct Checkpoint {
     pub(super) id: i64,
     pub(super) row: FileRow,
+    pub(super) reading: Reading,
     loaded: FileRow,
+    /// `None`: it has no row yet.
+    loaded_reading: Option<Reading>,
 }
 
 const COLUMNS: &str = "id, path, device, head_bytes, head_sha256, size_bytes, offset_bytes, lines, stored,
@@ -45,11 +51,7 @@ impl Checkpoint {
     pub(super) fn locate(conn: &Connection, log: &LogFile, known: Option<i64>, now: Millis) -> Result<Self> {
         let found = match known {
             Some(id) => Self::query(conn, "id = ?1", id)?.into_iter().next(),
-            None => Self::query(conn, "inode = ?1", log.inode)?
-                .into_iter()
-                .filter(|candidate| candidate.is(log))
-                // The device is only a hint: it decides between equals.
-                .max_by_key(|candidate| (candidate.row.device == log.device, candidate.id)),
+            None => Self::find(conn, log)?,
         };
         let mut checkpoint = match found {
             Some(checkpoint) => checkpoint,
@@ -66,6 +68,40 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    fn find(conn: &Connection, log: &LogFile) -> Result<Option<Self>> {
+        let mut found: Option<Self> = None;
+        for candidate in Self::query(conn, "inode = ?1", log.inode)? {
+            // The device is only a hint: it decides between equals.
+            let rank = |one: &Self| (one.row.device == log.device, one.id);
+            let is_better = found.as_ref().is_none_or(|old| rank(old) < rank(&candidate));
+            if is_better && candidate.is(log) && candidate.reading.fits(log)? {
+                found = Some(candidate);
+            }
+        }
+        Ok(found)
+    }
+
+    /// How the file is to be understood from here on: as the caller says, as before, or (`None`) as its
+    /// first event will tell.
+    pub(super) fn choose(&mut self, given: Option<&Arc<Format>>) -> Option<Arc<Format>> {
+        if let Some(format) = given {
+            self.reading.chosen = Some(Chosen {
+                format: Arc::clone(format),
+                by: ChosenBy::Given,
+            });
+        } else if self.loaded_reading.is_none() && self.row.offset_bytes > 0 {
+            // An earlier version has begun it, which knew one format.
+            self.reading.chosen = Some(Chosen {
+                format: Format::preset(Preset::Pattern),
+                by: ChosenBy::Detected,
+            });
+        }
+        self.reading
+            .chosen
+            .as_ref()
+            .map(|chosen| Arc::clone(&chosen.format))
+    }
+
     fn is(&self, log: &LogFile) -> bool {
         let head = usize::try_from(self.row.head_bytes)
             .ok()
@@ -75,12 +111,18 @@ impl Checkpoint {
 
     fn query(conn: &Connection, condition: &str, key: i64) -> Result<Vec<Self>> {
         let sql = format!("SELECT {COLUMNS} FROM runchain_ingest_files WHERE {condition}");
-        conn.prepare_cached(&sql)
+        let mut found: Vec<Self> = conn
+            .prepare_cached(&sql)
             .and_then(|mut statement| {
                 let rows = statement.query_map([key], Self::read)?;
                 rows.collect()
             })
-            .during("read the checkpoint of an event log")
+            .during("read the checkpoint of an event log")?;
+        for checkpoint in &mut found {
+            checkpoint.loaded_reading = Reading::load(conn, checkpoint.id)?;
+            checkpoint.reading = checkpoint.loaded_reading.clone().unwrap_or_default();
+        }
+        Ok(found)
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -101,7 +143,9 @@ impl Checkpoint {
         Ok(Self {
             id: row.get(0)?,
             row: loaded.clone(),
+            reading: Reading::default(),
             loaded,
+            loaded_reading: None,
         })
     }
 
@@ -134,6 +178,9 @@ impl Checkpoint {
 
     /// Writes the row back, where anything changed.
     pub(super) fn save(&self, conn: &Connection, now: Millis) -> Result<()> {
+        if self.loaded_reading.as_ref() != Some(&self.reading) && self.reading != Reading::default() {
+            self.reading.save(conn, self.id)?;
+        }
         if self.row == self.loaded {
             return Ok(());
         }

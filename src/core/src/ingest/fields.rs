@@ -1,10 +1,13 @@
-//! One line to one event: which key of a JSON object is which column.
+//! One line to one event.
 //!
-//! Every line ends here as an event or as a reason. Values are borrowed from the line where they can
-//! be; `details` and the fields without a column stay the JSON text that they were.
+//! Every line ends here as an event, as nothing or as a reason. Which key is which field the
+//! [`Format`] says. Values are borrowed from the line where they can be; `details` and the fields
+//! without a column stay the JSON text that they were.
 
+use super::format::{Field, Format, Level, Target};
+use super::when;
 use crate::Millis;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,42 +16,6 @@ use std::fmt;
 /// Objects and arrays deeper than this are rejected: whoever reads the JSON again (SQLite, Python,
 /// serde_json) has such a limit, and a row that nobody can parse is no use.
 const MAX_DEPTH: usize = 128;
-
-/// What an event can say of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
-    EventId,
-    Type,
-    Time,
-    Run,
-    Job,
-    Step,
-    PatternRun,
-    Pattern,
-    Status,
-    Details,
-}
-
-/// The keys of each field, the one that counts more first. What stands under a key that lost, or
-/// under none of these, is kept in `extra`.
-const KEYS: [(Field, &[&str]); 10] = [
-    (Field::EventId, &["event_id", "id", "eventId"]),
-    (Field::Type, &["event_type", "type", "event"]),
-    (Field::Time, &["timestamp", "time", "ts", "at"]),
-    (Field::Run, &["run_id"]),
-    (Field::Job, &["job_id"]),
-    (Field::Step, &["step_id"]),
-    (Field::PatternRun, &["pattern_run_id"]),
-    (Field::Pattern, &["pattern_id"]),
-    (Field::Status, &["status"]),
-    (Field::Details, &["details", "data", "payload"]),
-];
-
-/// The range of Python's `datetime`, years 1 to 9999; a time outside it stays text only.
-const READABLE_MS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
-
-/// A number below this is seconds since 1970 (until the year 5138), from it on milliseconds.
-const SECONDS_BELOW: f64 = 1e11;
 
 /// An event as it stands in its line.
 #[derive(Debug)]
@@ -70,36 +37,66 @@ pub(super) struct Event<'a> {
     pub(super) details: Option<&'a str>,
     /// The other fields, a JSON object.
     pub(super) extra: Option<String>,
+    /// The message of its error, where the format names its place.
+    error: Option<Cow<'a, str>>,
 }
 
-/// What a line is.
-#[derive(Debug)]
-pub(super) enum Line<'a> {
-    Event(Box<Event<'a>>),
-    /// Nothing but white space.
-    Empty,
+impl Event<'_> {
+    /// What went wrong, in the event's own words: where the format says, else `error_message` in its
+    /// details.
+    pub(super) fn error(&self) -> Option<Cow<'_, str>> {
+        #[derive(serde::Deserialize)]
+        struct Details<'d> {
+            #[serde(borrow)]
+            error_message: Option<Cow<'d, str>>,
+        }
+        let in_details = || {
+            serde_json::from_str::<Details<'_>>(self.details?)
+                .ok()?
+                .error_message
+        };
+        self.error.as_deref().map(Cow::Borrowed).or_else(in_details)
+    }
+
+    /// Whether a time stands there that nobody can read.
+    pub(super) fn has_unread_time(&self) -> bool {
+        self.at.is_some() && self.at_ms.is_none()
+    }
 }
 
-/// Reads a line; the error is the reason to reject it.
-pub(super) fn parse(line: &[u8]) -> Result<Line<'_>, String> {
+/// Reads a line; `None` is a line of nothing but white space, the error is the reason to reject it.
+pub(super) fn parse<'a>(line: &'a [u8], format: &'a Format) -> Result<Option<Event<'a>>, String> {
     let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
     let text = std::str::from_utf8(line)
         .map_err(|error| format!("not UTF-8 from byte {}", error.valid_up_to()))?
         .trim_ascii();
     if text.is_empty() {
-        return Ok(Line::Empty);
+        return Ok(None);
     }
     if too_deep(text.as_bytes()) {
         return Err(format!("nested deeper than {MAX_DEPTH}"));
     }
-    let fields: Fields<'_> =
-        serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))?;
-    fields.into_event().map(|event| Line::Event(Box::new(event)))
+    let mut fields = Fields {
+        known: [const { None }; Field::ALL.len()],
+        rest: Vec::new(),
+    };
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = Object {
+        fields: &mut fields,
+        level: format.level(),
+        is_top: true,
+    };
+    read.deserialize(&mut json)
+        .and_then(|()| json.end())
+        .map_err(|error| format!("not a JSON object: {error}"))?;
+    fields.into_event(format).map(Some)
 }
 
 /// Counts brackets first: nearly every line has too few of them to look closer.
 fn too_deep(text: &[u8]) -> bool {
-    let openers = text.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    // In portions whose count fits a byte, which the compiler makes fast.
+    let count = |part: &[u8]| part.iter().map(|byte| u8::from(byte & 0xDF == b'[')).sum::<u8>();
+    let openers: usize = text.chunks(255).map(|part| usize::from(count(part))).sum();
     if openers <= MAX_DEPTH {
         return false;
     }
@@ -121,78 +118,80 @@ fn too_deep(text: &[u8]) -> bool {
     false
 }
 
+/// What stands where a field may stand.
 #[derive(Clone, Copy)]
 struct Candidate<'a> {
     rank: usize,
-    key: &'static str,
-    value: &'a RawValue,
+    key: &'a str,
+    value: &'a str,
+    /// Of the line's own object, and not of one within it.
+    is_top: bool,
 }
 
 /// A line's object, sorted into fields.
 struct Fields<'a> {
-    known: [Option<Candidate<'a>>; KEYS.len()],
-    rest: Vec<(Cow<'a, str>, &'a RawValue)>,
+    known: [Option<Candidate<'a>>; Field::ALL.len()],
+    /// The keys of the line that are no field.
+    rest: Vec<(Cow<'a, str>, &'a str)>,
 }
 
 impl<'a> Fields<'a> {
-    fn put(&mut self, key: Cow<'a, str>, value: &'a RawValue) {
-        let Some((index, rank)) = place(&key) else {
-            self.rest.push((key, value));
-            return;
-        };
-        let (field, keys) = KEYS[index];
-        if !suits(field, value) {
-            // An object where a word is expected belongs to somebody else's format; null is absence.
-            if value.get() != "null" {
-                self.rest.push((key, value));
+    /// The value is each of these fields, unless a better one stands there.
+    fn offer(&mut self, targets: &[Target], new: Candidate<'a>) {
+        let mut is_kept = false;
+        for target in targets {
+            let place = &mut self.known[target.field as usize];
+            if !suits(target.field, new.value) || place.is_some_and(|old| old.rank < target.rank) {
+                continue;
             }
-            return;
+            let lost = place.replace(Candidate {
+                rank: target.rank,
+                ..new
+            });
+            is_kept |= !target.field.has_no_column();
+            // Of a key that stands twice the last value wins, and the first is gone.
+            if let Some(old) = lost.filter(|old| old.rank > target.rank) {
+                self.put_back(old);
+            }
         }
-        let new = Candidate {
-            rank,
-            key: keys[rank],
-            value,
+        if !is_kept {
+            self.put_back(new);
+        }
+    }
+
+    /// A value that is no field of its own stays what it was. Null is absence where a field was looked for.
+    fn put_back(&mut self, lost: Candidate<'a>) {
+        let is_elsewhere = || {
+            let shown = Field::ALL.iter().filter(|field| !field.has_no_column());
+            let mut shown = shown.filter_map(|field| self.known[*field as usize]);
+            shown.any(|other| std::ptr::eq(other.value, lost.value))
         };
-        let lost = match self.known[index] {
-            Some(old) if old.rank < rank => Some(new),
-            old => {
-                self.known[index] = Some(new);
-                old.filter(|old| old.rank > rank)
-            }
-        };
-        if let Some(lost) = lost {
+        if lost.is_top && lost.value != "null" && !is_elsewhere() {
             self.rest.push((Cow::Borrowed(lost.key), lost.value));
         }
     }
 
     fn raw(&self, field: Field) -> Option<&'a str> {
-        self.known[field as usize].map(|candidate| candidate.value.get())
+        self.known[field as usize].map(|candidate| candidate.value)
     }
 
     fn text(&self, field: Field) -> Result<Option<Cow<'a, str>>, String> {
         let Some(candidate) = self.known[field as usize] else {
             return Ok(None);
         };
-        let text = unquote(candidate.value.get())
-            .map_err(|error| format!("{} can't be read: {error}", candidate.key))?;
+        let text =
+            unquote(candidate.value).map_err(|error| format!("{} can't be read: {error}", candidate.key))?;
         Ok((!text.is_empty()).then_some(text))
     }
 
-    fn into_event(self) -> Result<Event<'a>, String> {
+    fn into_event(self, format: &Format) -> Result<Event<'a>, String> {
         let at = self.text(Field::Time)?;
-        let at_ms = self.raw(Field::Time).zip(at.as_deref()).and_then(|(raw, text)| {
-            let ms = if raw.starts_with('"') {
-                Millis::parse_iso(text)
-            } else {
-                from_epoch(raw)
-            };
-            ms.filter(|ms| READABLE_MS.contains(&ms.0))
-        });
+        let at_ms = self.raw(Field::Time).zip(at.as_deref());
         Ok(Event {
-            id: self.text(Field::EventId)?,
-            kind: self.text(Field::Type)?.ok_or("no event type")?,
+            id: self.id()?,
+            kind: self.text(Field::Type)?.ok_or_else(|| no_type(format))?,
+            at_ms: at_ms.and_then(|(raw, text)| when::read(raw, text)),
             at,
-            at_ms,
             run_id: self.text(Field::Run)?,
             job_id: self.text(Field::Job)?,
             step_id: self.text(Field::Step)?,
@@ -201,21 +200,34 @@ impl<'a> Fields<'a> {
             status: self.text(Field::Status)?,
             details: self.raw(Field::Details),
             extra: object(&self.rest),
+            // One that can't be read stands in `extra` or in the details all the same.
+            error: self.text(Field::Error).unwrap_or_default(),
+        })
+    }
+
+    /// A source is a URI, which has no spaces: so both together are as unique as CloudEvents promises.
+    fn id(&self) -> Result<Option<Cow<'a, str>>, String> {
+        let id = self.text(Field::EventId)?;
+        let source = self.text(Field::Source)?;
+        Ok(match (id, source) {
+            (Some(id), Some(source)) => Some(Cow::Owned(format!("{source} {id}"))),
+            (id, _) => id,
         })
     }
 }
 
-/// Index in [`KEYS`] and rank among the field's keys.
-fn place(key: &str) -> Option<(usize, usize)> {
-    KEYS.iter().enumerate().find_map(|(index, (_, keys))| {
-        let rank = keys.iter().position(|known| *known == key)?;
-        Some((index, rank))
-    })
+fn no_type(format: &Format) -> String {
+    let places = format.places(Field::Type);
+    let shown = places.iter().take(3).map(String::as_str);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let more = if places.len() > 3 { ", ..." } else { "" };
+    format!("no event type (looked for {shown}{more})")
 }
 
-fn suits(field: Field, value: &RawValue) -> bool {
-    match value.get().as_bytes().first() {
+fn suits(field: Field, value: &str) -> bool {
+    match value.as_bytes().first() {
         Some(b'n') | None => false,
+        // An object where a word is expected belongs to somebody else's format.
         Some(b'{' | b'[') => field == Field::Details,
         Some(_) => true,
     }
@@ -230,19 +242,8 @@ fn unquote(raw: &str) -> Result<Cow<'_, str>, serde_json::Error> {
     }
 }
 
-fn from_epoch(raw: &str) -> Option<Millis> {
-    let number: f64 = raw.parse().ok()?;
-    let ms = if number.abs() < SECONDS_BELOW {
-        number * 1000.0
-    } else {
-        number
-    };
-    // `as` saturates, and what is out of range is dropped by the caller.
-    ms.is_finite().then(|| Millis(ms.round() as i64))
-}
-
 /// The fields as one JSON object, of a repeated key the last.
-fn object(fields: &[(Cow<'_, str>, &RawValue)]) -> Option<String> {
+fn object(fields: &[(Cow<'_, str>, &str)]) -> Option<String> {
     if fields.is_empty() {
         return None;
     }
@@ -260,7 +261,7 @@ fn object(fields: &[(Cow<'_, str>, &RawValue)]) -> Option<String> {
         }
         json.push_str(&quote(key));
         json.push(':');
-        json.push_str(value.get());
+        json.push_str(value);
     }
     json.push('}');
     Some(json)
@@ -271,44 +272,59 @@ pub(super) fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields<'de>;
+/// Reads an object's keys into fields: the line's own, or one that stands where a path goes through.
+struct Object<'f, 'a> {
+    fields: &'f mut Fields<'a>,
+    level: &'a Level,
+    is_top: bool,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de> DeserializeSeed<'de> for Object<'_, 'de> {
+    type Value = ();
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Fields<'de>, M::Error> {
-                let mut fields = Fields {
-                    known: [None; KEYS.len()],
-                    rest: Vec::new(),
-                };
-                while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    fields.put(key.0, value);
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+            let value = value.get();
+            let Some(node) = self.level.find(&key.0) else {
+                if self.is_top {
+                    self.fields.rest.push((key.0, value));
                 }
-                Ok(fields)
+                continue;
+            };
+            if let Some(below) = node.below.as_ref().filter(|_| value.starts_with('{')) {
+                let inner = Object {
+                    fields: &mut *self.fields,
+                    level: below,
+                    is_top: false,
+                };
+                // It was read once as a part of the line, so this can't fail but for a lone surrogate in a
+                // key; then the rest of this object isn't looked into.
+                let _ = inner.deserialize(&mut serde_json::Deserializer::from_str(value));
             }
+            let candidate = Candidate {
+                rank: usize::MAX,
+                key: &node.key,
+                value,
+                is_top: self.is_top,
+            };
+            self.fields.offer(&node.targets, candidate);
         }
-        deserializer.deserialize_map(Object)
+        Ok(())
     }
 }
 
 /// A key, borrowed where it has no escapes (a plain `Cow` would always be copied).
 #[derive(serde::Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-#[cfg(test)]
-mod tests {
-    use super::{Field, KEYS};
-
-    #[test]
-    fn the_table_of_keys_is_in_the_order_of_the_fields() {
-        for (index, (field, _)) in KEYS.iter().enumerate() {
-            assert_eq!(*field as usize, index, "{field:?}");
-        }
-        assert_eq!(KEYS[KEYS.len() - 1].0, Field::Details);
-    }
-}

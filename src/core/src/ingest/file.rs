@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// So much of a file's beginning identifies it, together with its inode.
@@ -90,20 +91,42 @@ impl LogFile {
 
     /// Hash of the first `bytes` of the file; `None` where it is shorter now.
     pub(super) fn head_sha256(&self, bytes: usize) -> Option<String> {
-        self.head.get(..bytes).map(|head| hex(&Sha256::digest(head)))
+        self.head.get(..bytes).map(sha256)
+    }
+
+    /// At most `length` bytes that end at `end`; fewer where the file has become shorter.
+    pub(super) fn read_before(&self, end: u64, length: usize) -> Result<Vec<u8>> {
+        let length = usize::try_from(end).map_or(length, |end| length.min(end));
+        let (mut bytes, mut got) = (vec![0; length], 0);
+        while got < length {
+            let at = end - (length - got) as u64;
+            match self.file.read_at(&mut bytes[got..], at) {
+                Ok(0) => break,
+                Ok(more) => got += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(self.failed("read the event log", source)),
+            }
+        }
+        bytes.truncate(got);
+        Ok(bytes)
     }
 
     /// An id for an event that has none: from the file's first line, the place and the content. The
     /// first line and not the whole head, because that is still growing when a file is new; no path
     /// and no inode, so that a copy or a renamed file gives the same ids.
     pub(super) fn generated_id(&self, offset: u64, line: &[u8]) -> String {
-        let first_line = self
-            .head
-            .split_inclusive(|byte| *byte == b'\n')
-            .next()
-            .unwrap_or_default();
+        let mut first_line = Sha256::new();
+        match self.head.iter().position(|byte| *byte == b'\n') {
+            Some(end) => first_line.update(&self.head[..=end]),
+            // An only line that was taken without its newline is the same line when that comes.
+            None if self.head.len() < HEAD_BYTES => {
+                first_line.update(&self.head);
+                first_line.update(b"\n");
+            }
+            None => first_line.update(&self.head),
+        }
         let digest = Sha256::new()
-            .chain_update(Sha256::digest(first_line))
+            .chain_update(first_line.finalize())
             .chain_update(offset.to_le_bytes())
             .chain_update(line)
             .finalize();
@@ -113,6 +136,10 @@ impl LogFile {
     fn failed(&self, operation: &'static str, source: io::Error) -> Error {
         Error::io(operation, &self.given, source)
     }
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -6,6 +6,7 @@ use super::batch::Batch;
 use super::checkpoint::Checkpoint;
 use super::fields;
 use super::file::LogFile;
+use super::format::{Format, Preset};
 use super::lines::Extent;
 use super::{IngestOptions, IngestReport, uet};
 use crate::error::{Error, Result};
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub fn store_parsed(conn: &Connection, path: &Path, now: Millis) -> Result<(Duration, IngestReport)> {
     let bytes = std::fs::read(path).map_err(|error| Error::io("read", path.display().to_string(), error))?;
     let log = LogFile::open(conn, path)?;
+    let format = Format::preset(Preset::Pattern);
     let mut offset = 0;
     let rows: Vec<_> = bytes
         .split_inclusive(|byte| *byte == b'\n')
@@ -31,7 +33,7 @@ pub fn store_parsed(conn: &Connection, path: &Path, now: Millis) -> Result<(Dura
                 offset: offset - length,
                 length,
             };
-            (extent, text, fields::parse(text))
+            (extent, text, fields::parse(text, &format))
         })
         .collect();
     let mut report = IngestReport::default();
@@ -40,9 +42,10 @@ pub fn store_parsed(conn: &Connection, path: &Path, now: Millis) -> Result<(Dura
         transaction::atomically(conn, true, || {
             let tables = uet::Tables::inspect(conn)?;
             let mut checkpoint = Checkpoint::locate(conn, &log, None, now)?;
-            let mut storing = Batch::new(conn, &log, &tables, now);
+            let mut storing = Batch::new(conn, &log, &tables, None, now)?;
             for (extent, text, parsed) in batch {
-                storing.record(parsed.as_ref(), text, extent, &mut checkpoint, &mut report)?;
+                let parsed = parsed.as_ref().map(Option::as_ref).map_err(String::as_str);
+                storing.record(parsed, text, extent, &mut checkpoint, &mut report)?;
                 checkpoint.row.lines += 1;
             }
             storing.finish(&mut report)?;

@@ -5,6 +5,7 @@
 
 use super::IngestOptions;
 use super::file::LogFile;
+use super::reading::TAIL_BYTES;
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{BufRead as _, ErrorKind, Read as _, Seek as _, SeekFrom};
@@ -67,6 +68,8 @@ pub(super) struct LineReader {
     max_line_bytes: usize,
     finalise: bool,
     buffer: Vec<u8>,
+    /// From here to `unread` the buffer holds what stands before it in the file.
+    before: usize,
     /// What of the buffer is not yet given out.
     unread: Range<usize>,
     /// Offset in the file of the byte after the buffer.
@@ -83,6 +86,7 @@ impl LineReader {
         // A small file needs no more than its own size.
         let capacity =
             usize::try_from(log.size_bytes.saturating_add(1)).map_or(capacity, |size| capacity.min(size));
+        let capacity = capacity + TAIL_BYTES;
         Self {
             file,
             path: log.given().to_path_buf(),
@@ -90,6 +94,7 @@ impl LineReader {
             max_line_bytes: options.max_line_bytes,
             finalise: options.finalise,
             buffer: vec![0; capacity],
+            before: 0,
             unread: 0..0,
             read_to: 0,
             ended: false,
@@ -111,17 +116,38 @@ impl LineReader {
         self.read_to - self.offset()
     }
 
+    /// What waits for the end of its line, or the beginning of it.
+    pub(super) fn rest(&self) -> &[u8] {
+        match &self.skip {
+            Some(_) => &self.sample,
+            None => &self.buffer[self.unread.clone()],
+        }
+    }
+
     /// Whether nothing is left to read.
     pub(super) fn at_end(&self) -> bool {
         self.ended
     }
 
-    /// Goes on from another offset.
-    pub(super) fn seek(&mut self, offset: u64) -> Result<()> {
+    /// What stands before [`LineReader::offset`], at most [`TAIL_BYTES`]; nothing while something is
+    /// being skipped.
+    pub(super) fn tail(&self) -> &[u8] {
+        if self.skip.is_some() {
+            return &[];
+        }
+        let end = self.unread.start;
+        &self.buffer[self.before.max(end.saturating_sub(TAIL_BYTES))..end]
+    }
+
+    /// Goes on from another offset; `before` are bytes of the file that end there.
+    pub(super) fn seek(&mut self, offset: u64, before: &[u8]) -> Result<()> {
         self.file
             .seek(SeekFrom::Start(offset))
             .map_err(|source| Error::io("read the event log", &self.path, source))?;
-        self.unread = 0..0;
+        let kept = before.len().min(TAIL_BYTES);
+        self.buffer[..kept].copy_from_slice(&before[before.len() - kept..]);
+        self.before = 0;
+        self.unread = kept..kept;
         self.read_to = offset;
         self.ended = false;
         self.skip = None;
@@ -150,7 +176,11 @@ impl LineReader {
             // A file system that can't tell holes.
             Err(_) => self.read_to,
         };
-        self.read_to = data.clamp(self.read_to, self.limit.max(self.read_to));
+        let next = data.clamp(self.read_to, self.limit.max(self.read_to));
+        if next > self.read_to {
+            self.before = self.unread.start;
+        }
+        self.read_to = next;
         self.file
             .seek(SeekFrom::Start(self.read_to))
             .map_err(|source| Error::io("read the event log", &self.path, source))?;
@@ -158,8 +188,10 @@ impl LineReader {
     }
 
     fn fill_once(&mut self) -> Result<()> {
-        self.buffer.copy_within(self.unread.clone(), 0);
-        self.unread = 0..self.unread.len();
+        let from = self.before.max(self.unread.start.saturating_sub(TAIL_BYTES));
+        self.buffer.copy_within(from..self.unread.end, 0);
+        self.before = 0;
+        self.unread = self.unread.start - from..self.unread.end - from;
         while !self.ended && self.unread.end < self.buffer.len() {
             let left = self.limit.saturating_sub(self.read_to);
             let room = self.buffer.len() - self.unread.end;

@@ -3,13 +3,18 @@
 //! ```text
 //! file.rs        opens the log safely and says which file it is
 //! lines.rs       cuts it into lines in bounded memory
-//! fields.rs      one line -> one event (which key is which column)
+//! format/        which key is which field: presets, mappings, what a file's first event tells
+//! fields.rs      one line -> one event
+//!   when.rs      the many ways to write a moment
 //! checkpoint.rs  how far each file was read
+//!   reading.rs   how it is understood, what stood before the checkpoint
 //! batch.rs       stores a batch of lines: events, rejects, and below:
 //!   progress.rs  what the events say about executions and tasks
 //!   uet.rs       shows that in uet_executions and uet_tasks
 //!   alert.rs     failures that a person must see
 //! scope.rs       whose transaction this is
+//! options.rs     how a log is read
+//! look.rs        the same file as a table, nothing stored: read_events(path)
 //! ```
 //!
 //! Invariant: a batch's events, rejects, derived rows, alerts and checkpoint are committed together
@@ -19,7 +24,8 @@
 //! events, or on how often one is repeated.
 //!
 //! Two things are decided quietly: of a key that stands twice in one object the last value wins, and
-//! fields without a column are kept as JSON in `extra`.
+//! fields without a column are kept as JSON in `extra`. What is decided aloud stands in the report and
+//! with the file: its format, and how many times nobody could read.
 //!
 //! What does not belong here: finding log files, watching them, or deciding when a run has ended.
 
@@ -30,44 +36,34 @@ mod fields;
 mod file;
 #[cfg(feature = "bench")]
 pub mod floor;
+mod format;
 mod lines;
+mod look;
+mod options;
 mod progress;
+mod reading;
 mod scope;
 #[cfg(test)]
 mod tests;
 mod uet;
+mod when;
 
-use crate::error::Result;
+pub use format::{Field, Format, MAPPING_KEYS, PRESETS, Preset};
+pub use look::{Found, Look, LookedAt, LookedAtEvent};
+pub use options::IngestOptions;
+pub use reading::ChosenBy;
+
+use crate::error::{Error, Result};
 use crate::{Millis, schema};
 use batch::Batch;
 use checkpoint::Checkpoint;
 use file::LogFile;
 use lines::LineReader;
+use reading::TAIL_BYTES;
 use rusqlite::Connection;
 use scope::Scope;
 use serde::Serialize;
 use std::path::Path;
-
-/// How a log is read.
-#[derive(Debug, Clone)]
-pub struct IngestOptions {
-    /// A longer line is skipped in bounded memory and counted as rejected.
-    pub max_line_bytes: usize,
-    /// At most so many lines go into one transaction (in the caller's own transaction there is one).
-    pub batch_lines: usize,
-    /// Take a last line without newline as whole. Otherwise it waits, pending, until it grows.
-    pub finalise: bool,
-}
-
-impl Default for IngestOptions {
-    fn default() -> Self {
-        Self {
-            max_line_bytes: 1 << 20,
-            batch_lines: 5_000,
-            finalise: false,
-        }
-    }
-}
 
 /// What one call did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -86,6 +82,14 @@ pub struct IngestReport {
     pub rejected: u64,
     /// Bytes that wait for the end of their line.
     pub pending: u64,
+    /// Of the new events, those whose time nobody can read; it is kept as text.
+    pub unread_times: u64,
+    /// Preset or mapping by which the file is understood; none before its first event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// Who said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format_by: Option<ChosenBy>,
     /// Alerts that are new or fire again.
     pub alerts: u64,
     /// Rows that constraints of the user's own `uet_*` tables refused. The events are stored.
@@ -121,15 +125,18 @@ pub fn ingest_path(
     let mut known = None;
     loop {
         scope.begin()?;
-        schema::check_writer(conn)?;
+        check_schema(conn)?;
         let mut checkpoint = Checkpoint::locate(conn, &log, known, now)?;
         // The first batch, or somebody else has read this file since our last one.
         if known.is_none() || checkpoint.row.offset_bytes != reader.offset() {
-            reader.seek(checkpoint.row.offset_bytes)?;
+            let offset = checkpoint.row.offset_bytes;
+            reader.seek(offset, &log.read_before(offset, TAIL_BYTES)?)?;
             reader.fill()?;
         }
         known = Some(checkpoint.id);
-        let mut batch = Batch::new(conn, &log, &tables, now);
+        let format = checkpoint.choose(options.format.as_ref());
+        let mut batch = Batch::new(conn, &log, &tables, format, now)?;
+        let began_at = checkpoint.row.offset_bytes;
         let mut drained = false;
         for _ in 0..options.batch_lines.max(1) {
             let Some(chunk) = reader.next_chunk() else {
@@ -145,8 +152,17 @@ pub fn ingest_path(
         } else {
             log.size_bytes.max(reader.offset())
         };
+        if checkpoint.row.offset_bytes > began_at {
+            checkpoint
+                .reading
+                .mark(checkpoint.row.offset_bytes, reader.tail());
+        }
         checkpoint.save(conn, now)?;
         scope.commit()?;
+        if let Some(chosen) = &checkpoint.reading.chosen {
+            report.format = Some(chosen.format.name().to_owned());
+            report.format_by = Some(chosen.by);
+        }
         if end {
             break;
         }
@@ -159,4 +175,16 @@ pub fn ingest_path(
     report.file_id = known.unwrap_or_default();
     report.pending = reader.pending();
     Ok(report)
+}
+
+/// The table of readings came with version 3.
+fn check_schema(conn: &Connection) -> Result<()> {
+    schema::check_writer(conn)?;
+    if schema::version(conn)? < 3 {
+        return Err(Error::refused(
+            "the tables of this database are of an earlier version of runchain",
+            "run `runchain install`, or SELECT runchain_install(): it adds what is new",
+        ));
+    }
+    Ok(())
 }

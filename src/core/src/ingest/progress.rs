@@ -6,6 +6,10 @@
 //! the greatest of something, so that merging doesn't depend on order, on repetition or on how the
 //! events fall into batches. It is kept in `runchain_derived`, because the user's tables have no
 //! room for the event that decided.
+//!
+//! A job says nothing of its own end: its tasks do. While one of them has not ended it is running, unless
+//! another has failed since that one began. So it is not completed in the middle, and a failure is
+//! seen at once; the same events give the same answer in every order.
 
 use super::fields::{Event, quote};
 use crate::Millis;
@@ -16,6 +20,9 @@ use std::collections::HashMap;
 
 /// Events of other types say nothing about executions and tasks.
 const TYPE_PREFIX: &str = "pattern.";
+
+/// The status word of a task that has failed, whatever the type of its last event says.
+const FAILED_STATUS: &str = "failed";
 
 /// The types that end a task and its execution.
 const TERMINAL: [(&str, Outcome); 4] = [
@@ -110,6 +117,8 @@ pub(super) struct Entry {
     pub(super) progress: Progress,
     /// The user's row carries an error that may have to go.
     pub(super) had_failed: bool,
+    /// Of an execution: what ended it is not the last word, because a task of it goes on.
+    pub(super) goes_on: bool,
 }
 
 /// What a batch touched, in order of id.
@@ -150,11 +159,52 @@ impl Gathered {
 
     /// Merges the batch with what is known, and keeps that.
     pub(super) fn merge_into(self, conn: &Connection) -> Result<Merged> {
-        Ok(Merged {
-            executions: merge_all(conn, "execution", self.executions)?,
-            tasks: merge_all(conn, "task", self.tasks)?,
-        })
+        let tasks = merge_all(conn, "task", self.tasks)?;
+        let mut executions = merge_all(conn, "execution", self.executions)?;
+        // A task may have said something without naming its job.
+        for task in &tasks {
+            let Some(id) = &task.progress.execution_id else {
+                continue;
+            };
+            let place = executions.binary_search_by(|entry| entry.id.cmp(id));
+            if let (Err(place), Some(progress)) = (place, load(conn, "execution", id)?) {
+                executions.insert(place, Entry::unchanged(id, progress));
+            }
+        }
+        for execution in &mut executions {
+            execution.goes_on = goes_on(conn, execution)?;
+        }
+        Ok(Merged { executions, tasks })
     }
+}
+
+impl Entry {
+    fn unchanged(id: &str, progress: Progress) -> Self {
+        Self {
+            id: id.to_owned(),
+            had_failed: progress.failed(),
+            progress,
+            goes_on: false,
+        }
+    }
+}
+
+/// Whether a task of an execution has not ended; after a failure, only one that began later counts.
+fn goes_on(conn: &Connection, execution: &Entry) -> Result<bool> {
+    let Some(verdict) = &execution.progress.verdict else {
+        return Ok(false);
+    };
+    let after = match verdict.outcome {
+        Outcome::Completed => None,
+        Outcome::Failed => Some(verdict.at.unwrap_or(Millis(i64::MIN))),
+    };
+    conn.prepare_cached(
+        "SELECT EXISTS (
+           SELECT 1 FROM runchain_derived
+           WHERE kind = 'task' AND outcome IS NULL AND execution_id = ?1 AND (?2 IS NULL OR started_ms > ?2))",
+    )
+    .and_then(|mut statement| statement.query_row((&execution.id, after), |row| row.get(0)))
+    .during("look whether an execution goes on")
 }
 
 fn gather(map: &mut HashMap<String, Progress>, id: &str, said: Progress) {
@@ -165,12 +215,16 @@ fn gather(map: &mut HashMap<String, Progress>, id: &str, said: Progress) {
 }
 
 fn verdict(event_id: &str, event: &Event<'_>) -> Option<Verdict> {
-    let (_, outcome) = TERMINAL.iter().find(|(kind, _)| *kind == event.kind)?;
+    let (_, outcome) = TERMINAL.into_iter().find(|(kind, _)| *kind == event.kind)?;
+    let outcome = match event.status.as_deref() {
+        Some(FAILED_STATUS) => Outcome::Failed,
+        _ => outcome,
+    };
     Some(Verdict {
         at: event.at_ms,
         event_id: event_id.to_owned(),
-        outcome: *outcome,
-        error: (*outcome == Outcome::Failed).then(|| error_of(event.details)),
+        outcome,
+        error: (outcome == Outcome::Failed).then(|| error_of(event.details)),
     })
 }
 
@@ -207,6 +261,7 @@ fn merge_all(conn: &Connection, kind: &str, gathered: HashMap<String, Progress>)
             id,
             progress,
             had_failed,
+            goes_on: false,
         });
     }
     Ok(entries)

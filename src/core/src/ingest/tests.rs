@@ -2,6 +2,7 @@
 //!
 //! - `broken`: each kind of damage ends stored or rejected, and the bytes balance
 //! - `files`: which file is which: rotation, truncation, copies, what must not be opened
+//! - `formats`: presets, mappings, what the first event decides, times that nobody can read
 //! - `derived`: executions, tasks and alerts, the same for every order
 //! - `transactions`: whose transaction it is, and what is left after an error
 //! - `partition`: how a file grew between calls changes nothing
@@ -9,6 +10,7 @@
 mod broken;
 mod derived;
 mod files;
+mod formats;
 mod partition;
 mod transactions;
 
@@ -159,26 +161,4 @@ fn the_report_is_json_with_the_promised_keys() {
     ] {
         assert_eq!(json[key], value, "{key}");
     }
-}
-
-#[test]
-fn other_formats_map_by_their_keys_and_lose_nothing() {
-    let bench = Bench::new();
-    bench.ingest_bytes(concat!(
-        r#"{"specversion":"1.0","id":"c-1","type":"com.example.made","source":"/x","time":"2026-03-01T12:00:00Z","data":{"a":1}}"#, "\n",
-        r#"{"ts":1772366400,"event":"tick","id":7}"#, "\n",
-        r#"{"at":1772366400250,"event":{"name":"x"},"type":"nested","event_id":null,"eventId":"e-3"}"#, "\n",
-        r#"{"timestamp":"2026-03-01T14:00:00.1234567+02:00","type":"powershell","path":"C:\\logs\\a"}"#, "\n",
-        r#"{"time":"last tuesday","type":"unclear","event_id":"e-5","id":"other"}"#, "\n",
-    ));
-    assert_eq!(
-        bench.text("SELECT substr(event_id, 1, 4), type, at, at_ms, details, extra FROM runchain_ingested ORDER BY id"),
-        concat!(
-            r#"c-1|com.example.made|2026-03-01T12:00:00Z|1772366400000|{"a":1}|{"specversion":"1.0","source":"/x"};"#,
-            "7|tick|1772366400|1772366400000|-|-;",
-            r#"e-3|nested|1772366400250|1772366400250|-|{"event":{"name":"x"}};"#,
-            r#"gen-|powershell|2026-03-01T14:00:00.1234567+02:00|1772366400123|-|{"path":"C:\\logs\\a"};"#,
-            r#"e-5|unclear|last tuesday|-|-|{"id":"other"}"#,
-        )
-    );
 }

@@ -146,7 +146,7 @@ impl Table {
     fn write(&self, conn: &Connection, statements: &Statements, entry: &Entry) -> Result<()> {
         let values = || {
             let key = Value::Text(entry.id.clone());
-            let columns = self.fills.iter().map(|fill| value(*fill, &entry.progress));
+            let columns = self.fills.iter().map(|fill| value(*fill, entry));
             rusqlite::params_from_iter(std::iter::once(key).chain(columns))
         };
         let changed = conn
@@ -257,19 +257,18 @@ fn columns(conn: &Connection, table: &str) -> Result<Vec<String>> {
         .during("look at the columns of the uet tables")
 }
 
-fn value(fill: Fill, progress: &Progress) -> Value {
+fn value(fill: Fill, entry: &Entry) -> Value {
+    let progress = &entry.progress;
     let time = |at: Option<Millis>| at.map_or(Value::Null, |at| Value::Text(at.iso()));
     let text = |text: &Option<String>| text.clone().map_or(Value::Null, Value::Text);
     match fill {
         Fill::Status => {
-            let word = progress
-                .verdict
-                .as_ref()
-                .map_or("running", |verdict| verdict.outcome.word());
+            let verdict = progress.verdict.as_ref().filter(|_| !entry.goes_on);
+            let word = verdict.map_or("running", |verdict| verdict.outcome.word());
             Value::Text(word.to_owned())
         }
         Fill::StartedAt | Fill::CreatedAt => time(progress.started),
-        Fill::CompletedAt => time(progress.ended),
+        Fill::CompletedAt => time(progress.ended.filter(|_| !entry.goes_on)),
         Fill::Execution => text(&progress.execution_id),
         Fill::TaskType => text(&progress.task_type),
     }

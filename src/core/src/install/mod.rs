@@ -142,8 +142,15 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
         }
         sql.push_str(&schema::views_sql());
         let faults = triggers::faults(conn, &mapping)?;
-        let was = before.as_ref().map(|_| capture::installed(conn)).transpose()?;
-        let capture = options.capture.or(was).unwrap_or_default();
+        let was = match &before {
+            Some(_) => capture::known(conn)?,
+            None => None,
+        };
+        let capture = match (options.capture, &before) {
+            (Some(capture), _) => capture,
+            (None, Some(_)) => capture::installed(conn)?,
+            (None, None) => Capture::default(),
+        };
         let in_place = before.as_ref() == Some(&mapping)
             && was == Some(capture)
             && faults.is_empty()

@@ -21,6 +21,7 @@
 //! Every function here runs inside a transaction of the caller's, begun with BEGIN IMMEDIATE. Doing
 //! the work between start and settle belongs to the executor. One file for each verb.
 
+mod archival;
 mod change;
 mod executor;
 mod lease;
@@ -28,12 +29,14 @@ mod recover;
 mod settle;
 mod terms;
 
+pub(crate) use archival::log_archival;
+pub use archival::{Archival, BagBeside, Unsettled, lacks_row, log_missing, unsettled};
 pub use change::{EVERY_KIND, cancel, chain_again, pause, ready_again, resume};
 pub use executor::Executor;
 pub use lease::{Capacity, Wanted, lease_and_start, next_due, next_due_of, work_left};
 pub use recover::{has_strays, recover, take_strays};
-pub use settle::{Archival, Failure, Outcome, Settled, Success, settle};
-pub(crate) use settle::{log_archival, ready_what_waited};
+pub(crate) use settle::ready_what_waited;
+pub use settle::{Failure, Outcome, Settled, Success, settle};
 pub use terms::{Terms, terms_of};
 
 use crate::error::{During, Error, Result};

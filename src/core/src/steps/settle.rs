@@ -1,5 +1,6 @@
 //! Settle: what an execution led to, in one transaction with everything that follows from it.
 
+use super::archival::{self, Archival, BagBeside};
 use super::{Backoff, Claim, THROUGH};
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
@@ -33,19 +34,8 @@ pub struct Success {
     pub output_tail: Option<String>,
     /// The bag, when the step made one.
     pub archival: Option<Archival>,
-}
-
-/// A row for `archival_log`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Archival {
-    /// Where the bag stands.
-    pub archive_path: String,
-    /// Bytes of the whole bag.
-    pub size_bytes: i64,
-    /// Digest of the bag, with its algorithm.
-    pub digest: String,
-    /// The same bag stood there already; the log has its row.
-    pub unchanged: bool,
+    /// Older bags of the run that stand beside it, where they may have no row.
+    pub beside: Vec<BagBeside>,
 }
 
 /// Why an execution failed.
@@ -70,7 +60,7 @@ pub enum Settled {
     Again(Millis),
     /// It is dead until somebody retries it.
     Dead,
-    /// The claim was no longer ours: nothing was written.
+    /// The claim was no longer ours: nothing was written, but the row of a bag that stands.
     Fenced,
 }
 
@@ -159,13 +149,17 @@ fn settle_done(conn: &Connection, claim: &Claim, success: &Success, now: Millis)
             statement.execute((claim.step_id, claim.token, now, &result, &success.output_tail))
         })
         .during("settle a step")?;
+    for bag in &success.beside {
+        archival::log_missing(conn, &claim.run_id, bag.generation, &bag.archival, now)?;
+    }
     if changed == 0 {
+        if let Some(archival) = &success.archival {
+            archival::log_missing(conn, &claim.run_id, claim.generation, archival, now)?;
+        }
         return Ok(Settled::Fenced);
     }
-    if let Some(archival) = &success.archival
-        && !(archival.unchanged && archived_already(conn, claim, archival)?)
-    {
-        log_archival(conn, &claim.run_id, claim.generation, archival, now)?;
+    if let Some(archival) = &success.archival {
+        archival::settled(conn, claim, archival, now)?;
     }
     append(conn, done_event(&claim.step), claim, success.result.clone(), now)?;
     ready_what_waited(conn, &claim.run_id, claim.generation, now)?;
@@ -270,57 +264,4 @@ fn append(conn: &Connection, kind: EventType, claim: &Claim, data: Value, now: M
     let mut event = NewEvent::of_run(kind, now, &claim.run_id, claim.generation, data);
     event.step = Some(&claim.step);
     event::append(conn, &event).map(|_| ())
-}
-
-/// Whether this very bag has its row. Asked of our own event, which is written with that row: a
-/// path is the same for every generation, and the log may have no other columns.
-fn archived_already(conn: &Connection, claim: &Claim, archival: &Archival) -> Result<bool> {
-    conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM runchain_events
-                        WHERE run_id = ?1 AND generation = ?2 AND type = ?3 AND json_extract(data, '$.digest') = ?4)",
-    )
-    .and_then(|mut statement| {
-        let kind = EventType::RunArchived.as_str();
-        statement.query_row((&claim.run_id, claim.generation, kind, &archival.digest), |row| row.get(0))
-    })
-    .during("look for the bag's event")
-}
-
-/// `archival_log` may be the user's own, with fewer columns than ours: what it has is filled.
-pub(crate) fn log_archival(
-    conn: &Connection,
-    run_id: &RunId,
-    generation: i64,
-    archival: &Archival,
-    now: Millis,
-) -> Result<()> {
-    let values: [(&str, &dyn rusqlite::ToSql); 6] = [
-        ("run_id", run_id),
-        ("archive_path", &archival.archive_path),
-        ("archived_at", &now.iso()),
-        ("size_bytes", &archival.size_bytes),
-        ("generation", &generation),
-        ("digest", &archival.digest),
-    ];
-    let present = crate::mapping::columns(conn, "archival_log")?;
-    let (names, values): (Vec<&str>, Vec<&dyn rusqlite::ToSql>) = values
-        .iter()
-        .filter(|(name, _)| {
-            present
-                .iter()
-                .any(|column| column.name.eq_ignore_ascii_case(name))
-        })
-        .copied()
-        .unzip();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let places = vec!["?"; names.len()].join(", ");
-    conn.prepare_cached(&format!(
-        "INSERT INTO archival_log({}) VALUES ({places})",
-        names.join(", ")
-    ))
-    .and_then(|mut statement| statement.execute(&values[..]))
-    .during("write archival_log")?;
-    Ok(())
 }

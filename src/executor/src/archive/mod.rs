@@ -13,6 +13,7 @@
 //! | `bag` | BagIt |
 //! | `inspect` | everything that is wrong with a bag |
 //! | `place` | staging and renaming |
+//! | `unlogged` | bags that nobody recorded |
 //! | `name`, `digest` | names and hashes |
 
 mod bag;
@@ -29,10 +30,12 @@ pub(crate) mod rows;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod unlogged;
 
 pub(crate) use bag::{digest_at, verify};
 pub(crate) use name::folder_name;
 pub(crate) use rows::encode as encode_value;
+pub(crate) use unlogged::unlogged;
 
 use crate::fault;
 use crate::redact::Redactor;

@@ -32,6 +32,7 @@ pub(crate) enum Command {
     /// Store the events of JSONL files, each exactly once
     #[command(before_help = "Examples:
   runchain ingest pattern_events.jsonl
+  runchain ingest --preset cloudevents bus.jsonl
   runchain ingest --finalise jobs/*/pattern_events.jsonl")]
     Ingest(service::IngestArgs),
     /// Archive one run now

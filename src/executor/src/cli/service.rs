@@ -28,6 +28,10 @@ pub(crate) struct IngestArgs {
     /// The files have ended: take a last line without a newline too
     #[arg(long, alias = "finalize")]
     pub(crate) finalise: bool,
+    /// How the lines are understood: pattern, cloudevents, generic, or a mapping of the configuration
+    /// [else as before; a new file by its mapping, or as its first event tells]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<String>,
     /// Why.
     #[command(flatten)]
     pub(crate) why: Why,

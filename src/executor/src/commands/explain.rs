@@ -9,11 +9,13 @@ use crate::config::Settings;
 use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::identity;
 use crate::open::OpenMode;
 use crate::output::Output;
-use runchain_core::explain::{self, Disk, Explanation, Facts, Outside, Verdict};
+use runchain_core::explain::{self, Complaint, Disk, Explanation, Facts, Outside, Verdict};
 use runchain_core::validate::ValidateOptions;
 use runchain_core::{Millis, RunId};
+use rusqlite::Connection;
 use std::path::Path;
 
 /// Where the text of a paragraph begins.
@@ -27,6 +29,7 @@ pub(super) fn explain(arguments: &ExplainArgs, settings: &Settings, output: &Out
         look_at_files: true,
     };
     let mut facts = door::patiently(|| explain::gather(&conn, run_id.as_ref(), &options, Millis::now()))?;
+    ask_the_logs(&mut facts, &conn, settings);
     facts.outside = outside(&facts, settings, arguments.verify);
     let explanation = explain::judge(&facts);
     let options = options_to_repeat(settings);
@@ -40,6 +43,21 @@ pub(super) fn explain(arguments: &ExplainArgs, settings: &Settings, output: &Out
         Verdict::NeedsSomebody => Exit::NeedsSomebody,
         Verdict::NoSuchRun => Exit::NoSuchRun,
     })
+}
+
+/// What only the logs know: that the database was restored. Then nothing is drained.
+fn ask_the_logs(facts: &mut Facts, conn: &Connection, settings: &Settings) {
+    let complaints = &mut facts.database.complaints;
+    if complaints.iter().any(|one| one.check == "identity") {
+        return;
+    }
+    if let Some(unadopted) = identity::unadopted(conn, settings) {
+        complaints.push(Complaint {
+            check: "identity",
+            found: unadopted.what,
+            remedy: Some(unadopted.remedy),
+        });
+    }
 }
 
 fn print(

@@ -40,6 +40,7 @@ use crate::failure::Outcome;
 use crate::identity;
 use crate::open::{self, OpenError, OpenMode};
 use crate::output::Output;
+use runchain_core::capture::{self, Capture};
 use runchain_core::request::StepVerb;
 use runchain_core::{Error, Mapping, Millis, functions, schema};
 use rusqlite::Connection;
@@ -89,7 +90,7 @@ pub(crate) fn run(
         Command::Prune(arguments) => prune::prune(arguments, &settings, output),
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Show => {
-                config::show(&settings, output)?;
+                config::show(&settings, installed_capture(&settings), output)?;
                 Ok(Exit::Ok)
             }
             ConfigCommand::Check => check::check(&settings, output),
@@ -118,6 +119,13 @@ fn require_recorded(conn: &Connection) -> Outcome<()> {
     } else {
         Err(Error::NotInstalled.into())
     }
+}
+
+/// How writes are captured, where the database can be asked.
+fn installed_capture(settings: &Settings) -> Option<Capture> {
+    let conn = open::open_state(&settings.state_db_path, OpenMode::ReadOnly).ok()?;
+    Mapping::installed(&conn).ok()??;
+    capture::known(&conn).ok()?
 }
 
 /// Opens the state database; what is wrong with it also stands in `logs/monitor.jsonl` then.

@@ -28,10 +28,10 @@ pub(super) fn prune(arguments: &PruneArgs, settings: &Settings, output: &Output)
     let mapping = Mapping::require(&conn)?;
     let now = Millis::now();
     let mut work = if arguments.dry_run {
-        Work::begin(settings, now)?
+        Work::begin(settings, &conn, now)?
     } else {
         Work::prepare(settings, &mut conn)?;
-        Work::begin(settings, now)?
+        Work::begin(settings, &conn, now)?
     };
     let mut free_since = Instant::now();
     loop {

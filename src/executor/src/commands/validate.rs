@@ -7,8 +7,8 @@ use crate::failure::Outcome;
 use crate::identity;
 use crate::open::{OpenMode, required_tables};
 use crate::output::Output;
+use runchain_core::Millis;
 use runchain_core::validate::{self, Finding, Severity, ValidateOptions};
-use runchain_core::{Error, Millis};
 use rusqlite::Connection;
 
 /// The check of the identity again, with what the logs know.
@@ -19,11 +19,11 @@ pub(crate) fn ask_the_logs(findings: &mut [Finding], conn: &Connection, settings
     else {
         return;
     };
-    if let Err(Error::OtherIdentity { what, remedy }) = identity::require(conn, settings) {
+    if let Some(unadopted) = identity::unadopted(conn, settings) {
         finding.severity = Severity::Error;
-        finding.found = what;
+        finding.found = unadopted.what;
         finding.meaning = "no executor drains this database before somebody says what it is".to_owned();
-        finding.remedy = Some(remedy);
+        finding.remedy = Some(unadopted.remedy);
     }
 }
 

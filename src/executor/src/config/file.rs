@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// The table of tables that say how the lines of event logs are understood.
+const MAPPINGS: &str = "ingest.mappings";
+
 /// The text of a configuration file.
 #[derive(Debug)]
 pub(super) struct Document {
@@ -68,6 +71,8 @@ pub(super) struct File<'a> {
     pub(super) steps: Vec<(String, Located<'a>)>,
     /// The entries of `[[flags]]`, not looked into yet.
     pub(super) flags: Vec<Located<'a>>,
+    /// The tables below `[ingest.mappings]`, not looked into yet.
+    pub(super) mappings: Vec<(String, Located<'a>)>,
     /// Keys that are not known.
     pub(super) problems: Vec<Problem>,
 }
@@ -85,6 +90,7 @@ impl<'a> File<'a> {
             values: BTreeMap::new(),
             steps: Vec::new(),
             flags: Vec::new(),
+            mappings: Vec::new(),
             problems: Vec::new(),
         };
         file.walk("", root.into_inner());
@@ -123,7 +129,7 @@ impl<'a> File<'a> {
                     // One that isn't a list of tables is refused where it is read.
                     other => self.flags = vec![Spanned::new(key.span(), other)],
                 }
-            } else if name == "steps" || sections().any(|section| section == name) {
+            } else if name == "steps" || name == MAPPINGS || sections().any(|section| section == name) {
                 self.section(&name, value);
             } else {
                 self.unknown(prefix, key.get_ref(), &key.span());
@@ -134,12 +140,8 @@ impl<'a> File<'a> {
     fn section(&mut self, name: &str, value: Located<'a>) {
         let span = value.span();
         match value.into_inner() {
-            DeValue::Table(table) if name == "steps" => {
-                self.steps = table
-                    .into_iter()
-                    .map(|(key, step)| (key.into_inner().into_owned(), step))
-                    .collect();
-            }
+            DeValue::Table(table) if name == "steps" => self.steps = named(table),
+            DeValue::Table(table) if name == MAPPINGS => self.mappings = named(table),
             DeValue::Table(table) => self.walk(&format!("{name}."), table),
             other => self.problems.push(Problem::new(
                 self.place(&span),
@@ -156,6 +158,7 @@ impl<'a> File<'a> {
         } else {
             NAMES
                 .iter()
+                .chain([&MAPPINGS])
                 .filter_map(|name| name.strip_prefix(prefix))
                 .collect()
         };
@@ -173,6 +176,14 @@ impl<'a> File<'a> {
             remedy,
         ));
     }
+}
+
+/// Tables with names that the user gives.
+fn named<'a>(table: DeTable<'a>) -> Vec<(String, Located<'a>)> {
+    let entries = table.into_iter();
+    entries
+        .map(|(key, value)| (key.into_inner().into_owned(), value))
+        .collect()
 }
 
 /// The tables of the file, but for `steps`.

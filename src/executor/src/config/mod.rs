@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod flags;
 mod layers;
+mod mappings;
 mod show;
 mod steps;
 mod trust;
@@ -16,6 +17,7 @@ mod trust;
 pub(crate) use check::{Known, programs, words as unknown_words};
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use layers::{Flag, Source, Surroundings};
+pub(crate) use mappings::LineMapping;
 pub(crate) use show::{say_ok, show};
 pub(crate) use steps::{Action, CommandStep, Step, suggest_step};
 
@@ -59,6 +61,8 @@ macro_rules! keys {
             pub(crate) steps: Vec<Step>,
             /// Tables whose rows are flags.
             pub(crate) flags: Vec<FlagSource>,
+            /// How the lines of some event logs are understood.
+            pub(crate) mappings: Vec<LineMapping>,
             /// Where each value came from.
             pub(crate) rows: Vec<Row>,
             /// What is odd, but no error.
@@ -74,6 +78,7 @@ macro_rules! keys {
                     file: layers.file.map(|file| file.path().to_owned()),
                     steps: Vec::new(),
                     flags: Vec::new(),
+                    mappings: Vec::new(),
                     rows: Vec::new(),
                     notes: layers.notes(),
                 }
@@ -157,6 +162,8 @@ keys! {
     retry_base_ms: i64 = "retry.base_ms", 1_000, in 1..=LONGEST_MS;
     /// Longest wait before any attempt.
     retry_cap_ms: i64 = "retry.cap_ms", 300_000, in 1..=LONGEST_MS;
+    /// A longer line of an event log is skipped in bounded memory and counted as rejected.
+    ingest_max_line_bytes: i64 = "ingest.max_line_bytes", 1_048_576, in 1..=1 << 30;
     /// Columns whose values never leave the database: "runs.metadata_json", "*.notes".
     redact_columns: Vec<String> = "redact.columns", Vec::new();
     /// Places in JSON whose values never leave it: "$.token", "$.steps[*].env".
@@ -251,6 +258,7 @@ impl Settings {
         let mut settings = Self::of_keys(&layers, &mut gathered);
         settings.steps = steps::resolve(&layers, settings.retry_max_attempts, &mut gathered);
         settings.flags = flags::resolve(&layers, &mut gathered);
+        settings.mappings = mappings::resolve(&layers, &mut gathered);
         settings.rows = gathered.rows;
         settings.consistent(gathered.problems)
     }

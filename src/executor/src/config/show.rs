@@ -2,16 +2,26 @@
 
 use super::Settings;
 use crate::output::Output;
+use runchain_core::capture::Capture;
 use serde_json::{Value, json};
 use std::io;
 
-/// Prints the settings as a table, or as JSON.
-pub(crate) fn show(settings: &Settings, output: &Output) -> io::Result<()> {
+/// Prints the settings as a table, or as JSON. `installed`: what the database says of a key that is taken
+/// over only by an install.
+pub(crate) fn show(settings: &Settings, installed: Option<Capture>, output: &Output) -> io::Result<()> {
     if output.json {
-        return output.print_json(&as_json(settings));
+        return output.print_json(&as_json(settings, installed));
     }
     for note in &settings.notes {
         output.note(note)?;
+    }
+    let wanted = settings.capture.as_str();
+    if let Some(installed) = installed.filter(|installed| *installed != settings.capture) {
+        output.note(&format!(
+            "capture is {wanted} by configuration, and {} is installed, which counts: \
+             runchain install --capture {wanted} changes that",
+            installed.as_str()
+        ))?;
     }
     let root = settings.root.to_string_lossy();
     let rows = settings.rows.iter().map(|row| {
@@ -51,12 +61,13 @@ fn file_name(settings: &Settings) -> Option<String> {
     settings.file.as_ref().map(|path| path.display().to_string())
 }
 
-fn as_json(settings: &Settings) -> Value {
+fn as_json(settings: &Settings, installed: Option<Capture>) -> Value {
     let rows = settings.rows.iter();
     json!({
         "config_file": file_name(settings),
         "root": settings.root.to_string_lossy(),
         "settings": rows.map(|row| json!({"key": row.key, "value": row.value, "from": row.source.json()})).collect::<Vec<_>>(),
+        "installed": {"capture": installed},
         "notes": settings.notes,
     })
 }

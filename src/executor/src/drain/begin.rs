@@ -4,7 +4,7 @@
 use super::database::{OthersWrote, Version, connect, identity};
 use super::pace::Pace;
 use super::worker::{Workers, Workshop};
-use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, trail};
+use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, logs, trail, turn};
 use crate::config::Settings;
 use crate::disk::{self, Space};
 use crate::door;
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Runs the loop until its goal is reached or a signal stops it.
 ///
@@ -121,6 +121,9 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         renewed: Instant::now(),
         recovered: None,
         expand_after: None,
+        expand_rows: turn::EXPAND_ROWS,
+        backlog_took: Duration::ZERO,
+        overtake_after: None,
         lease_after: None,
         stopping: None,
         outdated: None,
@@ -128,6 +131,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         hinted: false,
         hold: None,
         complaints: Vec::new(),
+        logs_told: logs::Told::Unknown,
         doubt: Cell::default(),
         more: false,
         backlog,

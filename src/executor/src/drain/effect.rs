@@ -5,7 +5,7 @@
 //! writes nothing to the database.
 
 use super::worker::{Workshop, failed};
-use crate::archive::{self, ArchiveOptions, Archived, Ended};
+use crate::archive::{self, ArchiveOptions, Archived, Bag, Ended};
 use crate::command::{self, CommandLine};
 use crate::config::{Action, CommandStep, Settings};
 use crate::fault;
@@ -13,7 +13,7 @@ use crate::redact::Redactor;
 use crate::report::{self, ReportOptions, ReportedBag};
 use crate::step;
 use runchain_core::error::{During, Result};
-use runchain_core::steps::{self, Archival, Claim, Failure, Outcome, Success};
+use runchain_core::steps::{self, Archival, BagBeside, Claim, Failure, Outcome, Success};
 use runchain_core::{Mapping, Millis, queue};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
@@ -132,6 +132,7 @@ fn archive_run(
                 "payload_files": bag.payload_files, "settled": bag.settled,
                 "replaced": bag.replaced.as_deref().map(Path::to_string_lossy),
             }),
+            beside: bags_beside(workshop, settings, conn, claim, &bag)?,
             archival: Some(Archival {
                 archive_path: bag.path.to_string_lossy().into_owned(),
                 size_bytes: i64::try_from(bag.size_bytes).unwrap_or(i64::MAX),
@@ -141,6 +142,22 @@ fn archive_run(
             output_tail: None,
         }),
     })
+}
+
+/// Older bags of the run that have no row. There can't be one where this is the first attempt and nothing
+/// stood in the place.
+fn bags_beside(
+    workshop: &Workshop,
+    settings: &Settings,
+    conn: &Connection,
+    claim: &Claim,
+    newest: &Bag,
+) -> Result<Vec<BagBeside>> {
+    if claim.attempt <= 1 && !newest.unchanged && newest.replaced.is_none() {
+        return Ok(Vec::new());
+    }
+    let (archive_dir, uuid) = (&settings.archive_dir, &workshop.database_uuid);
+    archive::unlogged(conn, archive_dir, &claim.run_id, uuid, Some(&newest.path))
 }
 
 fn report_run(

@@ -14,6 +14,7 @@ mod database;
 mod effect;
 mod lead;
 mod listing;
+mod logs;
 mod look;
 mod pace;
 mod pass;
@@ -134,6 +135,12 @@ struct Drain<'a> {
     recovered: Option<Instant>,
     /// Expanding failed; not again before this.
     expand_after: Option<Instant>,
+    /// Queue rows that the next turn takes at most.
+    expand_rows: usize,
+    /// How long turns of this pass took of which more was left in the queue.
+    backlog_took: Duration,
+    /// Nothing overtakes a rush again before this.
+    overtake_after: Option<Instant>,
     /// Nothing of what is due could be had; not again before this, or a commit of others.
     lease_after: Option<Instant>,
     stopping: Option<Stop>,
@@ -147,6 +154,8 @@ struct Drain<'a> {
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
     complaints: Vec<String>,
+    /// What the database says about the logs.
+    logs_told: logs::Told,
     /// Since when the database looks damaged or without our tables.
     doubt: Cell<Option<Instant>>,
     /// Turns were left: the next pass goes on at once.

@@ -6,6 +6,9 @@
 //! stream of others' commits is charged [`SHARE`] times its length. The account pays itself off as
 //! time passes; above [`ALLOWANCE`] the loop rests, and what comes meanwhile is one pass's work.
 //!
+//! A backlog in the queue is taken in by turns as long, each followed by a rest of its own: steps that have
+//! finished meanwhile, and those that are due, don't wait for it.
+//!
 //! Invariant: no rest is longer than [`LONGEST_REST`], so that is how much later a step can start by
 //! it. A commit after quiet is answered at once and is no stream. Where nobody else writes, nothing is
 //! charged. What does not belong here: clocks, and what a pass does.
@@ -29,6 +32,8 @@ pub(super) struct Pace {
     paid_at: Instant,
     /// When the last pass was over.
     passed_at: Option<Instant>,
+    /// The backlog rests until then.
+    backlog_at: Instant,
 }
 
 /// A pass, and whether others have committed.
@@ -36,6 +41,8 @@ pub(super) struct Pace {
 pub(super) struct Pass {
     pub(super) began: Instant,
     pub(super) ended: Instant,
+    /// How much of it went into a backlog.
+    pub(super) backlog: Duration,
     /// Between the one before and this one.
     pub(super) others_before: bool,
     /// Meanwhile.
@@ -47,6 +54,7 @@ impl Pace {
         Self {
             paid_at: now,
             passed_at: None,
+            backlog_at: now,
         }
     }
 
@@ -59,10 +67,16 @@ impl Pace {
             .map(|passed| passed.max(self.rests_until()));
         let soon = ready_at.is_some_and(|ready| pass.began.saturating_duration_since(ready) < SOON);
         if pass.others_during || (pass.others_before && soon) {
-            let took = pass.ended - pass.began;
+            self.backlog_at = pass.ended + (pass.backlog * SHARE).min(LONGEST_REST);
+            let took = (pass.ended - pass.began).saturating_sub(pass.backlog);
             let charged = self.paid_at.max(pass.ended) + took * SHARE;
             self.paid_at = charged.min(pass.ended + ALLOWANCE + LONGEST_REST);
         }
+    }
+
+    /// How long a backlog rests.
+    pub(super) fn backlog_rest(&self, now: Instant) -> Duration {
+        self.backlog_at.saturating_duration_since(now)
     }
 
     fn rests_until(&self) -> Instant {
@@ -90,6 +104,7 @@ mod tests {
         pace.charge(Pass {
             began,
             ended,
+            backlog: Duration::ZERO,
             others_before: others.0,
             others_during: others.1,
         });
@@ -132,6 +147,24 @@ mod tests {
             }
             let share = (ms(PASS_MS) * passes).as_secs_f64() / (now - began).as_secs_f64();
             assert!((0.05..=0.063).contains(&share), "{others:?}: {share}");
+        }
+    }
+
+    #[test]
+    fn a_backlog_rests_by_itself_and_only_where_others_write() {
+        let now = Instant::now();
+        for (others, rests) in [(true, true), (false, false)] {
+            let mut pace = Pace::new(now);
+            pace.charge(Pass {
+                began: now,
+                ended: now + ms(41),
+                backlog: ms(40),
+                others_before: false,
+                others_during: others,
+            });
+            assert_eq!(pace.rest(now + ms(41)), Duration::ZERO);
+            let rest = if rests { LONGEST_REST } else { Duration::ZERO };
+            assert_eq!(pace.backlog_rest(now + ms(41)), rest);
         }
     }
 

@@ -80,6 +80,7 @@ impl Drain<'_> {
         self.pace.charge(Pass {
             began,
             ended: Instant::now(),
+            backlog: std::mem::take(&mut self.backlog_took),
             others_before,
             others_during,
         });
@@ -98,6 +99,7 @@ impl Drain<'_> {
             Mapping::require(conn)
         })?;
         if let Err(error) = self.try_to_lead() {
+            self.tell_of_logs(&error);
             // What runs is ours to renew and settle, whether or not there are logs.
             if self.running > 0 {
                 self.turn()?;
@@ -142,10 +144,13 @@ impl Drain<'_> {
                 if let Some(lead) = &mut self.lead {
                     lead.rest(AFTER_FAILURE);
                 }
+                self.tell_of_logs(&error);
                 self.complain(format!("{error}; trying again"));
                 Ok(())
             }
-            done => done,
+            Ok(()) if self.lead.as_ref().is_some_and(Lead::rests) => Ok(()),
+            Ok(()) => self.logs_are_written(),
+            Err(error) => Err(error),
         }
     }
 

@@ -22,7 +22,7 @@ impl Drain<'_> {
         if self.stopping.is_some() {
             return Ok((self.running == 0).then_some(Ended::Stopped));
         }
-        if self.running > 0 || self.more {
+        if self.running > 0 || self.more || self.backlog_rests() {
             return Ok(None);
         }
         let left = |run_id, step| door::patiently(|| steps::work_left(&self.conn, run_id, step));
@@ -87,6 +87,10 @@ impl Drain<'_> {
         }
         if let Some(at) = self.carry_out_at {
             timeout = timeout.min(until(at));
+        }
+        let backlog_rest = self.pace.backlog_rest(Instant::now());
+        if !backlog_rest.is_zero() {
+            timeout = timeout.min(backlog_rest);
         }
         if let Some(at) = self.expand_after {
             timeout = timeout.min(at.saturating_duration_since(Instant::now()));

@@ -15,8 +15,14 @@ use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Queue rows for one turn: some ten milliseconds of writing.
-const EXPAND_ROWS: usize = 1_000;
+/// Queue rows for one turn at most, and what so many of one rush are a rush for.
+pub(super) const EXPAND_ROWS: usize = 1_000;
+/// And at least.
+const EXPAND_ROWS_LEAST: usize = 50;
+/// How long expanding may take in one turn: steps are settled and started once in each.
+const EXPAND_TIME: Duration = Duration::from_millis(20);
+/// Looking for what needn't wait behind a rush rests this many times as long as it took, with the lock held.
+const OVERTAKE_REST_TIMES: u32 = 10;
 /// After expanding failed: the user's table is being rebuilt, perhaps.
 const EXPAND_AGAIN: Duration = Duration::from_secs(1);
 
@@ -40,6 +46,10 @@ struct Turn {
     recovered: usize,
     strays: usize,
     expanded: Result<Expanded>,
+    /// How long that took.
+    expanding: Duration,
+    /// How long it took to look for what needn't wait behind a rush.
+    overtaking: Option<Duration>,
     claims: Vec<Claim>,
 }
 
@@ -53,7 +63,11 @@ impl Drain<'_> {
         if to_do.expand {
             trace::mark(trace::Mark::Seen);
         }
+        let began = Instant::now();
         let turn = self.commit_turn(to_do)?;
+        if turn.expanded.as_ref().is_ok_and(|expanded| expanded.more) {
+            self.backlog_took += began.elapsed();
+        }
         // What went into a file that has lost its name is not done, and nothing of it is begun.
         self.guard.file.check()?;
         if !turn.claims.is_empty() {
@@ -80,7 +94,7 @@ impl Drain<'_> {
             });
         }
         let mut expand = false;
-        if self.expand_after.is_none_or(|at| Instant::now() >= at) {
+        if self.expand_after.is_none_or(|at| Instant::now() >= at) && !self.backlog_rests() {
             expand = self.is_queued()?;
             if !expand {
                 // Somebody else has expanded it.
@@ -111,6 +125,11 @@ impl Drain<'_> {
             return 0;
         }
         (self.settings.workers + self.finished.len()).saturating_sub(self.running)
+    }
+
+    /// Whether what is left in the queue waits, so that steps don't.
+    pub(super) fn backlog_rests(&self) -> bool {
+        !self.pace.backlog_rest(Instant::now()).is_zero()
     }
 
     fn is_queued(&self) -> Result<bool> {
@@ -157,6 +176,8 @@ impl Drain<'_> {
         let guard = &self.guard;
         let storm = super::storm::limit(&self.settings);
         let held = &self.held;
+        let rows = self.expand_rows;
+        let may_overtake = self.overtake_after.is_none_or(|at| Instant::now() >= at);
         let (lease_ms, forever) = (self.settings.lease_ms, *self.goal == Goal::Forever);
         door::write(&self.conn, |conn| {
             guard.verify(conn)?;
@@ -178,9 +199,17 @@ impl Drain<'_> {
                 let knows = |claim: &Claim| knows(held, claim);
                 strays = steps::take_strays(conn, &executor.id, knows, backoff, fastrand::f64(), now)?;
             }
+            let (mut expanding, mut overtaking) = (Duration::ZERO, None);
             let expanded = if to_do.expand {
                 atomically(conn, true, || {
-                    queue::expand_within(conn, mapping, chain, EXPAND_ROWS, storm, now)
+                    let began = Instant::now();
+                    let expanded = queue::expand_within(conn, mapping, chain, rows, storm, now)?;
+                    expanding = began.elapsed();
+                    if expanded.more && may_overtake {
+                        queue::overtake(conn, mapping, chain, EXPAND_ROWS, storm, now)?;
+                        overtaking = Some(began.elapsed() - expanding);
+                    }
+                    Ok(expanded)
                 })
             } else {
                 Ok(Expanded::default())
@@ -211,6 +240,8 @@ impl Drain<'_> {
                 recovered,
                 strays,
                 expanded,
+                expanding,
+                overtaking,
                 claims,
             })
         })
@@ -219,6 +250,9 @@ impl Drain<'_> {
     fn after_turn(&mut self, turn: Turn, to_do: ToDo) -> bool {
         if to_do.renew || !turn.claims.is_empty() {
             self.renewed = Instant::now();
+        }
+        if let Some(took) = turn.overtaking {
+            self.overtake_after = Some(Instant::now() + took * OVERTAKE_REST_TIMES);
         }
         self.lease_after = (to_do.lease && turn.claims.is_empty()).then(|| Instant::now() + LEASE_AGAIN);
         let finished = std::mem::take(&mut self.finished);
@@ -246,6 +280,7 @@ impl Drain<'_> {
             Ok(expanded) => {
                 if to_do.expand {
                     self.expand_after = None;
+                    self.expand_rows = rows_next(self.expand_rows, turn.expanding);
                 }
                 // What was expanded may be due at once, and there was a place only after settling.
                 expanded.more || (expanded.rows > 0 && turn.claims.is_empty()) || to_do.settle
@@ -263,6 +298,17 @@ impl Drain<'_> {
             self.workers.execute(claim);
         }
         more
+    }
+}
+
+/// How many rows the next turn may take, after so many would have taken this long.
+fn rows_next(rows: usize, took: Duration) -> usize {
+    if took > EXPAND_TIME {
+        (rows / 2).max(EXPAND_ROWS_LEAST)
+    } else if took < EXPAND_TIME / 4 {
+        (rows * 2).min(EXPAND_ROWS)
+    } else {
+        rows
     }
 }
 

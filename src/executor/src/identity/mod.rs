@@ -23,7 +23,7 @@ pub(crate) mod witness;
 
 pub(crate) use guard::{Guard, WatchedFile, open_pinned};
 pub(crate) use later::outside;
-pub(crate) use refusal::{log, require};
+pub(crate) use refusal::{log, require, unadopted};
 
 use crate::config::Settings;
 use crate::projector::{self, NewestLine};
@@ -57,6 +57,11 @@ impl Identity {
             epoch: schema::epoch(conn)?,
             newest: event::newest_id(conn)?,
         }))
+    }
+
+    /// Whether both are of one database in one epoch.
+    pub(crate) fn is_of_one_database(&self, other: &Self) -> bool {
+        self.uuid == other.uuid && self.epoch == other.epoch
     }
 }
 

@@ -67,6 +67,20 @@ pub(crate) fn require(conn: &Connection, settings: &Settings) -> Result<Finding>
     }
 }
 
+/// Why no executor drains this database, as far as the logs and the system tell, and what mends it.
+pub(crate) fn unadopted(conn: &Connection, settings: &Settings) -> Option<Unadopted> {
+    match require(conn, settings) {
+        Err(Error::OtherIdentity { what, remedy }) => Some(Unadopted { what, remedy }),
+        _ => None,
+    }
+}
+
+/// A database that waits for `runchain adopt`.
+pub(crate) struct Unadopted {
+    pub(crate) what: String,
+    pub(crate) remedy: String,
+}
+
 /// Leaves a line in `monitor.jsonl` for who watches the logs, where these are the database's own.
 pub(crate) fn log(settings: &Settings, error: &Error, at: Millis) {
     let Error::OtherIdentity { what, remedy } = error else {

@@ -5,14 +5,16 @@
 //! waits as well. What goes is judged in the core; here stands when, and the files.
 
 mod files;
+mod unlogged;
 
 use files::Folders;
 pub(crate) use files::{files_of, remove_files};
+use unlogged::Unlogged;
 
 use crate::config::Settings;
 use crate::door;
-use crate::drain::connect;
-use runchain_core::error::{During, Result};
+use crate::identity::{Guard, Identity, open_pinned};
+use runchain_core::error::{During, Error, Result};
 use runchain_core::retention::{self, Batch, Kind, Limits, Pass, Policy};
 use runchain_core::{Mapping, Millis, schema};
 use rusqlite::Connection;
@@ -80,6 +82,9 @@ pub(crate) fn policy(settings: &Settings) -> Policy {
 /// A pass under way, with its own connection and its batch.
 pub(crate) struct Work {
     conn: Connection,
+    guard: Guard,
+    /// First of all, where something is to be removed.
+    unlogged: Unlogged,
     pass: Pass,
     batch: Option<Batch>,
     folders: Folders,
@@ -108,20 +113,31 @@ impl Work {
         door::write(conn, retention::prepare)
     }
 
-    /// Begins a pass.
+    /// Begins a pass on the database that the caller has open.
     ///
     /// # Errors
-    /// Whatever opening the database gives.
-    pub(crate) fn begin(settings: &Settings, now: Millis) -> Result<Self> {
-        let conn = connect(&settings.state_db_path)?;
+    /// Whatever opening the database gives; a refusal where another one stands there by now.
+    pub(crate) fn begin(settings: &Settings, callers: &Connection, now: Millis) -> Result<Self> {
+        let (conn, file) = open_pinned(&settings.state_db_path)?;
         conn.busy_timeout(Duration::ZERO)
             .during("begin a pass of retention")?;
-        let uuid = schema::meta(&conn, "database_uuid")?.unwrap_or_default();
+        let guard = Guard::of(&conn, file)?;
+        let ours = Identity::of(callers)?.ok_or(Error::NotInstalled)?;
+        if !ours.is_of_one_database(guard.identity()) {
+            return Err(Error::other_identity(
+                format!("{} is another database by now", settings.state_db_path.display()),
+                "start runchain again",
+            ));
+        }
+        guard.only_way(&conn)?;
+        let uuid = &guard.identity().uuid;
         Ok(Self {
             pass: Pass::new(policy(settings), now),
+            unlogged: Unlogged::begin(settings, uuid.clone(), &conn)?,
+            folders: Folders::of(settings, uuid.clone()),
             conn,
+            guard,
             batch: None,
-            folders: Folders::of(settings, uuid),
         })
     }
 
@@ -165,6 +181,10 @@ impl Work {
     }
 
     fn try_to(&mut self, mapping: &Mapping) -> Result<Moved> {
+        if !self.unlogged.is_through() {
+            self.unlogged.go_on(&self.conn, &self.guard)?;
+            return Ok(Moved::On);
+        }
         if self.batch.is_none() {
             let more = self.look(mapping)?;
             return Ok(if more { Moved::On } else { Moved::Through });
@@ -175,18 +195,18 @@ impl Work {
         let outside = matches!(batch.kind(), Kind::Bags | Kind::Reports);
         if outside && let Some(key) = batch.next(&self.conn)? {
             // Before its row: what a crash leaves in between is a row without files, which goes next time.
+            self.guard.file.check()?;
             files::remove(&self.conn, batch.kind(), key, &self.folders)?;
         }
         let until = Instant::now() + BATCH;
         // Files go one by one, and so do their rows.
         let go_on = || !outside && Instant::now() < until;
-        let transaction = self
-            .conn
-            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-            .during("begin a transaction")?;
-        schema::check_writer(&transaction)?;
-        let gone = Pass::remove(&transaction, batch, &go_on)?;
-        transaction.commit().during("commit")?;
+        let guard = &self.guard;
+        let gone = door::write_now(&self.conn, |conn| {
+            guard.verify(conn)?;
+            schema::check_writer(conn)?;
+            Pass::remove(conn, batch, &go_on)
+        })?;
         self.pass.add_up(batch, &gone);
         if batch.is_empty() {
             self.batch = None;
@@ -253,7 +273,7 @@ impl Duty {
             None => {
                 self.began = now;
                 Work::prepare(settings, conn)?;
-                Work::begin(settings, now)?
+                Work::begin(settings, conn, now)?
             }
         };
         let moved = work.go_on(mapping)?;

@@ -79,7 +79,7 @@ fn done(finished: &Finished) -> Outcome {
     Outcome::Done(Success {
         result,
         output_tail: Some(note + &finished.output_tail),
-        archival: None,
+        ..Success::default()
     })
 }
 

@@ -65,6 +65,102 @@ fn a_failure_leaves_its_error_and_a_later_completion_takes_it_away() {
     assert_eq!(bench.text("SELECT status, result FROM uet_tasks"), "completed|-");
 }
 
+/// Status and end of one job after each event, told in the order of their times.
+fn told_of_a_job(events: &[(&str, &str)]) -> Vec<String> {
+    let bench = Bench::new();
+    let mut told = Vec::new();
+    for (second, (task, kind)) in (1..).zip(events) {
+        bench.ingest_bytes(event(
+            &format!("{second}"),
+            &format!("pattern.{kind}"),
+            second,
+            "JOB-1",
+            task,
+        ));
+        told.push(
+            bench.text(
+                "SELECT status || coalesce(' ' || substr(completed_at, 18, 2), '') FROM uet_executions",
+            ),
+        );
+    }
+    told
+}
+
+#[test]
+fn a_job_is_running_while_one_of_its_tasks_has_not_ended() {
+    let two = told_of_a_job(&[
+        ("A", "selection.started"),
+        ("A", "execution.completed"),
+        ("B", "selection.started"),
+        ("B", "execution.started"),
+        ("B", "execution.completed"),
+    ]);
+    assert_eq!(
+        two,
+        ["running", "completed 02", "running", "running", "completed 05"]
+    );
+    let side_by_side = told_of_a_job(&[
+        ("A", "execution.started"),
+        ("B", "execution.started"),
+        ("A", "execution.completed"),
+        ("B", "execution.completed"),
+    ]);
+    assert_eq!(side_by_side, ["running", "running", "running", "completed 04"]);
+}
+
+#[test]
+fn a_failed_job_is_running_again_only_when_a_task_begins_after_the_failure() {
+    let told = told_of_a_job(&[
+        ("A", "execution.started"),
+        ("B", "execution.started"),
+        ("A", "execution.failed"),
+        ("B", "validation.completed"),
+        ("C", "selection.started"),
+        ("C", "execution.completed"),
+        ("B", "execution.completed"),
+    ]);
+    assert_eq!(
+        told,
+        [
+            "running",
+            "running",
+            "failed 03",
+            "failed 03",
+            "running",
+            "running",
+            "completed 07"
+        ]
+    );
+}
+
+#[test]
+fn a_task_that_ends_without_naming_its_job_ends_it_all_the_same() {
+    let bench = Bench::new();
+    bench.append(
+        "log.jsonl",
+        event("1", "pattern.execution.started", 1, "JOB-1", "A"),
+    );
+    bench.append(
+        "log.jsonl",
+        event("2", "pattern.execution.completed", 2, "JOB-1", "B"),
+    );
+    bench.ingest("log.jsonl");
+    assert_eq!(bench.text("SELECT status FROM uet_executions"), "running");
+    let nameless =
+        event("3", "pattern.execution.completed", 3, "JOB-1", "A").replace("\"job_id\": \"JOB-1\", ", "");
+    bench.ingest_bytes(nameless);
+    assert_eq!(bench.text("SELECT status FROM uet_executions"), "completed");
+}
+
+#[test]
+fn a_completion_with_the_status_failed_is_a_failure() {
+    let bench = Bench::new();
+    bench.ingest_bytes(
+        event("1", "pattern.execution.completed", 1, "JOB-1", "A").replace("in_progress", "failed"),
+    );
+    assert_eq!(bench.text("SELECT status FROM uet_tasks"), "failed");
+}
+
 #[test]
 fn a_failed_selection_or_validation_fails_the_task() {
     for kind in ["pattern.selection.failed", "pattern.validation.failed"] {

@@ -67,6 +67,52 @@ fn a_file_truncated_and_grown_past_its_checkpoint_is_read_from_its_beginning() {
 }
 
 #[test]
+fn a_rewritten_file_with_the_same_beginning_is_another_file() {
+    let bench = Bench::new();
+    // More than what is hashed of a beginning.
+    let head = lines(0..60);
+    assert!(head.len() > 1024);
+    bench.ingest_bytes(head.clone() + &lines(100..120));
+    fs::write(bench.path("log.jsonl"), head + &lines(200..300)).unwrap();
+    let report = bench.ingest("log.jsonl");
+    assert_eq!((report.stored, report.duplicate, report.rejected), (100, 60, 0));
+    assert_eq!(bench.ingest_bytes(lines(300..301)).stored, 1);
+    assert_eq!(bench.text("SELECT count(*) FROM runchain_ingest_files"), "2");
+}
+
+#[test]
+fn what_stood_before_the_checkpoint_is_known_again_however_it_was_read() {
+    // Lines over the limit, NUL bytes and batches of one line leave different bytes in the buffer.
+    let mut bench = Bench::new();
+    bench.options.batch_lines = 1;
+    bench.options.max_line_bytes = 2_000;
+    let parts = [
+        lines(0..100),
+        format!("{}\n", "x".repeat(3 << 20)),
+        "\0".repeat(5_000) + &lines(100..101),
+        lines(101..102),
+        "\n".to_owned(),
+        format!("{}\n", "y".repeat(6 << 20)) + &lines(102..103),
+    ];
+    for part in parts {
+        bench.ingest_bytes(part);
+        assert_eq!(bench.ingest("log.jsonl").bytes, 0);
+    }
+    assert_eq!(bench.text("SELECT count(*) FROM runchain_ingest_files"), "1");
+    assert_eq!(bench.text("SELECT count(*) FROM runchain_ingested"), "103");
+}
+
+#[test]
+fn an_only_line_taken_without_its_newline_has_the_same_id_in_a_copy() {
+    let mut bench = Bench::new();
+    bench.options.finalise = true;
+    bench.ingest_bytes("{\"type\":\"tick\"}");
+    bench.ingest_bytes("\n");
+    fs::copy(bench.path("log.jsonl"), bench.path("copy.jsonl")).unwrap();
+    assert_eq!(bench.ingest("copy.jsonl").duplicate, 1);
+}
+
+#[test]
 fn copy_truncate_repeats_nothing() {
     let bench = Bench::new();
     bench.ingest_bytes(lines(0..5));

@@ -295,6 +295,6 @@ mod tests {
         .unwrap();
         std::fs::write(&path, line(5, "r\"1")).unwrap();
         assert_eq!(seqs(&reader.appended().unwrap()), [3, 4, 5]);
-        assert_eq!(seqs(&reader.appended().unwrap()), []);
+        assert_eq!(seqs(&reader.appended().unwrap()), [0_i64; 0]);
     }
 }

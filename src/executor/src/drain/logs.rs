@@ -1,0 +1,89 @@
+//! Logs that can't be written are told in the database, where SQL sees it: an alert `logs_unwritable`, until
+//! they are written again. The events stay in the database meanwhile and are written then.
+
+use super::Drain;
+use crate::config::Settings;
+use crate::door;
+use runchain_core::error::{During, Error, Result};
+use runchain_core::{Millis, schema};
+use rusqlite::Connection;
+
+const FINGERPRINT: &str = "[\"logs_unwritable\"]";
+
+/// What the database says about the logs, as far as we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Whatever an earlier executor has left.
+    Unknown,
+    /// Nothing.
+    Fine,
+    /// That they can't be written.
+    Unwritable,
+}
+
+impl Drain<'_> {
+    /// After a failure; what isn't about the logs is none of this.
+    pub(super) fn tell_of_logs(&mut self, error: &Error) {
+        if self.logs_told == Told::Unwritable || !is_about(error, &self.settings) {
+            return;
+        }
+        let message = error.to_string();
+        let told = door::write(&self.conn, |conn| raise(conn, &message, Millis::now()));
+        // What can't be told now is told when it fails again.
+        if told.is_ok() {
+            self.logs_told = Told::Unwritable;
+        }
+    }
+
+    /// After a round in which everything was written.
+    pub(super) fn logs_are_written(&mut self) -> Result<()> {
+        if self.logs_told == Told::Fine {
+            return Ok(());
+        }
+        if door::patiently(|| is_open(&self.conn))? {
+            door::write(&self.conn, resolve)?;
+            (self.say)("the logs can be written again");
+        }
+        self.logs_told = Told::Fine;
+        Ok(())
+    }
+}
+
+fn is_about(error: &Error, settings: &Settings) -> bool {
+    match error {
+        Error::Io { path, .. } => path.starts_with(&settings.logs_dir),
+        Error::Refused { what, .. } => what.starts_with(&settings.logs_dir.display().to_string()),
+        _ => false,
+    }
+}
+
+fn is_open(conn: &Connection) -> Result<bool> {
+    conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM runchain_alerts WHERE fingerprint = ?1 AND state <> 'resolved')",
+    )
+    .and_then(|mut statement| statement.query_row([FINGERPRINT], |row| row.get(0)))
+    .during("look for the alert of unwritable logs")
+}
+
+fn raise(conn: &Connection, message: &str, now: Millis) -> Result<()> {
+    schema::check_writer(conn)?;
+    conn.execute(
+        "INSERT INTO runchain_alerts(fingerprint, rule, severity, state, subject, message, count, first_at_ms, last_at_ms)
+         VALUES (?1, 'logs_unwritable', 'critical', 'firing', 'logs', ?2, 1, ?3, ?3)
+         ON CONFLICT(fingerprint) DO UPDATE SET
+           state = 'firing', message = excluded.message, count = count + 1, last_at_ms = excluded.last_at_ms",
+        (FINGERPRINT, message, now),
+    )
+    .map(drop)
+    .during("raise the alert of unwritable logs")
+}
+
+fn resolve(conn: &Connection) -> Result<()> {
+    schema::check_writer(conn)?;
+    conn.execute(
+        "UPDATE runchain_alerts SET state = 'resolved' WHERE fingerprint = ?1",
+        [FINGERPRINT],
+    )
+    .map(drop)
+    .during("resolve the alert of unwritable logs")
+}
