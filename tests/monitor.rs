@@ -291,3 +291,23 @@ fn once_prints_the_screen_as_text_and_json_all_screens() {
     let piped = project.runchain(&["monitor"]).exits(2);
     assert!(piped.stderr.contains("--once"), "{}", piped.stderr);
 }
+
+#[test]
+fn an_alert_that_fires_stands_out_and_is_acknowledged_by_whoever_says_yes() {
+    let project = installed("");
+    project.sql(
+        "INSERT INTO runchain_alerts(fingerprint, rule, severity, state, subject, message, count, first_at_ms, last_at_ms)
+         VALUES ('f', 'too_slow', 'error', 'firing', 'orders', 'an hour late', 1, 1, 1)",
+    );
+    let mut terminal = monitor(&project, &[]);
+    terminal.until(&["5 alerts (1)", "1 firing: too_slow orders an hour late"]);
+    terminal.types("5a");
+    terminal.until(&["Acknowledge 1 alert?"]);
+    terminal.types("y");
+    terminal.until(&["acknowledged  error"]);
+    assert_eq!(project.sql("SELECT state FROM runchain_alerts"), "acknowledged\n");
+    let audit = project.runchain(&["audit", "--json"]).exits(0).stdout;
+    assert!(audit.contains("acknowledge"), "{audit}");
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+}

@@ -18,9 +18,9 @@ mod logs;
 mod ls;
 mod manual;
 mod membership;
+mod moment;
 #[cfg(feature = "tui")]
 pub(crate) mod monitor;
-mod moment;
 mod pause;
 mod prune;
 mod queue;

@@ -1,15 +1,18 @@
 //! What a person can ask for from the screen, and how it is asked: through the queue, as the commands
-//! do it, with the person as its actor.
+//! do it, with the person as its actor. An alert alone is acknowledged at once: there is nothing to do.
 
-use crate::actor::actor;
+use crate::actor::{actor, by};
 use crate::commands;
 use crate::config::Settings;
 use crate::door;
 use crate::open::OpenMode;
+use runchain_core::audit::{self, Action};
+use runchain_core::error::During;
 use runchain_core::request::{self, StepVerb};
 use runchain_core::steps::EVERY_KIND;
-use runchain_core::{Error, RunId, StepId};
+use runchain_core::{Error, Millis, RunId, StepId};
 use rusqlite::Connection;
+use serde_json::json;
 
 /// What can be asked about steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,12 +125,39 @@ pub(crate) fn queue(settings: &Settings, what: &Request) -> Result<String, Strin
             request::ask_for_pause(conn, false, kind, &actor, None)
         })
         .map(|_| format!("queued: resume {}", kind_words(kind))),
-        Request::Acknowledge(_) => Err(Error::refused(
-            "alerts can't be acknowledged here yet",
-            "look at runchain status",
-        )),
+        Request::Acknowledge(id) => acknowledge(&conn, *id),
     };
     asked.map_err(|error| error.to_string())
+}
+
+/// No executor has to act on it: it is done at once, and stands in the audit trail.
+fn acknowledge(conn: &Connection, id: i64) -> runchain_core::Result<String> {
+    let by = by(None);
+    let is_done = door::write(conn, |conn| {
+        let changed = conn
+            .execute(
+                "UPDATE runchain_alerts SET state = 'acknowledged' WHERE id = ?1 AND state = 'firing'",
+                [id],
+            )
+            .during("acknowledge an alert")?;
+        if changed > 0 {
+            let action = Action {
+                name: "acknowledge_alert",
+                run_id: None,
+                by: &by,
+                before: json!({ "alert": id, "state": "firing" }),
+                after: json!({ "alert": id, "state": "acknowledged" }),
+            };
+            audit::record(conn, &action, Millis::now())?;
+        }
+        Ok(changed > 0)
+    })?;
+    Ok(if is_done {
+        "acknowledged"
+    } else {
+        "it didn't fire any more"
+    }
+    .to_owned())
 }
 
 /// Each step is asked about by itself; one that has gone on meanwhile is left alone.

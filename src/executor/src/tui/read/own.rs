@@ -71,6 +71,8 @@ pub(super) fn look(conn: &Connection, mapping: &Mapping, run_id: &RunId, redacto
             own.take(&source.table, is_run, line, &vocabulary);
         }
     }
+    // They were read from the newest on; of the errors that is the right order.
+    own.tasks.reverse();
     own.tasks
         .sort_by_key(|task| (task.started.is_none(), task.started));
     // The newest errors of each table; the run's own row was the first.
