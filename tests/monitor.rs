@@ -1,6 +1,6 @@
 //! `runchain monitor`: the real binary in a pseudo-terminal, beside a real executor, on a real database.
 
-use crate::support::{Project, SHAPE_A, Terminal, eventually};
+use crate::support::{Project, SHAPE_A, Screen, eventually};
 use rustix::process::Signal;
 use std::fs;
 
@@ -21,9 +21,9 @@ fn installed(config: &str) -> Project {
     project
 }
 
-fn monitor(project: &Project, arguments: &[&str]) -> Terminal {
+fn monitor(project: &Project, arguments: &[&str]) -> Screen {
     let mut command = project.command(&["monitor"]);
-    Terminal::start(command.args(arguments), 80, 24)
+    Screen::start(command.args(arguments), 80, 24)
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn the_terminal_is_restored_after_sigterm_and_after_a_panic() {
     terminal.assert_restored();
 
     let mut command = project.command(&["monitor"]);
-    let mut terminal = Terminal::start(
+    let mut terminal = Screen::start(
         command
             .env("RUNCHAIN_PANIC_AT", "monitor-key")
             .env("RUST_BACKTRACE", "0"),
@@ -166,7 +166,7 @@ fn a_terminal_that_grows_shows_more_and_one_that_shrinks_less() {
     terminal.resize(200, 60);
     // Beside the timeline now, on the same line as the run's name.
     eventually("events beside the run", || {
-        let screen = terminal.screen();
+        let screen = terminal.text();
         let line = screen.lines().find(|line| line.contains("EVENTS")).unwrap_or("");
         if line.contains("run-1") {
             Ok(())
@@ -187,10 +187,10 @@ fn colours_and_signs_follow_the_environment() {
     terminal.until(&["─── ", "✗ NO EXECUTOR"]);
     assert!(terminal.has_colours());
     let mut command = project.command(&["monitor"]);
-    let terminal = Terminal::start(command.env("NO_COLOR", "1").env("LANG", "C"), 80, 24);
+    let terminal = Screen::start(command.env("NO_COLOR", "1").env("LANG", "C"), 80, 24);
     terminal.until(&["--- ", "x NO EXECUTOR"]);
     assert!(!terminal.has_colours());
-    assert!(terminal.screen().is_ascii());
+    assert!(terminal.text().is_ascii());
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn complete_does_what_the_chain_lacks_shows_it_and_ends_with_its_outcome() {
     terminal.until(&["RUNNING", "monitor"]);
     // No executor: it does the chain itself as soon as the run is over.
     project.sql(COMPLETED);
-    assert_eq!(terminal.ended(), Some(14), "{}", terminal.screen());
+    assert_eq!(terminal.ended(), Some(14), "{}", terminal.text());
     terminal.assert_restored();
     terminal.until(&["step upload of run run-1 is dead"]);
     fs::write(project.path("allowed"), "").unwrap();

@@ -5,9 +5,10 @@ mod invariants;
 mod previous;
 mod programs;
 mod project;
+#[cfg(target_os = "linux")]
+mod screen;
 mod service;
 mod sqlite;
-#[cfg(target_os = "linux")]
 mod terminal;
 mod tools;
 
@@ -18,8 +19,9 @@ pub(crate) use programs::{
     Finished, apsw, apsw_folder, matrix, python, python_program, run, sqlite3, step_host,
 };
 pub(crate) use project::{Project, SHAPE_A, SHAPE_B, eventually, tree};
+#[cfg(target_os = "linux")]
+pub(crate) use screen::Screen;
 pub(crate) use service::{Service, runchain};
 pub(crate) use sqlite::{Sqlite, stock_sqlite3};
-#[cfg(target_os = "linux")]
-pub(crate) use terminal::Terminal;
+pub(crate) use terminal::{Seen, on_terminal};
 pub(crate) use tools::{node_modules, node_tool, python_tools};
