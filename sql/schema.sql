@@ -408,6 +408,9 @@ CREATE TABLE IF NOT EXISTS uet_tasks (
   result JSON
 );
 
+INSERT OR IGNORE INTO runchain_meta(key, value)
+SELECT 'ingested_told', coalesce(max(id), 0) FROM runchain_ingested;
+
 INSERT OR IGNORE INTO runchain_vocabulary(status, phase) VALUES
   ('CREATED', 'active'), ('PENDING', 'active'), ('QUEUED', 'active'), ('SCHEDULED', 'active'),
   ('READY', 'active'), ('WAITING', 'active'), ('BLOCKED', 'active'), ('PAUSED', 'active'),

@@ -165,6 +165,29 @@ fn a_repair_and_another_capture_stay_in_the_trail() {
 }
 
 #[test]
+fn what_the_executor_repairs_by_itself_stays_in_the_trail() {
+    let project = project();
+    project.configure("auto_repair = true\n");
+    let service = project.service();
+    project.sql("DROP TRIGGER runchain_capture_delete;");
+    project.until(
+        "SELECT count(*) FROM runchain_events WHERE type = 'TRIGGERS_RESTORED'",
+        "1",
+    );
+    assert!(service.terminate().success());
+    let entries = audit(&project, &["--action", "repair"]);
+    let [repair] = entries.as_slice() else {
+        panic!("{entries:?}");
+    };
+    assert_eq!(repair["reason"], "auto_repair");
+    assert!(repair["actor"].as_str().unwrap().contains(")@"), "{repair}");
+    assert_eq!(
+        repair["before"]["faults"],
+        json!(["runchain_capture_delete is missing"])
+    );
+}
+
+#[test]
 fn install_and_uninstall_stay_in_the_trail() {
     let project = project();
     project.runchain(&["uninstall", "--reason", "last day"]).exits(0);

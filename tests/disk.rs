@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const CONFIG: &str =
@@ -196,7 +197,11 @@ fn a_bag_that_does_not_fit_is_no_bag_and_is_made_when_there_is_room() {
 #[test]
 fn the_ballast_is_released_on_a_full_disk_told_and_made_again_when_there_is_room() {
     each_full_disk(|disk, journal_mode| {
-        let project = disk.project("ballast_bytes = 1048576\npoll_ms = 200\n");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let project = disk.project(&format!(
+            "ballast_bytes = 1048576\npoll_ms = 200\n[ingest]\nevents = ['{0}']\nroots = ['{0}']\n",
+            elsewhere.path().display()
+        ));
         project.sql(&format!(
             "PRAGMA journal_mode = {journal_mode}; INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING');"
         ));
@@ -235,10 +240,19 @@ fn the_ballast_is_released_on_a_full_disk_told_and_made_again_when_there_is_room
             fs::write(project.path("events.jsonl"), "").unwrap();
             let refused = project.runchain(&["ingest", "events.jsonl"]).exits(1).stderr;
             assert!(refused.contains("can wait"), "{refused}");
+            // So do followed event logs.
+            let event = "{\"id\": \"e\", \"type\": \"x\"}\n";
+            fs::write(elsewhere.path().join("a.jsonl"), event).unwrap();
+            project.sql("UPDATE runs SET metadata_json = 'x' WHERE run_id = 'r';");
+            std::thread::sleep(Duration::from_millis(500));
+            assert_eq!(project.sql("SELECT count(*) FROM runchain_ingested;"), "0\n");
         }
         disk.make_room();
         until_told(&service, "there is room on the disk again");
         assert_eq!(fs::metadata(&ballast).unwrap().len(), 1 << 20);
+        if let SmallDisk::Tmpfs { .. } = disk {
+            project.until("SELECT count(*) FROM runchain_ingested", "1");
+        }
         project.sql(end);
         is_done(&project, "r");
         project.until(

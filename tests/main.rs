@@ -18,6 +18,9 @@ mod audit;
 mod chain;
 /// Commands of steps when something is killed: nothing runs on.
 mod children;
+/// Commands that answer: what runs, what waits, what failed, what to do; on a terminal and as JSON.
+#[cfg(target_os = "linux")]
+mod commands;
 /// Settings, their layers, exit codes; databases that can't be opened.
 mod config;
 /// Eight writers, three executors, one database: errors and latencies.
@@ -40,6 +43,8 @@ mod explain;
 mod file_systems;
 /// Ends that stand in an event table or a log only.
 mod flags;
+/// Event logs that are followed.
+mod follow;
 /// Runs that are erased.
 mod forget;
 /// The extension inside other people's programs: sqlite3, Python, apsw, hosts that are too old.

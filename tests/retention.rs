@@ -61,7 +61,8 @@ fn prune_says_what_would_go_and_then_removes_just_that() {
         "a dry run removes nothing"
     );
 
-    let done = project.runchain(&["prune", "--json"]).exits(0).json();
+    let reason = "--reason=disk is small";
+    let done = project.runchain(&["prune", "--json", reason]).exits(0).json();
     assert_eq!(done["removed"], told["removed"]);
     assert_eq!(
         project.lines("SELECT DISTINCT run_id FROM runchain_steps;"),
@@ -82,6 +83,7 @@ fn prune_says_what_would_go_and_then_removes_just_that() {
     let said = project.sql("SELECT data FROM runchain_events WHERE type = 'OPERATOR_ACTION';");
     let said: Value = serde_json::from_str(said.trim()).unwrap();
     assert_eq!(said["action"], "prune");
+    assert_eq!(said["reason"], "disk is small");
     assert_eq!(said["after"], told["removed"]);
     assert!(said["actor"].as_str().unwrap().contains(")@"), "{said}");
     let nothing = project.runchain(&["prune"]).exits(0).stdout;

@@ -1,6 +1,6 @@
 //! Many runs that end in a rush: held, said, released or discarded, while other runs go on.
 
-use crate::support::{Project, SHAPE_A};
+use crate::support::{Project, SHAPE_A, extension};
 use serde_json::Value;
 
 /// Ends beyond this are a storm here.
@@ -350,4 +350,50 @@ fn a_release_keeps_to_its_pace() {
         project.lines("SELECT state, released, discarded FROM runchain_held_batches;"),
         ["discarded|1|49"]
     );
+}
+
+#[test]
+fn sql_releases_and_discards_what_is_held() {
+    let project = project("");
+    let call = |sql: &str| {
+        let ran = with_extension(&project.database(), sql);
+        serde_json::from_str::<Value>(&ran).unwrap_or_else(|error| panic!("{error}: {ran}"))
+    };
+    storm_a_minute_ago(&project);
+    let answer = call("SELECT runchain_held_discard(1, 'wrong WHERE');");
+    assert_eq!(
+        answer,
+        serde_json::json!({ "action": "discard_held", "batch": 1, "left": 50, "answer": "queued", "queued": true })
+    );
+    drain(&project);
+    assert_eq!(batches(&project)[0]["state"], "discarded");
+    project.sql(MANY.replace("'r%03d'", "'s%03d'").as_str());
+    drain(&project);
+    project.sql("UPDATE runs SET status = 'EXPIRED' WHERE run_id LIKE 's%';");
+    drain(&project);
+    call("SELECT runchain_held_release(2, 'it was meant');");
+    drain(&project);
+    assert_eq!(batches(&project)[0]["released"], 50);
+    let asked = "SELECT json_extract(data, '$.action', '$.reason') FROM runchain_events
+                 WHERE type = 'REQUEST' ORDER BY id;";
+    assert_eq!(
+        project.lines(asked),
+        [
+            r#"["discard_held","wrong WHERE"]"#,
+            r#"["release_held","it was meant"]"#
+        ]
+    );
+    let refused = with_extension(&project.database(), "SELECT runchain_held_release(7);");
+    assert!(refused.contains("there is no held batch 7"), "{refused}");
+}
+
+/// What the machine's own sqlite3 says with the extension loaded, errors included.
+fn with_extension(database: &std::path::Path, sql: &str) -> String {
+    let ran = std::process::Command::new("sqlite3")
+        .arg(database)
+        .arg(format!(".load {}", extension().display()))
+        .arg(sql)
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned()
 }

@@ -95,6 +95,10 @@ CREATE TABLE IF NOT EXISTS runchain_epochs (
   PRIMARY KEY (database_uuid, epoch)
 ) WITHOUT ROWID;
 
+-- Event logs: what is there already is told in no lifecycle log any more.
+INSERT OR IGNORE INTO runchain_meta(key, value)
+SELECT 'ingested_told', coalesce(max(id), 0) FROM runchain_ingested;
+
 -- Event logs: what else is known of a file. No row: an earlier version has begun it.
 --   format, chosen_by  preset or mapping by which its lines are understood; detected, or given
 --   mapping            where it is a mapping: its JSON

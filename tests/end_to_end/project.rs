@@ -44,9 +44,11 @@ impl Project {
             Shape::A => "",
             Shape::B => "required_tables = ['runs']\n",
         };
-        // The retries don't bound how often an executor may be killed here.
+        // The retries don't bound how often an executor may be killed here. The event logs are read at the
+        // end, by command: following them has tests of its own.
         let settings = "lease_ms = 1000\n\
             [archive]\nsettle_ms = 1000\nfiles = ['jobs/{run_id}/**']\n\
+            [ingest]\nevents = []\n\
             [retry]\nmax_attempts = 100\nbase_ms = 50\ncap_ms = 200\n";
         fs::write(project.path("runchain.toml"), format!("{required}{settings}")).unwrap();
         project.orchestrate(&["--init"]);

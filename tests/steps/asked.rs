@@ -2,6 +2,7 @@
 //! configuration is right.
 
 use super::{PEEK, end_as, project, read_json, says};
+use crate::support::Service;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -103,6 +104,26 @@ fn a_dry_run_shows_the_call_without_secrets_and_writes_nothing() {
         .exits(0)
         .stdout;
     assert!(text.contains("command: built in"), "{text}");
+}
+
+#[test]
+fn a_dry_run_shows_the_environment_of_the_service_that_would_execute_it() {
+    let project = project(PEEK);
+    let dry = || {
+        let mut command = project.command(&["exec", "second", "--run", "r", "--dry-run", "--json"]);
+        let output = command.env("HOME", "/home/of/the/caller").output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    end_as(&project, "r", "FAILED");
+    let alone = dry();
+    assert_eq!(alone["env"]["HOME"], "/home/of/the/caller");
+    project.sql("INSERT INTO runchain_queue(action) VALUES ('pause');");
+    let service = Service::of(project.command(&["drain"]).env("HOME", "/home/of/the/service"));
+    project.until("SELECT count(*) FROM runchain_pauses", "1");
+    let shown = dry();
+    assert_eq!(shown["env"]["HOME"], "/home/of/the/service", "{shown}");
+    assert!(shown["env_of"].as_str().unwrap().contains("service"), "{shown}");
+    assert!(service.terminate().success());
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod programs;
 mod project;
 mod service;
 mod sqlite;
+mod terminal;
 mod tools;
 
 pub(crate) use build::{cargo, disk_shim, extension, repository};
@@ -18,4 +19,5 @@ pub(crate) use programs::{
 pub(crate) use project::{Project, SHAPE_A, SHAPE_B, eventually, tree};
 pub(crate) use service::{Service, runchain};
 pub(crate) use sqlite::{Sqlite, stock_sqlite3};
+pub(crate) use terminal::{Seen, on_terminal};
 pub(crate) use tools::{node_modules, node_tool, python_tools};

@@ -118,6 +118,12 @@ event_types! {
     AlertFiring = "ALERT_FIRING" in Monitor,
     /// Many new alerts of one rule, or those that arose while the executor caught up.
     AlertDigest = "ALERT_DIGEST" in Monitor,
+    /// An event of an event log is new in the database.
+    EventIngested = "EVENT_INGESTED" in Monitor,
+    /// Many events of one event log are: how many, of which types.
+    EventsIngested = "EVENTS_INGESTED" in Monitor,
+    /// An event log, or a part of a folder of them, can't be read; `remedy` says what to do.
+    IngestRefused = "INGEST_REFUSED" in Monitor,
     /// A flag in an event table or log decided what the run's own row doesn't say.
     RunFlagged = "RUN_FLAGGED" in Monitor,
     /// Many runs ended in a rush: their chains are held until somebody decides.

@@ -8,7 +8,7 @@
 
 use crate::audit::{self, Action, By};
 use crate::error::{During, Error, Result};
-use crate::{Millis, RunId, held, schema};
+use crate::{Millis, RunId, held, ingested, schema};
 use rusqlite::Connection;
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest, Sha256};
@@ -192,6 +192,7 @@ pub fn erase(conn: &Connection, run_id: &RunId, by: &By, now: Millis) -> Result<
                 .during("erase a run's rows")?;
         }
     }
+    ingested::forget_deleted(conn)?;
     let hash = hash(run_id);
     for end in ["first_run_id", "last_run_id"] {
         // A batch says where it begins and ends; it is about many runs, and stays.

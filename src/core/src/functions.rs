@@ -8,6 +8,7 @@ use crate::audit::{Actor, By};
 use crate::caller;
 use crate::error::{During, Error, Result};
 use crate::explain;
+use crate::held::{self, BatchId, Decision};
 use crate::id::{RunId, StepId};
 use crate::ingest::{self, IngestOptions};
 use crate::install::{self, InstallOptions};
@@ -56,7 +57,7 @@ const fn function(name: &'static str, arguments: std::ops::RangeInclusive<usize>
 }
 
 /// Every scalar function.
-const FUNCTIONS: [Function; 13] = [
+const FUNCTIONS: [Function; 15] = [
     function("monitor_validate", 0..=0, monitor_validate),
     Function {
         reads_named_files: true,
@@ -83,6 +84,12 @@ const FUNCTIONS: [Function; 13] = [
     }),
     function("runchain_resume", 0..=2, |conn, arguments| {
         about_kind(conn, false, arguments)
+    }),
+    function("runchain_held_release", 1..=2, |conn, arguments| {
+        about_batch(conn, Decision::Release { per_minute: None }, arguments)
+    }),
+    function("runchain_held_discard", 1..=2, |conn, arguments| {
+        about_batch(conn, Decision::Discard, arguments)
     }),
 ];
 
@@ -294,6 +301,25 @@ fn about_kind(conn: &Connection, pause: bool, arguments: &[Value]) -> Result<Jso
         }
     };
     request::ask_for_pause(conn, pause, kind, &actor(), reason(arguments).as_deref())
+}
+
+fn about_batch(conn: &Connection, decision: Decision, arguments: &[Value]) -> Result<Json> {
+    let Some(Value::Integer(batch)) = arguments.first() else {
+        return Err(Error::refused(
+            "the batch is no integer",
+            "give the id of a row in runchain_held_batches",
+        ));
+    };
+    let batch = held::ask(
+        conn,
+        BatchId(*batch),
+        decision,
+        &actor(),
+        reason(arguments).as_deref(),
+    )?;
+    Ok(json!({
+        "action": decision.action(), "batch": batch.id, "left": batch.left(), "answer": "queued", "queued": true,
+    }))
 }
 
 fn reason(arguments: &[Value]) -> Option<String> {

@@ -534,8 +534,10 @@ pub struct Batch {
     /// held, releasing, discarding; released, discarded, taken_back when it is over.
     pub state: String,
     /// When the first of its ends was captured.
+    #[serde(serialize_with = "crate::look::as_iso")]
     pub first_at: Millis,
     /// When the last of them was captured.
+    #[serde(serialize_with = "crate::look::as_iso")]
     pub last_at: Millis,
     /// The first run.
     pub first_run_id: RunId,
@@ -550,6 +552,7 @@ pub struct Batch {
     /// Runs whose row was written again, or is gone.
     pub taken_back: i64,
     /// When somebody decided.
+    #[serde(serialize_with = "crate::look::as_iso_or_null")]
     pub asked: Option<Millis>,
     /// Who.
     pub actor: Option<String>,
@@ -558,6 +561,7 @@ pub struct Batch {
     /// At most so many a minute.
     pub per_minute: Option<i64>,
     /// When it was over.
+    #[serde(serialize_with = "crate::look::as_iso_or_null")]
     pub ended: Option<Millis>,
     /// What was released before the last decision.
     #[serde(skip)]

@@ -34,6 +34,7 @@ pub mod held;
 pub mod id;
 pub mod identity;
 pub mod ingest;
+pub mod ingested;
 pub mod install;
 pub mod liveness;
 pub mod look;

@@ -8,6 +8,7 @@
     reason = "this crate is tests: a panic is how they fail"
 )]
 
+use runchain_core::audit::By;
 use runchain_core::chain::Chain;
 use runchain_core::install::{InstallOptions, Installed, auto_repair, install};
 use runchain_core::{Error, Mapping, Millis, Result, queue, triggers};
@@ -230,7 +231,7 @@ fn the_leader_follows_a_renamed_column_but_no_table() {
         conn.execute_batch(migration).unwrap();
         let before = Mapping::require(&conn).unwrap();
         let transaction = conn.unchecked_transaction().unwrap();
-        match auto_repair(&transaction, NOW) {
+        match auto_repair(&transaction, &By::default(), NOW) {
             Ok(mapping) => assert_eq!(
                 (triggers::faults(&conn, &mapping).unwrap(), follows),
                 (vec![], true),

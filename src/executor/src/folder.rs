@@ -113,6 +113,17 @@ impl Folder {
         self.open_as(relative, OFlags::RDONLY, check)
     }
 
+    /// A descriptor that names a file at a relative path without opening it: closing it drops nobody's
+    /// locks, and what is opened through it is this very file.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn point_at(&self, relative: &Path) -> io::Result<OwnedFd> {
+        let (folders, name) = split(relative)?;
+        let below = self.below(&folders)?;
+        let folder = below.as_ref().unwrap_or(self);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(&folder.fd, name, flags, Mode::empty())?)
+    }
+
     /// A plain file at a relative path, to read and to change in place.
     pub(crate) fn open_to_change(&self, relative: &Path) -> io::Result<File> {
         self.open_as(relative, OFlags::RDWR, |_| Ok(()))

@@ -17,6 +17,7 @@ mod exit;
 mod failure;
 mod fault;
 mod folder;
+mod follow;
 mod health;
 mod identity;
 mod monitor;

@@ -6,6 +6,7 @@
 //! file, its `-wal` and its `-journal`.
 
 use crate::drain::worker::Finished;
+use crate::follow::News;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::Path;
@@ -21,6 +22,8 @@ pub(crate) enum Wake {
     Changed,
     /// A worker is through with a step.
     Finished(Box<Finished>),
+    /// A follower of event logs has something to tell.
+    Followed(Box<News>),
     /// Somebody asks us to stop; a second time means at once.
     Stop(i32),
     /// Somebody asks us to read the configuration again.

@@ -304,14 +304,17 @@ pub(super) fn held(facts: &Facts, batch: &HeldBatch) -> Finding {
         )
         .next(format!("nothing, until batch {id} is released or discarded"))
         .can(Remedy::command(["held"], "what is held"))
-        .can(Remedy::command(
-            ["held", "release", &id],
-            "begin these chains, in order and bounded",
-        ))
-        .can(Remedy::command(
-            ["held", "discard", &id],
-            "leave these runs without chains",
-        )),
+        .can(
+            Remedy::command(
+                ["held", "release", &id],
+                "begin these chains, in order and bounded",
+            )
+            .or_sql(format!("SELECT runchain_held_release({id});")),
+        )
+        .can(
+            Remedy::command(["held", "discard", &id], "leave these runs without chains")
+                .or_sql(format!("SELECT runchain_held_discard({id});")),
+        ),
     }
 }
 

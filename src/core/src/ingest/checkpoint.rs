@@ -101,6 +101,11 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Whether this file was read before.
+    pub(super) fn is_known(conn: &Connection, log: &LogFile) -> Result<bool> {
+        Self::find(conn, log).map(|found| found.is_some())
+    }
+
     fn find(conn: &Connection, log: &LogFile) -> Result<Option<Self>> {
         let mut found: Option<Self> = None;
         for candidate in Self::query(conn, "inode = ?1", log.inode)? {

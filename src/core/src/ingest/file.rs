@@ -38,20 +38,22 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens a regular file that is none of the connection's databases.
-    pub(super) fn open(conn: &Connection, path: &Path) -> Result<Self> {
+    /// Opens a regular file that is none of the connection's databases. It is recorded and told under
+    /// `name`, where that is given: the path of a caller who has resolved it already.
+    pub(super) fn open(conn: &Connection, path: &Path, name: Option<&Path>) -> Result<Self> {
         let own = database_files(conn)?;
-        let file = open_checked(path, |stat| check(path, stat, &own))?;
+        let given = name.unwrap_or(path);
+        let file = open_checked(path, given, |stat| check(given, stat, &own))?;
         let stat =
-            rustix::fs::fstat(&file).map_err(|e| Error::io("look at the event log", path, e.into()))?;
+            rustix::fs::fstat(&file).map_err(|e| Error::io("look at the event log", given, e.into()))?;
+        let resolved = match name {
+            Some(name) => name.to_path_buf(),
+            None => path.canonicalize().unwrap_or_else(|_| path.to_path_buf()),
+        };
         let mut log = Self {
             file,
-            given: path.to_path_buf(),
-            path: path
-                .canonicalize()
-                .unwrap_or_else(|_| path.to_path_buf())
-                .to_string_lossy()
-                .into_owned(),
+            given: given.to_path_buf(),
+            path: resolved.to_string_lossy().into_owned(),
             inode: stat.st_ino as i64,
             device: stat.st_dev as i64,
             size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
@@ -60,7 +62,7 @@ impl LogFile {
         log.head = log.read_head()?;
         if log.head.starts_with(b"SQLite format 3\0") {
             return Err(Error::refused(
-                format!("{} is an SQLite database, no event log", path.display()),
+                format!("{} is an SQLite database, no event log", given.display()),
                 "name a file of JSON lines",
             ));
         }
@@ -242,33 +244,33 @@ const READ: OFlags = OFlags::RDONLY
 /// O_PATH names the file without opening it; what is then opened through /proc is what was checked,
 /// whatever happens to the path in between.
 #[cfg(target_os = "linux")]
-fn open_checked(path: &Path, check: impl Fn(&Stat) -> Result<()>) -> Result<File> {
+fn open_checked(path: &Path, given: &Path, check: impl Fn(&Stat) -> Result<()>) -> Result<File> {
     use std::os::fd::AsRawFd as _;
     let named: OwnedFd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| cannot_open(path, error))?;
-    let stat = rustix::fs::fstat(&named).map_err(|error| cannot_open(path, error))?;
+        .map_err(|error| cannot_open(given, error))?;
+    let stat = rustix::fs::fstat(&named).map_err(|error| cannot_open(given, error))?;
     check(&stat)?;
     let through = format!("/proc/self/fd/{}", named.as_raw_fd());
     match rustix::fs::open(through.as_str(), READ, Mode::empty()) {
         Ok(file) => Ok(File::from(file)),
         // No /proc here.
-        Err(rustix::io::Errno::NOENT) => open_same(path, &stat),
-        Err(error) => Err(cannot_open(path, error)),
+        Err(rustix::io::Errno::NOENT) => open_same(path, given, &stat),
+        Err(error) => Err(cannot_open(given, error)),
     }
 }
 
 /// Without O_PATH a moment is left between looking and opening; a file that changed in it is refused.
 #[cfg(not(target_os = "linux"))]
-fn open_checked(path: &Path, check: impl Fn(&Stat) -> Result<()>) -> Result<File> {
-    let stat = rustix::fs::stat(path).map_err(|error| cannot_open(path, error))?;
+fn open_checked(path: &Path, given: &Path, check: impl Fn(&Stat) -> Result<()>) -> Result<File> {
+    let stat = rustix::fs::stat(path).map_err(|error| cannot_open(given, error))?;
     check(&stat)?;
-    open_same(path, &stat)
+    open_same(path, given, &stat)
 }
 
-fn open_same(path: &Path, wanted: &Stat) -> Result<File> {
+fn open_same(path: &Path, given: &Path, wanted: &Stat) -> Result<File> {
     let file: OwnedFd =
-        rustix::fs::open(path, READ, Mode::empty()).map_err(|error| cannot_open(path, error))?;
-    let stat = rustix::fs::fstat(&file).map_err(|error| cannot_open(path, error))?;
+        rustix::fs::open(path, READ, Mode::empty()).map_err(|error| cannot_open(given, error))?;
+    let stat = rustix::fs::fstat(&file).map_err(|error| cannot_open(given, error))?;
     if stat.st_ino == wanted.st_ino && stat.st_dev == wanted.st_dev {
         return Ok(File::from(file));
     }

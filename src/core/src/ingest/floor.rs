@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// A file that can't be read; whatever SQLite answers.
 pub fn store_parsed(conn: &Connection, path: &Path, now: Millis) -> Result<(Duration, IngestReport)> {
     let bytes = std::fs::read(path).map_err(|error| Error::io("read", path.display().to_string(), error))?;
-    let log = LogFile::open(conn, path)?;
+    let log = LogFile::open(conn, path, None)?;
     let format = Format::preset(Preset::Pattern);
     let mut offset = 0;
     let rows: Vec<_> = bytes

@@ -89,7 +89,7 @@ impl Look {
     /// # Errors
     /// The refusal, and what the system says of the file.
     pub fn open(conn: &Connection, path: &Path, options: &IngestOptions) -> Result<Self> {
-        let log = LogFile::open(conn, path)?;
+        let log = LogFile::open(conn, path, None)?;
         let mut reader = LineReader::new(log.handle()?, &log, options);
         reader.seek(0, &[])?;
         reader.fill()?;

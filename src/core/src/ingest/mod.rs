@@ -86,6 +86,9 @@ pub struct IngestReport {
     pub rejected: u64,
     /// Bytes that wait for the end of their line.
     pub pending: u64,
+    /// Bytes that were left for a further call.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left: u64,
     /// Of the new events, those whose time nobody can read; it is kept as text.
     pub unread_times: u64,
     /// Preset or mapping by which the file is understood; none before its first event.
@@ -103,6 +106,30 @@ pub struct IngestReport {
     pub underived_reason: Option<String>,
 }
 
+impl IngestReport {
+    /// This and a later call on the same file as one.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            bytes: self.bytes + later.bytes,
+            stored: self.stored + later.stored,
+            duplicate: self.duplicate + later.duplicate,
+            rejected: self.rejected + later.rejected,
+            unread_times: self.unread_times + later.unread_times,
+            format: later.format.or(self.format),
+            format_by: later.format_by.or(self.format_by),
+            alerts: self.alerts + later.alerts,
+            underived: self.underived + later.underived,
+            underived_reason: self.underived_reason.or(later.underived_reason),
+            ..later
+        }
+    }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// Reads what is new in an event log, from its checkpoint to the end that it has now.
 ///
 /// In autocommit each batch is a transaction of its own, so a failure leaves everything before that
@@ -118,13 +145,17 @@ pub fn ingest_path(
     now: Millis,
     options: &IngestOptions,
 ) -> Result<IngestReport> {
-    let log = LogFile::open(conn, path)?;
+    let log = LogFile::open(conn, path, options.recorded_as.as_deref())?;
     let mut scope = Scope::enter(conn)?;
     let mut reader = LineReader::new(log.handle()?, &log, options);
     let mut report = IngestReport {
         path: log.path.clone(),
         ..IngestReport::default()
     };
+    if options.resume_only && !Checkpoint::is_known(conn, &log)? {
+        scope.leave()?;
+        return Ok(report);
+    }
     let tables = uet::Tables::inspect(conn)?;
     let mut known = None;
     loop {
@@ -145,6 +176,9 @@ pub fn ingest_path(
         let began_at = checkpoint.row.offset_bytes;
         let mut drained = false;
         for _ in 0..options.batch_lines.max(1) {
+            if report.bytes >= options.at_most_bytes {
+                break;
+            }
             let Some(chunk) = reader.next_chunk() else {
                 drained = true;
                 break;
@@ -170,6 +204,11 @@ pub fn ingest_path(
             report.format_by = Some(chosen.by);
         }
         if end {
+            report.pending = reader.pending();
+            break;
+        }
+        if report.bytes >= options.at_most_bytes {
+            report.left = log.size_bytes.saturating_sub(reader.offset());
             break;
         }
         if drained {
@@ -179,7 +218,6 @@ pub fn ingest_path(
     }
     scope.leave()?;
     report.file_id = known.unwrap_or_default();
-    report.pending = reader.pending();
     Ok(report)
 }
 

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use rusqlite::types::Value;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The name that a mapping has when its caller gives none.
@@ -19,6 +20,13 @@ pub struct IngestOptions {
     pub batch_lines: usize,
     /// Take a last line without newline as whole. Otherwise it waits, pending, until it grows.
     pub finalise: bool,
+    /// Stop after about so many bytes; a further call goes on from there.
+    pub at_most_bytes: u64,
+    /// Read nothing of a file that was never read before, under whatever name.
+    pub resume_only: bool,
+    /// The path under which the file is recorded and told, where it is opened by another: what a caller
+    /// holds open, say. It must be resolved.
+    pub recorded_as: Option<PathBuf>,
     /// How lines are understood. `None`: as before, and a new file as its first event tells.
     pub format: Option<Arc<Format>>,
 }
@@ -29,6 +37,9 @@ impl Default for IngestOptions {
             max_line_bytes: 1 << 20,
             batch_lines: 5_000,
             finalise: false,
+            at_most_bytes: u64::MAX,
+            resume_only: false,
+            recorded_as: None,
             format: None,
         }
     }

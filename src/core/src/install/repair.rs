@@ -46,9 +46,11 @@ const SWEEP_ROWS: u32 = 1_000;
 pub(super) fn repair(conn: &Connection, options: &InstallOptions, now: Millis) -> Result<Installed> {
     let mut installed = atomically(conn, !options.dry_run, || {
         let mended = put_back(conn, &options.mapping, Follow::Renames, "install --repair", now)?;
-        if mended.changed {
-            record(conn, &mended, options, now)?;
-        }
+        let by = By {
+            actor: options.actor.clone(),
+            reason: options.reason.clone(),
+        };
+        record(conn, &mended, &by, now)?;
         Ok(mended)
     })?;
     installed.dry_run = options.dry_run;
@@ -60,18 +62,15 @@ pub(super) fn repair(conn: &Connection, options: &InstallOptions, now: Millis) -
     Ok(installed)
 }
 
-/// The event in the audit trail: what stood where, and what was wrong with it.
-fn record(conn: &Connection, mended: &Installed, options: &InstallOptions, now: Millis) -> Result<()> {
-    let Some(repair) = &mended.repair else {
+/// The event in the audit trail, where anything was mended: what stood where, and what was wrong with it.
+fn record(conn: &Connection, mended: &Installed, by: &By, now: Millis) -> Result<()> {
+    let Some(repair) = mended.repair.as_ref().filter(|_| mended.changed) else {
         return Ok(());
     };
     let action = Action {
         name: "repair",
         run_id: None,
-        by: &By {
-            actor: options.actor.clone(),
-            reason: options.reason.clone(),
-        },
+        by,
         before: json!({ "table": repair.before, "faults": repair.faults }),
         after: json!({ "table": mended.mapping, "faults": [] }),
     };
@@ -83,15 +82,11 @@ fn record(conn: &Connection, mended: &Installed, options: &InstallOptions, now: 
 ///
 /// # Errors
 /// [`Error::WrongMapping`] with the command for a person, and whatever SQLite answers.
-pub fn auto_repair(conn: &Connection, now: Millis) -> Result<Mapping> {
-    put_back(
-        conn,
-        &MappingRequest::default(),
-        Follow::Columns,
-        "auto_repair",
-        now,
-    )
-    .map(|installed| installed.mapping)
+pub fn auto_repair(conn: &Connection, by: &By, now: Millis) -> Result<Mapping> {
+    let request = MappingRequest::default();
+    let mended = put_back(conn, &request, Follow::Columns, "auto_repair", now)?;
+    record(conn, &mended, by, now)?;
+    Ok(mended.mapping)
 }
 
 fn put_back(

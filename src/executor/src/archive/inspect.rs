@@ -122,7 +122,11 @@ fn tags(bag: &Folder, digest: &str, found: &mut Vec<Damage>) -> BTreeMap<String,
         found.push(Damage::new(
             TAG_MANIFEST,
             Fault::Changed,
-            format!("its digest is {is}, and the database knows {digest}: it was written anew"),
+            format!(
+                "its digest is {}, and the database knows {}: it was written anew",
+                short(&is),
+                short(digest)
+            ),
         ));
     }
     let Some(tags) = parse_manifest(&text) else {
@@ -165,6 +169,11 @@ fn extra(
         ));
     }
     Ok(found)
+}
+
+/// As much of a digest as tells it from another.
+fn short(digest: &str) -> &str {
+    digest.get(..19).unwrap_or(digest)
 }
 
 fn of_error(name: &str, error: &Error) -> Damage {

@@ -10,6 +10,7 @@ pub(crate) enum Command {
     /// Run the steps of finished runs: as a service, once, or until nothing is left
     #[command(before_help = "Examples:
   runchain drain                     as a service; SIGTERM stops it in order
+  runchain drain --ingest-events state/events    also follow the event logs there
   runchain drain --once              what is ready now, then exit
   runchain drain --until-idle        until nothing is queued, runnable or running")]
     Drain(service::DrainArgs),
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     /// Store the events of JSONL files, each exactly once
     #[command(before_help = "Examples:
   runchain ingest pattern_events.jsonl
+  runchain ingest state/events       every *.jsonl below, up to 8 levels
+  runchain ingest --follow 'state/events/jobs/*/*.jsonl'    until Ctrl-C
   runchain ingest --preset cloudevents bus.jsonl
   runchain ingest --finalise jobs/*/pattern_events.jsonl")]
     Ingest(service::IngestArgs),
@@ -155,7 +158,7 @@ pub(crate) enum Command {
     /// Remove now what retention would remove by and by
     #[command(before_help = "Examples:
   runchain prune --dry-run           what would go, by kind, with rows and bytes
-  runchain prune")]
+  runchain prune --reason 'disk is small'")]
     Prune(upkeep::PruneArgs),
     /// Erase everything of a run but a tombstone that doesn't tell its id
     #[command(before_help = "Examples:

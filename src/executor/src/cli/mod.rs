@@ -139,8 +139,27 @@ impl Cli {
             key: "capture",
             text: text.clone(),
         });
-        db.into_iter().chain(workers).chain(capture).collect()
+        let events = match &self.command {
+            Command::Drain(arguments) => arguments.ingest_events.as_slice(),
+            _ => &[],
+        };
+        let events = (!events.is_empty()).then(|| Flag {
+            name: "--ingest-events",
+            key: "ingest.events",
+            text: one_a_line(events),
+        });
+        let all = [db, workers, capture, events];
+        all.into_iter().flatten().collect()
     }
+}
+
+/// An option that was given several times as one text.
+fn one_a_line(paths: &[PathBuf]) -> OsString {
+    paths.iter().fold(OsString::new(), |mut text, path| {
+        text.push(path);
+        text.push("\n");
+        text
+    })
 }
 
 /// The whole command line, with the exit codes below the help of the program itself.

@@ -17,14 +17,21 @@ pub(crate) struct DrainArgs {
     /// Steps to execute at once [else the key workers]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<OsString>,
+    /// An event log to follow: a file, a folder (its *.jsonl, up to 8 levels below), or a glob; repeatable
+    /// [else the key ingest.events, else state/events, state_manager/src/state/events, .state/events]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ingest_events: Vec<PathBuf>,
 }
 
 /// `ingest`
 #[derive(Debug, Args)]
 pub(crate) struct IngestArgs {
-    /// JSONL files
+    /// JSONL files, folders of them, globs
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Go on with what is appended, until SIGINT or SIGTERM
+    #[arg(long, conflicts_with = "finalise")]
+    pub(crate) follow: bool,
     /// The files have ended: take a last line without a newline too
     #[arg(long, alias = "finalize")]
     pub(crate) finalise: bool,

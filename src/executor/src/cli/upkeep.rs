@@ -1,6 +1,7 @@
 //! Options of what keeps house: `prune`, `forget`, `config`, `completions`,
 //! `man`.
 
+use super::Why;
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -11,6 +12,8 @@ pub(crate) struct PruneArgs {
     /// Only say what would go
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) why: Why,
 }
 
 /// `forget`

@@ -28,6 +28,23 @@ pub(super) fn brief(data: &Value, root: &Path) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
+/// The same of an event: of what somebody asked for or did only who, what and what came of it; the whole
+/// of it stands in `runchain audit`.
+pub(super) fn brief_event(kind: &str, data: &Value, root: &Path) -> String {
+    if !matches!(kind, "REQUEST" | "OPERATOR_ACTION" | "INSTALLED") {
+        return brief(data, root);
+    }
+    let text = |key: &str| data[key].as_str();
+    let mut told = text("action").unwrap_or("install").to_owned();
+    for (before, key) in [(" by ", "actor"), (": ", "answer"), ("; reason: ", "reason")] {
+        if let Some(text) = text(key) {
+            told += before;
+            told += text;
+        }
+    }
+    told
+}
+
 /// A path without the project's folder, where it lies below that.
 pub(super) fn below<'a>(root: &Path, path: &'a str) -> &'a str {
     let relative = Path::new(path).strip_prefix(root).ok();
@@ -48,6 +65,18 @@ mod tests {
         assert_eq!(
             brief(&data, Path::new("/p")),
             "path .archive/run-1, digest sha256:abababababab, size 2 KiB, heartbeat 10 s, settled true"
+        );
+    }
+
+    #[test]
+    fn of_what_somebody_did_only_the_outcome_is_told() {
+        let data = json!({
+            "action": "retry", "actor": "ann(1000)@box", "answer": "done", "reason": "disk was full",
+            "before": {"steps": {"archive": "dead"}}, "after": {"steps": {"archive": "ready"}},
+        });
+        assert_eq!(
+            brief_event("REQUEST", &data, Path::new("/p")),
+            "retry by ann(1000)@box: done; reason: disk was full"
         );
     }
 }

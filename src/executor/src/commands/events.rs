@@ -1,6 +1,6 @@
 //! `runchain events`: lifecycle and ingested events, the newest last; with `--follow` also what comes.
 
-use super::brief::brief;
+use super::brief::{brief, brief_event};
 use super::moment::time;
 use super::open;
 use crate::changes::Changes;
@@ -134,7 +134,7 @@ fn told(event: &Event, root: &Path) -> String {
 /// What is beside the run and the step; of an ingested event its status and details.
 pub(super) fn told_data(event: &Event, root: &Path) -> String {
     if event.source == Source::Lifecycle {
-        return brief(&event.data, root);
+        return brief_event(&event.kind, &event.data, root);
     }
     let text = |key: &str| event.data[key].as_str().map(str::to_owned);
     let details = Some(&event.data["details"]).filter(|details| details.is_object());

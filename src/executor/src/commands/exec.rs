@@ -9,9 +9,12 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::open::OpenMode;
 use crate::output::Output;
-use crate::step::{self, Call, Prepared, Subject, Variable};
+use crate::step::{self, Call, Inherited, Prepared, Subject, Variable};
+use runchain_core::audit;
+use runchain_core::error::{During, Result};
 use runchain_core::request;
 use runchain_core::{Mapping, RunId};
+use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -54,16 +57,19 @@ fn dry_run(run_id: &RunId, configured: &Step, settings: &Settings, output: &Outp
     };
     let verdict = Verdict::of(&standing, run_id, &configured.name);
     let call = Call::gather(&conn, &mapping, settings, &ended.run, subject)?;
+    let inherited = inherited(&conn)?;
     let prepared = match &configured.action {
         Action::Archive | Action::Report => None,
         Action::Command(command) => Some((
             command,
-            step::prepare(&call, command).map_err(|error| Failure::new(Exit::Failed, error))?,
+            step::prepare(&call, command, &inherited).map_err(|error| Failure::new(Exit::Failed, error))?,
         )),
     };
-    let prepared = prepared
-        .as_ref()
-        .map(|(command, prepared)| (prepared, command.timeout_ms));
+    let prepared = prepared.as_ref().map(|(command, prepared)| Shown {
+        prepared,
+        timeout_ms: command.timeout_ms,
+        inherited: &inherited,
+    });
     if output.json {
         output.print_json(&as_json(configured, run_id, &verdict, prepared))?;
     } else {
@@ -112,20 +118,54 @@ impl Verdict {
     }
 }
 
-type WithTimeout<'a> = (&'a Prepared, i64);
+/// The environment of the service that would execute it; this process's where there is none, or where it
+/// may not be read.
+fn inherited(conn: &Connection) -> Result<Inherited> {
+    let pids: Vec<u32> = conn
+        .prepare("SELECT pid FROM runchain_executors WHERE host = ?1 ORDER BY started_ms DESC")
+        .and_then(|mut statement| {
+            let rows = statement.query_map([audit::host()], |row| row.get(0))?;
+            rows.collect()
+        })
+        .during("look for a service")?;
+    Ok(pids
+        .into_iter()
+        .find_map(Inherited::of_service)
+        .unwrap_or(Inherited::Own))
+}
 
-fn as_json(configured: &Step, run_id: &RunId, verdict: &Verdict, prepared: Option<WithTimeout<'_>>) -> Value {
+/// A call, as it is shown.
+#[derive(Clone, Copy)]
+struct Shown<'a> {
+    prepared: &'a Prepared,
+    timeout_ms: i64,
+    inherited: &'a Inherited,
+}
+
+impl Shown<'_> {
+    /// Whose `PATH` and `HOME` these are.
+    fn environment_of(&self) -> String {
+        match self.inherited {
+            Inherited::Own => "this command's, where it executes the step itself".to_owned(),
+            Inherited::Service { pid, .. } => format!("the service's (pid {pid})"),
+        }
+    }
+}
+
+fn as_json(configured: &Step, run_id: &RunId, verdict: &Verdict, shown: Option<Shown<'_>>) -> Value {
     let mut all = json!({
         "step": configured.name, "run_id": run_id,
         "would_run": verdict.refusal.is_none(), "why": verdict.sentence,
     });
-    if let (Some((prepared, timeout_ms)), Some(members)) = (prepared, all.as_object_mut()) {
+    if let (Some(shown), Some(members)) = (shown, all.as_object_mut()) {
+        let prepared = shown.prepared;
         let env: Map<String, Value> = (prepared.env.iter())
             .map(|variable| (variable.name.clone(), json!(masked(variable))))
             .collect();
         members.insert("argv".to_owned(), json!(prepared.argv));
         members.insert("cwd".to_owned(), json!(prepared.cwd.to_string_lossy()));
-        members.insert("timeout_ms".to_owned(), json!(timeout_ms));
+        members.insert("timeout_ms".to_owned(), json!(shown.timeout_ms));
+        members.insert("env_of".to_owned(), json!(shown.environment_of()));
         members.insert("env".to_owned(), Value::Object(env));
         members.insert("stdin".to_owned(), prepared.document.clone());
     }
@@ -136,19 +176,23 @@ fn print(
     configured: &Step,
     run_id: &RunId,
     verdict: &Verdict,
-    prepared: Option<WithTimeout<'_>>,
+    shown: Option<Shown<'_>>,
     output: &Output,
 ) -> Outcome<()> {
     output.line(&format!("step {} of run {run_id}", configured.name))?;
     output.line(&format!("would it run: {}", verdict.sentence))?;
-    let Some((prepared, timeout_ms)) = prepared else {
+    let Some(shown) = shown else {
         output.line("command: built in")?;
         return Ok(());
     };
+    let prepared = shown.prepared;
     output.line(&format!("command: {}", json!(prepared.argv)))?;
     output.line(&format!("folder: {}", prepared.cwd.display()))?;
-    output.line(&format!("timeout: {timeout_ms} ms"))?;
-    output.line("environment:")?;
+    output.line(&format!("timeout: {} ms", shown.timeout_ms))?;
+    output.line(&format!(
+        "environment (what isn't set for the step is {}):",
+        shown.environment_of()
+    ))?;
     for variable in &prepared.env {
         output.line(&format!("  {}={}", variable.name, masked(variable)))?;
     }

@@ -16,7 +16,7 @@ pub(super) fn completions(arguments: &CompletionsArgs) -> Outcome<Exit> {
 }
 
 pub(super) fn man(arguments: &ManArgs, output: &Output) -> Outcome<Exit> {
-    let command = cli::command().disable_help_subcommand(true);
+    let command = examples_told(cli::command().disable_help_subcommand(true));
     let Some(dir) = &arguments.dir else {
         let mut page = Vec::new();
         Man::new(command).render(&mut page)?;
@@ -35,6 +35,18 @@ pub(super) fn man(arguments: &ManArgs, output: &Output) -> Outcome<Exit> {
         })?;
     output.line(&format!("manual pages written to {}", shown(dir)))?;
     Ok(Exit::Ok)
+}
+
+/// A manual page has no place before its help: the examples stand at its end, with what is there.
+fn examples_told(command: clap::Command) -> clap::Command {
+    let told: Vec<String> = [command.get_before_help(), command.get_after_help()]
+        .into_iter()
+        .flatten()
+        .map(ToString::to_string)
+        .collect();
+    command
+        .after_help(told.join("\n\n"))
+        .mut_subcommands(examples_told)
 }
 
 fn shown(dir: &Path) -> String {

@@ -57,21 +57,21 @@ pub(super) fn prune(arguments: &PruneArgs, settings: &Settings, output: &Output)
         }
     }
     if !arguments.dry_run {
-        remember(&mut conn, &work)?;
+        remember(&mut conn, &work, arguments.why.reason.as_deref())?;
         door::patiently(|| give_back(&conn))?;
     }
     tell(arguments.dry_run, &work, &Free::of(&conn)?, output)
 }
 
 /// What was removed stands in the audit trail.
-fn remember(conn: &mut Connection, work: &Work) -> Result<()> {
+fn remember(conn: &mut Connection, work: &Work, reason: Option<&str>) -> Result<()> {
     if work.pass().removed().is_empty() {
         return Ok(());
     }
     let action = Action {
         name: "prune",
         run_id: None,
-        by: &actor::by(None),
+        by: &actor::by(reason),
         before: Value::Null,
         after: work.pass().as_json(),
     };

@@ -1,6 +1,6 @@
 //! `runchain show ID`: one run with its steps, every failed attempt, and its events.
 
-use super::brief::{below, brief};
+use super::brief::{below, brief, brief_event};
 use super::open;
 use super::suggest::no_such_run;
 use crate::config::Settings;
@@ -203,7 +203,7 @@ impl Event {
             self.id.to_string(),
             utc(self.at),
             self.r#type.clone(),
-            brief(&self.data, root),
+            brief_event(&self.r#type, &self.data, root),
         ]
     }
 }

@@ -24,6 +24,8 @@ const PROBLEMS: u32 = 10;
 const LEAST_RUNS: usize = 3;
 const MOST_PROBLEMS: usize = 5;
 const MOST_NEXT: usize = 3;
+/// Where what a label says begins.
+const LABEL: usize = 10;
 
 pub(super) fn status(settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadOnly)?;
@@ -96,42 +98,69 @@ impl Screen {
 
     fn print(&self, settings: &Settings, output: &Output, now: Millis) -> std::io::Result<()> {
         let summary = summary(&self.counts, settings);
+        let mut runs: Vec<Vec<Cell>> = self.runs.iter().map(|run| cells(run, now)).collect();
+        let mut problems: Vec<Vec<Cell>> = self
+            .problems
+            .iter()
+            .take(MOST_PROBLEMS)
+            .map(|shown| shown.cells(&self.counts, now))
+            .collect();
+        let next: Vec<String> = self
+            .next
+            .iter()
+            .take(MOST_NEXT)
+            .map(|next| format!("{}  ({})", next.command, next.why))
+            .collect();
+        if let Some(lines) = output::lines_of_terminal() {
+            let said = summary.iter().map(|(_, text)| text).chain(&next);
+            let taken: usize = said.map(|text| output.height_of_paragraph(LABEL, text)).sum();
+            // A blank line before each part, the prompt, and perhaps a note.
+            fit(output, &mut runs, &mut problems, lines.saturating_sub(taken + 5));
+        }
         for (label, text) in &summary {
-            output.paragraph(label, 10, text)?;
+            output.paragraph(label, LABEL, text)?;
         }
-        let problems = self.problems.len().min(MOST_PROBLEMS);
-        let next = self.next.len().min(MOST_NEXT);
-        let runs = output::lines_of_terminal().map_or(self.runs.len(), |lines| {
-            // Two lines for each problem, headings, blank lines, the prompt.
-            lines
-                .saturating_sub(summary.len() + 2 * problems + next + 6)
-                .max(LEAST_RUNS)
-        });
-        if !self.runs.is_empty() {
+        if !runs.is_empty() {
             output.line("")?;
-            output.rows(&COLUMNS, self.runs.iter().take(runs).map(|run| cells(run, now)))?;
+            output.rows(&COLUMNS, runs)?;
         }
-        if problems > 0 {
+        let told = problems.len();
+        if told > 0 {
             output.line("")?;
-            let rows = self.problems.iter().take(problems).map(|shown| shown.cells(now));
-            output.rows(&PROBLEM_COLUMNS, rows)?;
+            output.rows(&PROBLEM_COLUMNS, problems)?;
         }
-        if self.problems.len() > problems {
-            output.note(&format!(
-                "{} more; all of them: {}",
-                self.problems.len() - problems,
-                suggest::command(settings, &["queue", "--state", "dead"], None)
-            ))?;
-        }
-        if next > 0 {
+        if !next.is_empty() {
             output.line("")?;
         }
-        let mut label = "next";
-        for next in self.next.iter().take(next) {
-            output.paragraph(label, 10, &format!("{}  ({})", next.command, next.why))?;
-            label = "";
+        for (nth, text) in next.iter().enumerate() {
+            output.paragraph(if nth == 0 { "next" } else { "" }, LABEL, text)?;
+        }
+        let untold = self.problems.len() - told;
+        if untold > 0 {
+            let all = suggest::command(settings, &["status", "--json"], None);
+            output.note(&format!("{untold} more like that: {all}"))?;
         }
         Ok(())
+    }
+}
+
+/// Leaves out the oldest runs, then the last problems, until both fit.
+fn fit(output: &Output, runs: &mut Vec<Vec<Cell>>, problems: &mut Vec<Vec<Cell>>, lines: usize) {
+    loop {
+        let of_problems = match problems.len() {
+            0 => 0,
+            _ => output.height_of_rows(&PROBLEM_COLUMNS, problems),
+        };
+        if output.height_of_rows(&COLUMNS, runs) + of_problems <= lines {
+            return;
+        }
+        if runs.len() > LEAST_RUNS {
+            runs.pop();
+        } else if problems.len() > 1 {
+            problems.pop();
+        } else {
+            return;
+        }
     }
 }
 
@@ -197,8 +226,11 @@ fn chain(steps: &[StepLine]) -> String {
 }
 
 impl Shown {
-    fn cells(&self, now: Millis) -> Vec<Cell> {
+    fn cells(&self, counts: &Value, now: Millis) -> Vec<Cell> {
         let problem = &self.problem;
+        let pauses = || counts["paused"].as_array().into_iter().flatten();
+        let is_paused =
+            pauses().any(|pause| kind(pause).is_none_or(|step| Some(step) == problem.subject.as_deref()));
         let (kind, style) = match problem.kind {
             ProblemKind::DeadStep => ("dead step", paint::BAD),
             ProblemKind::StalledRun => ("stalled run", paint::BAD),
@@ -208,7 +240,9 @@ impl Shown {
         let run = problem.run_id.as_ref().map(ToString::to_string);
         let of: Vec<String> = run.into_iter().chain(problem.subject.clone()).collect();
         let again = problem.again_at.map(|at| {
-            if at <= now {
+            if is_paused {
+                "tried again when it is resumed".to_owned()
+            } else if at <= now {
                 "tried again now".to_owned()
             } else {
                 format!("tried again in {}", output::age(at.since(now)))

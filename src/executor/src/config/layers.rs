@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use toml::Spanned;
 use toml::de::DeValue;
 
 /// An option of the command line that sets a key.
@@ -270,6 +272,32 @@ impl Setting for PathBuf {
 
     fn anchored(self, base: &Path) -> Self {
         base.join(self)
+    }
+}
+
+impl Setting for Vec<PathBuf> {
+    const EXPECTED: &'static str = "a list of paths";
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        let items = value.as_array()?.iter().map(Spanned::get_ref);
+        items.map(PathBuf::from_toml).collect()
+    }
+
+    /// Separated as in PATH; where one ends in a newline, by newlines only: an option given several times.
+    fn from_text(text: &OsStr) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let separator = if bytes.contains(&b'\n') { b'\n' } else { b':' };
+        let items = bytes.split(|byte| *byte == separator);
+        let items = items.filter(|item| !item.is_empty());
+        Some(items.map(|item| OsStr::from_bytes(item).into()).collect())
+    }
+
+    fn json(&self) -> Value {
+        self.iter().map(Setting::json).collect()
+    }
+
+    fn anchored(self, base: &Path) -> Self {
+        self.into_iter().map(|path| path.anchored(base)).collect()
     }
 }
 

@@ -128,6 +128,10 @@ keys! {
     lease_ms: i64 = "lease_ms", 30_000, in 1_000..=LONGEST_MS;
     /// Size of the file beside the database that is removed when the disk is full; 0: none.
     ballast_bytes: i64 = "ballast_bytes", 16_777_216, in 0..=1 << 40;
+    /// Event logs that `drain` follows: files, folders, globs; not given: the usual places.
+    ingest_events: Vec<PathBuf> = "ingest.events", Vec::new();
+    /// Folders below which event logs may lie that the service reads.
+    ingest_roots: Vec<PathBuf> = "ingest.roots", vec![PathBuf::from(".")];
     /// Time between two heartbeat lines of an active run.
     monitor_heartbeat_ms: i64 = "monitor.heartbeat_ms", 10_000, in 100..=LONGEST_MS;
     /// Quiet time after which an active run is reported as stalled.

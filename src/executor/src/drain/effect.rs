@@ -223,7 +223,7 @@ fn run_command(
     };
     let mapping = Mapping::require(conn)?;
     let call = step::Call::gather(conn, &mapping, settings, run, subject)?;
-    let prepared = match step::prepare(&call, command) {
+    let prepared = match step::prepare(&call, command, &step::Inherited::Own) {
         Ok(prepared) => prepared,
         Err(error) => return Ok(never(error)),
     };

@@ -4,6 +4,7 @@ use super::listing::Listing;
 use super::look::Looker;
 use super::triggers::{News, Triggers};
 use crate::config::Settings;
+use crate::follow::{Follower, Teller};
 use crate::identity::witness::{self, Witness};
 use crate::monitor::{Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
@@ -26,6 +27,7 @@ const TESTIFY_EVERY: Duration = Duration::from_secs(60);
 /// The lead, and what goes with it.
 pub(super) struct Lead {
     // Dropped in this order: who takes the lead over must find the logs let go of.
+    follower: Option<Follower>,
     projector: Projector,
     leadership: Leadership,
     witness: Witness,
@@ -38,6 +40,9 @@ pub(super) struct Lead {
     rest_until: Option<Instant>,
     looker: Looker,
     retention: Duty,
+    teller: Teller,
+    /// Every event log was read to its end once.
+    has_followed: bool,
     listing: Listing,
 }
 
@@ -55,6 +60,7 @@ impl Lead {
         let mut projector = Projector::open(&settings.logs_dir, rotation(settings), conn)?;
         projector.use_redactor(Redactor::checked(settings));
         let mut lead = Self {
+            follower: None,
             leadership,
             witness: Witness {
                 database_uuid: projector.database_uuid().to_owned(),
@@ -76,6 +82,8 @@ impl Lead {
             rest_until: None,
             looker: Looker::new(settings),
             retention: Duty::new(settings, Millis::now()),
+            teller: Teller::default(),
+            has_followed: false,
             listing: Listing::default(),
         };
         lead.testify()?;
@@ -146,6 +154,7 @@ impl Lead {
                 .monitor
                 .tick(conn, mapping, &mut self.projector, Millis::now())?;
         }
+        self.teller.tell(conn, Millis::now(), stopping)?;
         // A large backlog must not keep the lease from being renewed.
         self.behind = true;
         for _ in 0..PROJECTIONS_AT_ONCE {
@@ -173,6 +182,30 @@ impl Lead {
     /// Queues what tables of flags say. What is wrong with one keeps nothing else from being done.
     pub(super) fn read_flags(&mut self, conn: &mut Connection) -> Result<()> {
         self.looker.read_flags(conn)
+    }
+
+    /// Follows event logs by this, or by nobody.
+    pub(super) fn follow(&mut self, follower: Option<Follower>) {
+        self.has_followed = follower.is_none();
+        self.follower = follower;
+    }
+
+    /// Every event log was read to its end.
+    pub(super) fn caught_up(&mut self) {
+        self.has_followed = true;
+    }
+
+    /// Whether that is so, and all of it was told.
+    pub(super) fn has_followed(&self) -> bool {
+        self.has_followed && self.teller.due().is_none()
+    }
+
+    /// Whoever follows looks at it too, unless the disk is full.
+    pub(super) fn database_changed(&self, disk_is_low: bool) {
+        if let Some(follower) = &self.follower {
+            follower.pause(disk_is_low);
+            follower.database_changed();
+        }
     }
 
     /// After a failure: leaves the duties be for this long.
@@ -203,7 +236,7 @@ impl Lead {
             return Some(Millis::now());
         }
         let others = self.looker.next().into_iter().chain([self.retention.due()]);
-        let others = others.chain(self.listing.due());
+        let others = others.chain(self.listing.due()).chain(self.teller.due());
         self.monitor_due.into_iter().chain(repair).chain(others).min()
     }
 }

@@ -12,6 +12,7 @@ mod begin;
 mod catch_up;
 mod database;
 mod effect;
+mod followed;
 mod lead;
 mod listing;
 mod logs;

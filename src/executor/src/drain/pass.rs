@@ -124,7 +124,9 @@ impl Drain<'_> {
         let Some(lead) = &mut self.lead else {
             return Ok(());
         };
-        if self.space.as_ref().is_some_and(Space::is_low) {
+        let is_low = self.space.as_ref().is_some_and(Space::is_low);
+        lead.database_changed(is_low);
+        if is_low {
             // Log lines can wait; the events stand in the database.
             lead.rest(AFTER_FAILURE);
             return Ok(());
@@ -195,6 +197,7 @@ impl Drain<'_> {
             self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id, &self.place)?;
             if self.lead.is_some() {
                 self.begin_to_catch_up()?;
+                self.follow_logs();
             }
             // Who finds another one leading has no downtime to tell of.
             self.backlog = None;

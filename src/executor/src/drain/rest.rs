@@ -28,10 +28,13 @@ impl Drain<'_> {
         let left = |run_id, step| door::patiently(|| steps::work_left(&self.conn, run_id, step));
         let reached = match self.goal {
             Goal::Forever => false,
-            Goal::Once => self.lease_after.is_some() || !self.is_due()?,
+            Goal::Once => self.has_followed() && (self.lease_after.is_some() || !self.is_due()?),
             // What no trigger saw is work, too: whoever leads has looked at every row once.
             Goal::UntilIdle => {
-                self.lead.as_ref().is_none_or(Lead::has_swept) && !left(None, None)? && !self.carries_out()?
+                self.lead.as_ref().is_none_or(Lead::has_swept)
+                    && self.has_followed()
+                    && !left(None, None)?
+                    && !self.carries_out()?
             }
             Goal::Run { run_id, step } => !left(Some(run_id), step.as_deref())?,
         };
@@ -121,6 +124,7 @@ impl Drain<'_> {
                     self.hinted = true;
                 }
                 Wake::Finished(finished) => self.finished.push(*finished),
+                Wake::Followed(news) => self.hear(*news),
                 Wake::Reload => self.reload_settings(),
                 Wake::Stop(signal) => {
                     if let Some(ended) = self.stop(signal) {

@@ -46,6 +46,9 @@ impl Drain<'_> {
                 self.running
             ));
         }
+        if let Some(lead) = &mut self.lead {
+            lead.follow(None);
+        }
         self.stopping = Some(Stop {
             signal,
             deadline: Instant::now() + millis(self.settings.stop_grace_ms),
@@ -89,6 +92,7 @@ impl Drain<'_> {
             lead.use_settings(&new);
         }
         self.settings = new;
+        self.follow_logs();
         self.version.forget();
         if *self.goal == Goal::Forever
             && let Err(error) = trail::reloaded(&mut self.conn, &old, &self.settings)

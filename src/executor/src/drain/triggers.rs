@@ -10,7 +10,7 @@
 //! a sweep then would take every run for deleted. So telling waits until the schema has been still for
 //! a moment, but never long, and repairing until it has been so for longer.
 
-use crate::door;
+use crate::{actor, door};
 use runchain_core::error::{Error, Result};
 use runchain_core::triggers::Fault;
 use runchain_core::{Mapping, Millis, install, triggers};
@@ -152,7 +152,9 @@ impl Triggers {
     }
 
     fn repair(&mut self, conn: &mut Connection, now: Millis) -> Result<Option<News>> {
-        let repaired = door::write(conn, |conn| install::auto_repair(conn, now));
+        let repaired = door::write(conn, |conn| {
+            install::auto_repair(conn, &actor::by(Some("auto_repair")), now)
+        });
         if let Some(loss) = &mut self.loss {
             loss.repair_at = match &repaired {
                 Err(error) if !matches!(error, Error::WrongMapping { .. }) => Some(now.plus(REPAIR_STILL_MS)),

@@ -17,6 +17,7 @@ use paint::FAINT;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use unicode_width::UnicodeWidthStr;
 
@@ -76,8 +77,7 @@ impl Output {
 
     /// The same with a label in a colour.
     pub(crate) fn labelled(&self, label: &str, style: Style, indent: usize, text: &str) -> io::Result<()> {
-        let width = columns_of_terminal().map_or(usize::MAX, |columns| columns.clamp(20, 100));
-        let room = width.saturating_sub(indent);
+        let room = room_of_paragraph(indent);
         let label = clean(label);
         let gap = indent.saturating_sub(label.width());
         let mut lines = wrap::between_words(&clean(text), room).into_iter();
@@ -117,6 +117,16 @@ impl Output {
         Ok(())
     }
 
+    /// How many lines [`Output::rows`] takes.
+    pub(crate) fn height_of_rows(&self, columns: &[Column], rows: &[Vec<Cell>]) -> usize {
+        table::render(columns, rows, columns_of_terminal()).len()
+    }
+
+    /// How many lines [`Output::paragraph`] takes.
+    pub(crate) fn height_of_paragraph(&self, indent: usize, text: &str) -> usize {
+        wrap::between_words(&clean(text), room_of_paragraph(indent)).len()
+    }
+
     /// A word in its colour and a sentence, on one line however long that is: for probes.
     pub(crate) fn one_line(&self, word: &str, style: Style, text: &str) -> io::Result<()> {
         let (word, text) = (clean(word), clean(text));
@@ -128,11 +138,7 @@ impl Output {
         if self.quiet {
             return Ok(());
         }
-        survive_reader(writeln!(
-            anstream::stderr(),
-            "{NOTE}note{NOTE:#}: {}",
-            clean(text)
-        ))
+        told("note", NOTE, text)
     }
 
     /// A line about what happens, on standard error, unless `--quiet`.
@@ -140,7 +146,10 @@ impl Output {
         if self.quiet {
             return Ok(());
         }
-        survive_reader(writeln!(anstream::stderr(), "{}", clean(text)))
+        for line in wrap::between_words(&clean(text), columns(&io::stderr()).unwrap_or(usize::MAX)) {
+            survive_reader(writeln!(anstream::stderr(), "{line}"))?;
+        }
+        Ok(())
     }
 
     /// A failure on standard error; with `--json` as an object with its exit code.
@@ -151,11 +160,7 @@ impl Output {
             return survive_reader(writeln!(anstream::stderr(), "{object}"));
         }
         for line in text.lines() {
-            survive_reader(writeln!(
-                anstream::stderr(),
-                "{ERROR}error{ERROR:#}: {}",
-                clean(line)
-            ))?;
+            told("error", ERROR, line)?;
         }
         Ok(())
     }
@@ -211,26 +216,47 @@ impl Output {
     }
 }
 
+/// For the text of a paragraph: lines of more than a hundred columns are hard to read.
+fn room_of_paragraph(indent: usize) -> usize {
+    let width = columns_of_terminal().map_or(usize::MAX, |columns| columns.clamp(20, 100));
+    width.saturating_sub(indent)
+}
+
+/// A word and a sentence on standard error; on a terminal broken between words.
+fn told(word: &str, style: Style, text: &str) -> io::Result<()> {
+    let width = columns(&io::stderr()).unwrap_or(usize::MAX);
+    let whole = format!("{word}: {}", clean(text));
+    let mut lines = wrap::between_words(&whole, width).into_iter();
+    let first = lines.next().unwrap_or_default();
+    let rest = first.strip_prefix(word).unwrap_or(&first);
+    survive_reader(writeln!(anstream::stderr(), "{style}{word}{style:#}{rest}"))?;
+    for line in lines {
+        survive_reader(writeln!(anstream::stderr(), "{line}"))?;
+    }
+    Ok(())
+}
+
 /// Columns of the terminal on standard output, when it is one.
 fn columns_of_terminal() -> Option<usize> {
-    terminal_size()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|&columns| columns > 0)
+    columns(&io::stdout())
 }
 
 /// Lines of the terminal on standard output, when it is one.
 pub(crate) fn lines_of_terminal() -> Option<usize> {
-    terminal_size()
-        .map(|size| usize::from(size.ws_row))
-        .filter(|&lines| lines > 0)
+    let lines = terminal_size(&io::stdout())?.ws_row;
+    (lines > 0).then(|| usize::from(lines))
 }
 
-fn terminal_size() -> Option<rustix::termios::Winsize> {
-    let stdout = io::stdout();
-    if !stdout.is_terminal() {
+fn columns(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    let columns = terminal_size(stream)?.ws_col;
+    (columns > 0).then(|| usize::from(columns))
+}
+
+fn terminal_size(stream: &(impl IsTerminal + AsFd)) -> Option<rustix::termios::Winsize> {
+    if !stream.is_terminal() {
         return None;
     }
-    rustix::termios::tcgetwinsize(&stdout).ok()
+    rustix::termios::tcgetwinsize(stream).ok()
 }
 
 /// A closed pipe ends what is printed, not what is done.

@@ -14,7 +14,7 @@ const HEADER: Style = Style::new().bold();
 /// Between two columns.
 const GAP: usize = 2;
 /// A text that has less room than this stands beneath its row.
-const LEAST_TEXT: usize = 28;
+const LEAST_TEXT: usize = 34;
 /// A column of words is not made narrower than this.
 const LEAST_WORD: usize = 8;
 /// What stands beneath a row begins here.

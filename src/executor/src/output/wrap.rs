@@ -28,18 +28,18 @@ pub(super) fn between_words(text: &str, room: usize) -> Vec<String> {
 
 /// Puts words on lines: the first has `first` columns, the others `room`.
 fn joined(text: &str, first: usize, room: usize, parts: impl Fn(&str) -> Vec<String>) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    // Spaces at the beginning align it with what stands above.
+    let spaces = text.len() - text.trim_start_matches(' ').len();
+    let mut lines = vec![" ".repeat(spaces)];
+    for word in text[spaces..].split(' ') {
         for (nth, part) in parts(word).into_iter().enumerate() {
             let room = if lines.len() == 1 { first } else { room };
             match lines.last_mut() {
-                // Spaces at the beginning of a line stay: they align what follows.
-                Some(line) if line.is_empty() && nth == 0 && part.width() <= room => line.push_str(&part),
+                Some(line) if line.trim().is_empty() => line.push_str(&part),
                 Some(line) if nth == 0 && line.width() + 1 + part.width() <= room => {
                     line.push(' ');
                     line.push_str(&part);
                 }
-                Some(line) if line.is_empty() => line.push_str(&part),
                 _ => lines.push(part),
             }
         }

@@ -77,7 +77,11 @@ impl StoredEvent {
     /// Whether another program than an executor may have committed it, with whatever durability that
     /// has: installing is done inside hosts of the extension, too, and operators have commands.
     pub(crate) fn is_of_others(&self) -> bool {
-        let others = [EventType::Installed, EventType::OperatorAction];
+        let others = [
+            EventType::Installed,
+            EventType::OperatorAction,
+            EventType::IngestRefused,
+        ];
         EventType::from_word(&self.kind).is_none_or(|kind| others.contains(&kind))
     }
 

@@ -32,7 +32,7 @@ use line::Origin;
 pub(crate) use line::{HEAD_BYTES, LineHead};
 use logfile::LogFile;
 pub(crate) use newest::{NewestLine, newest_line, owner_of};
-pub(crate) use rotate::{Rotation, files_of};
+pub(crate) use rotate::{Rotation, files_of, is_log};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::event::{self, Log};
 use runchain_core::liveness::FileLock;

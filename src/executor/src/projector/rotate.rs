@@ -138,6 +138,14 @@ pub(crate) fn renamed(log: Log, folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(renamed)
 }
 
+/// Whether a file of this name in the log folder is one of our logs.
+pub(crate) fn is_log(path: &Path) -> bool {
+    let is_current = |log: Log| path.file_name() == Some(log.file_name().as_ref());
+    Log::ALL
+        .into_iter()
+        .any(|log| is_current(log) || is_renamed(log, path))
+}
+
 fn is_renamed(log: Log, path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.strip_prefix(&prefix(log))

@@ -3,7 +3,7 @@
 //! Invariant: nothing of the executor's environment reaches a step but what stands in [`PASSED`] or in
 //! the step's own `pass_env`.
 
-use super::Call;
+use super::{Call, Inherited};
 use crate::command;
 use crate::config::CommandStep;
 
@@ -46,12 +46,13 @@ pub(super) fn environment(
     call: &Call,
     command: &CommandStep,
     values: &[(&str, String)],
+    source: &Inherited,
 ) -> Result<Vec<Variable>, String> {
     let mut all = Vec::new();
     let pass_env = command.pass_env.iter().map(String::as_str);
     let inherited = PASSED.into_iter().map(|name| (name, Origin::Passed));
     for (name, origin) in inherited.chain(pass_env.map(|name| (name, Origin::PassEnv))) {
-        if let Ok(value) = std::env::var(name) {
+        if let Some(value) = source.get(name) {
             set(&mut all, name, value, origin);
         }
     }

@@ -8,10 +8,12 @@
 mod call;
 mod document;
 mod environment;
+mod inherited;
 mod outcome;
 
 pub(crate) use call::{Call, Subject};
 pub(crate) use environment::Variable;
+pub(crate) use inherited::Inherited;
 pub(crate) use outcome::{Circumstances, outcome};
 
 use crate::command;
@@ -32,11 +34,11 @@ pub(crate) struct Prepared {
     pub(crate) document: Value,
 }
 
-/// Fills a configured command in.
+/// Fills a configured command in; some variables come from `inherited`.
 ///
 /// # Errors
 /// The reason why this run can't be handed to it; trying again doesn't help.
-pub(crate) fn prepare(call: &Call, command: &CommandStep) -> Result<Prepared, String> {
+pub(crate) fn prepare(call: &Call, command: &CommandStep, inherited: &Inherited) -> Result<Prepared, String> {
     let values = [
         ("run_id", call.subject.run_id.0.clone()),
         ("generation", call.subject.generation.to_string()),
@@ -44,7 +46,7 @@ pub(crate) fn prepare(call: &Call, command: &CommandStep) -> Result<Prepared, St
     ];
     Ok(Prepared {
         argv: command::fill(&command.command, &values)?,
-        env: environment::environment(call, command, &values)?,
+        env: environment::environment(call, command, &values, inherited)?,
         cwd: command.cwd.clone(),
         document: document::document(call),
     })

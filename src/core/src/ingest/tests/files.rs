@@ -274,7 +274,7 @@ fn what_is_rewritten_while_it_is_read_is_left_to_the_next_call() {
     for rewritten in [lines(20..90), lines(20..21), String::new()] {
         let bench = Bench::new();
         bench.append("log.jsonl", lines(0..60));
-        let log = LogFile::open(&bench.conn, &bench.path("log.jsonl")).unwrap();
+        let log = LogFile::open(&bench.conn, &bench.path("log.jsonl"), None).unwrap();
         let mut reader = LineReader::new(log.handle().unwrap(), &log, &bench.options);
         let offset = lines(0..9).len() as u64;
         reader.seek(offset, b"").unwrap();
@@ -306,4 +306,52 @@ fn a_file_that_was_cut_before_a_pending_run_of_nul_bytes_or_long_line_is_another
             (Identity::Rewritten, 100, 90)
         );
     }
+}
+
+#[test]
+fn a_call_stops_after_so_many_bytes_and_the_next_goes_on_from_there() {
+    let mut bench = Bench::new();
+    bench.append("log.jsonl", lines(0..10));
+    bench.append("log.jsonl", "{\"id\":\"half");
+    let line_bytes = lines(0..1).len() as u64;
+    bench.options.at_most_bytes = 4 * line_bytes;
+    let first = bench.ingest("log.jsonl");
+    assert_eq!(
+        (first.stored, first.pending, first.left),
+        (4, 0, 6 * line_bytes + 11)
+    );
+    let second = bench.ingest("log.jsonl");
+    assert_eq!((second.stored, second.left), (4, 2 * line_bytes + 11));
+    let last = bench.ingest("log.jsonl");
+    assert_eq!((last.stored, last.pending, last.left), (2, 11, 0));
+}
+
+#[test]
+fn of_a_file_that_was_never_read_nothing_is_read_where_only_resuming_is_asked_for() {
+    let mut bench = Bench::new();
+    bench.ingest_bytes(lines(0..3));
+    bench.append("log.jsonl", lines(3..4));
+    fs::rename(bench.path("log.jsonl"), bench.path("log.jsonl.1")).unwrap();
+    bench.append("other", lines(7..9));
+    bench.options.resume_only = true;
+    assert_eq!(bench.ingest("other").stored, 0);
+    assert_eq!(bench.ingest("log.jsonl.1").stored, 1);
+    assert_eq!(bench.text("SELECT count(*) FROM runchain_ingest_files"), "1");
+}
+
+#[test]
+fn a_file_that_is_opened_through_another_path_is_recorded_and_told_under_its_own() {
+    let mut bench = Bench::new();
+    bench.append("log.jsonl", lines(0..1));
+    bench.options.recorded_as = Some(PathBuf::from("/events/real.jsonl"));
+    bench.ingest("log.jsonl");
+    assert_eq!(
+        bench.text("SELECT path FROM runchain_ingest_files"),
+        "/events/real.jsonl"
+    );
+    let told = bench.try_ingest("missing").unwrap_err().to_string();
+    assert!(
+        told.starts_with("there is no event log /events/real.jsonl"),
+        "{told}"
+    );
 }

@@ -198,11 +198,10 @@ fn print(findings: &[Finding], output: &Output) -> std::io::Result<()> {
         }
         match (&finding.command, &finding.remedy) {
             (Some(command), remedy) => {
-                // What the line alone doesn't say.
-                if let Some(remedy) = remedy
-                    .as_ref()
-                    .filter(|remedy| !command.contains(remedy.as_str()))
-                {
+                // What the line alone doesn't say; SQL is for who has only that.
+                let in_words =
+                    |remedy: &&String| !command.contains(remedy.as_str()) && !typed::is_sql(remedy);
+                if let Some(remedy) = remedy.as_ref().filter(in_words) {
                     output.labelled("", style, INDENT, &format!("mend it: {remedy}"))?;
                 }
                 output.line(&format!("{:INDENT$}$ {command}", ""))?;

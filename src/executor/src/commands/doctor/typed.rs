@@ -13,15 +13,19 @@ pub(super) fn in_backticks(remedy: &str) -> Option<String> {
 
 /// A statement for the machine's own shell, where no function of ours stands in it.
 pub(super) fn sql(statement: &str, settings: &Settings) -> Option<String> {
-    const VERBS: [&str; 6] = ["SELECT", "PRAGMA", "INSERT", "UPDATE", "DELETE", "VACUUM"];
     let statement = statement.split(" -- ").next().unwrap_or(statement).trim();
-    let is_sql = VERBS.iter().any(|verb| statement.starts_with(verb));
     let is_whole = !statement.contains("PHASE") && statement.ends_with(';');
     let is_ours = statement.contains("runchain_") && statement.contains('(') && !statement.contains("FROM");
-    (is_sql && is_whole && !is_ours).then(|| {
+    (is_sql(statement) && is_whole && !is_ours).then(|| {
         let database = settings.state_db_path.to_string_lossy();
         format!("sqlite3 {} {}", quoted(&database), quoted(statement))
     })
+}
+
+/// Whether a remedy is a statement.
+pub(super) fn is_sql(remedy: &str) -> bool {
+    const VERBS: [&str; 6] = ["SELECT", "PRAGMA", "INSERT", "UPDATE", "DELETE", "VACUUM"];
+    VERBS.iter().any(|verb| remedy.starts_with(verb))
 }
 
 /// `runchain WORDS`, for this database.

@@ -9,7 +9,7 @@
 mod files;
 mod printed;
 
-use super::brief::brief;
+use super::brief::{brief, brief_event};
 use super::events::{WORD, stamp, told_data};
 use super::open;
 use super::suggest::no_such_run;
@@ -191,7 +191,7 @@ fn of_line(line: Value, settings: &Settings) -> Said {
     let text = |key: &str| line[key].as_str();
     let step = text("step").map_or_else(String::new, |step| format!("{step}: "));
     let told = match line.get("data") {
-        Some(data) => brief(data, &settings.root),
+        Some(data) => brief_event(text("event").unwrap_or_default(), data, &settings.root),
         None => brief(&heartbeat(&line), &settings.root),
     };
     Said {

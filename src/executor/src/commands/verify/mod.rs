@@ -141,7 +141,7 @@ fn finish(
     if damaged > 0 {
         if !output.json {
             output.note(&format!(
-                "{} not as sealed; move it aside, then archive the run again: {}",
+                "{} not as sealed; move what is damaged aside, then archive its run again: {}",
                 are(damaged, looked),
                 command(settings, &["archive", "--run", "ID"], None)
             ))?;

@@ -1,0 +1,149 @@
+//! `runchain ingest PATH...`: event logs into the database, each event once; `--follow` goes on with what
+//! is appended.
+//!
+//! A large file goes in slices, so that a person sees how far it is and a disk that fills up is noticed.
+
+mod bar;
+mod follow;
+
+use super::open;
+use crate::actor;
+use crate::cli::IngestArgs;
+use crate::config::Settings;
+use crate::door;
+use crate::exit::Exit;
+use crate::failure::Outcome;
+use crate::follow::Places;
+use crate::open::OpenMode;
+use crate::output::Output;
+use bar::Bar;
+use runchain_core::audit::{self, Action};
+use runchain_core::ingest::{self, IngestOptions, IngestReport};
+use runchain_core::{Error, Millis, Result, space};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What is read between two looks at the clock and the disk.
+const SLICE_BYTES: u64 = 8 << 20;
+
+pub(super) fn ingest(arguments: &IngestArgs, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
+    let mut conn = open(settings, OpenMode::ReadWrite)?;
+    space::refuse_while_low(&conn)?;
+    let format = arguments
+        .preset
+        .as_deref()
+        .map(|name| settings.format_named(name));
+    let format = format.transpose()?;
+    if arguments.follow {
+        return follow::follow(arguments, settings, format, &conn, output);
+    }
+    let options = |file: &Path| {
+        let configured = settings.ingest_options(file);
+        IngestOptions {
+            finalise: arguments.finalise,
+            at_most_bytes: SLICE_BYTES,
+            format: format.clone().or_else(|| configured.format.clone()),
+            ..configured
+        }
+    };
+    let mut reports = Vec::new();
+    let mut failed = 0_usize;
+    for path in &arguments.paths {
+        let (files, refused) = files(path, settings)?;
+        let done = files.iter().map(|file| {
+            let report = whole(&conn, file, &options(file), &mut Bar::of(file, output))?;
+            remember(&mut conn, &report, arguments)?;
+            Ok(report)
+        });
+        for outcome in refused.into_iter().map(Err).chain(done) {
+            match outcome {
+                Ok(report) => reports.push(report),
+                Err(error) => {
+                    failed += 1;
+                    output.error(&error, Exit::Failed.code())?;
+                }
+            }
+        }
+    }
+    if output.json {
+        output.print_json(&reports)?;
+    } else {
+        let rows = reports.iter().map(|report| {
+            let counts = [report.stored, report.duplicate, report.rejected, report.pending];
+            let names = [report.path.clone(), report.format.clone().unwrap_or_default()];
+            names.into_iter().chain(counts.map(|count| count.to_string()))
+        });
+        output.table(
+            &[
+                "FILE",
+                "FORMAT",
+                "STORED",
+                "DUPLICATE",
+                "REJECTED",
+                "PENDING BYTES",
+            ],
+            rows,
+        )?;
+        for report in reports.iter().filter(|report| report.unread_times > 0) {
+            output.note(&format!(
+                "{}: the times of {} events can't be read; they are kept as text",
+                report.path, report.unread_times
+            ))?;
+        }
+    }
+    Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
+}
+
+/// The files that a path means, and what of it can't be read.
+fn files(path: &Path, settings: &Settings) -> Result<(Vec<PathBuf>, Vec<Error>)> {
+    let places = Places::named(&[path.to_owned()], settings)?;
+    // A single file is the core's to refuse.
+    if !places.has_glob() && !path.is_dir() {
+        return Ok((vec![path.to_owned()], Vec::new()));
+    }
+    let scan = places.scan();
+    let refused = scan
+        .refused
+        .into_iter()
+        .map(|(path, why)| Error::refused(format!("{} is left out", path.display()), why));
+    let mut refused: Vec<Error> = refused.collect();
+    if scan.files.is_empty() && refused.is_empty() {
+        refused.push(Error::refused(
+            format!("there is no event log {}", path.display()),
+            "name files, a folder with *.jsonl below it, or a glob that matches some",
+        ));
+    }
+    Ok((scan.files.into_keys().collect(), refused))
+}
+
+/// Reads a file to the end that it has now, slice by slice.
+fn whole(conn: &Connection, path: &Path, options: &IngestOptions, bar: &mut Bar) -> Result<IngestReport> {
+    let slice = || door::patiently(|| ingest::ingest_path(conn, path, Millis::now(), options));
+    let mut sum = slice()?;
+    let total_bytes = sum.bytes + sum.left;
+    while sum.left > 0 && sum.bytes < total_bytes {
+        bar.show(sum.bytes, total_bytes);
+        space::refuse_while_low(conn)?;
+        sum = sum.then(slice()?);
+    }
+    Ok(sum)
+}
+
+/// What was taken in stands in the audit trail; a look that found nothing doesn't.
+fn remember(conn: &mut Connection, report: &IngestReport, arguments: &IngestArgs) -> Result<()> {
+    if report.bytes == 0 {
+        return Ok(());
+    }
+    let action = Action {
+        name: "ingest",
+        run_id: None,
+        by: &actor::by(arguments.why.reason.as_deref()),
+        before: Value::Null,
+        after: json!({
+            "path": report.path, "stored": report.stored, "duplicate": report.duplicate, "rejected": report.rejected,
+        }),
+    };
+    door::write(conn, |conn| audit::record(conn, &action, Millis::now())).map(|_| ())
+}
