@@ -4,7 +4,7 @@
 -- mode, Django's migrate). Nothing here may be newer than SQLite 3.24. Safe to read again.
 BEGIN IMMEDIATE;
 
--- Where each run's chain stands, newest generation.
+-- Where each run's chain stands, newest generation, and the last error of the run.
 DROP VIEW IF EXISTS runchain_chains;
 CREATE VIEW runchain_chains AS
 SELECT r.run_id, r.status, r.phase, r.generation, r.monitor,
@@ -12,7 +12,9 @@ SELECT r.run_id, r.status, r.phase, r.generation, r.monitor,
         WHERE s.run_id = r.run_id AND s.generation = r.generation AND s.step = 'archive') AS archive,
        (SELECT s.state FROM runchain_steps AS s
         WHERE s.run_id = r.run_id AND s.generation = r.generation AND s.step = 'report') AS report,
-       strftime('%Y-%m-%dT%H:%M:%SZ', r.phase_since_ms / 1000, 'unixepoch') AS since
+       strftime('%Y-%m-%dT%H:%M:%SZ', r.phase_since_ms / 1000, 'unixepoch') AS since,
+       (SELECT a.message FROM runchain_alerts AS a WHERE a.run_id = r.run_id
+        ORDER BY a.rule = 'run_failed', a.last_at_ms DESC, a.id DESC LIMIT 1) AS last_error
 FROM runchain_runs AS r;
 
 -- What asks for a person: dead steps, stalled runs, firing alerts.
@@ -29,7 +31,7 @@ UNION ALL
 SELECT 'alert', run_id, subject, message,
        CASE WHEN rule = 'triggers_lost' THEN 'runchain install --repair, or SELECT runchain_install(''{"repair":true}'');'
             WHEN count = 1 THEN 'seen once' ELSE 'seen ' || count || ' times' END
-FROM runchain_alerts WHERE state = 'firing';
+FROM runchain_alerts WHERE state = 'firing' AND rule <> 'step_dead' AND rule <> 'run_stalled';
 
 -- bytes read = stored + rejected, bytes of the file = read + pending; unaccounted_bytes is always 0.
 -- unread_times counts events whose time nobody could read.

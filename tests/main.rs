@@ -12,6 +12,8 @@
 /// Builds what is tested, finds the host programs, runs SQL in them.
 mod support;
 
+/// What is an alert, how it ends, and who hears of it.
+mod alerts;
 /// Who did what, when and why.
 mod audit;
 /// A run's chain: its commands, ids, repetitions and late arrivals.
@@ -51,6 +53,8 @@ mod forget;
 mod hosts;
 /// Databases that are copied, restored, moved, replaced or deleted.
 mod identity;
+/// Event logs of every kind, through both doors.
+mod ingest;
 /// Installing, what happens to history, and leaving no trace.
 mod install;
 /// The logs as somebody else reads them.

@@ -132,7 +132,11 @@ fn alerts_of_a_downtime_leave_as_one_digest_of_each_rule() {
             "SELECT type, json_extract(data, '$.rule'), json_extract(data, '$.alerts') FROM runchain_events
              WHERE type LIKE 'ALERT%';"
         ),
-        ["ALERT_DIGEST|storm|2"]
+        [
+            "ALERT_FIRING|executor_was_down|",
+            "ALERT_DIGEST|storm|2",
+            "ALERT_RESOLVED|executor_was_down|"
+        ]
     );
     // On an ordinary day each one is told by itself.
     project.sql(
@@ -142,6 +146,6 @@ fn alerts_of_a_downtime_leave_as_one_digest_of_each_rule() {
     project.runchain(&["drain", "--until-idle"]).exits(0);
     assert_eq!(
         project.lines("SELECT type FROM runchain_events WHERE type LIKE 'ALERT%';"),
-        ["ALERT_DIGEST", "ALERT_FIRING"]
+        ["ALERT_FIRING", "ALERT_DIGEST", "ALERT_RESOLVED", "ALERT_FIRING"]
     );
 }

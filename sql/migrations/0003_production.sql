@@ -95,6 +95,86 @@ CREATE TABLE IF NOT EXISTS runchain_epochs (
   PRIMARY KEY (database_uuid, epoch)
 ) WITHOUT ROWID;
 
+-- Alerts: the rules that people wrote, beside the built-in ones. `runchain drain` keeps the rules of its
+-- configuration here (origin config), so that also those who ingest by SQL judge by them; a DBA adds one by
+-- INSERT. One of the configuration beats one of the same name; either beats the built-in one.
+--   type      GLOB with * and ?; NULL: any
+--   field, op, value  such as 'details.exit_code', '>=', '3'
+--   per       what one alert is of: a task, a job, a type, or the whole rule
+--   count     so many matching events within window_ms; 1: each
+--   silence_ms  fires when no matching event came for so long
+CREATE TABLE IF NOT EXISTS runchain_alert_rules (
+  name TEXT NOT NULL,
+  origin TEXT NOT NULL DEFAULT 'sql' CHECK (origin = 'sql' OR origin = 'config'),
+  enabled INTEGER NOT NULL DEFAULT 1,
+  severity TEXT NOT NULL DEFAULT 'error' CHECK (
+    severity = 'info' OR severity = 'warning' OR severity = 'error' OR severity = 'critical'),
+  type TEXT,
+  status TEXT,
+  field TEXT,
+  op TEXT CHECK (
+    op IS NULL OR op = '=' OR op = '!=' OR op = '<' OR op = '<=' OR op = '>' OR op = '>=' OR op = 'contains'),
+  value TEXT,
+  per TEXT NOT NULL DEFAULT 'task' CHECK (per = 'task' OR per = 'job' OR per = 'type' OR per = 'rule'),
+  count INTEGER NOT NULL DEFAULT 1,
+  window_ms INTEGER,
+  silence_ms INTEGER,
+  PRIMARY KEY (name, origin)
+) WITHOUT ROWID;
+
+-- Every change of an alert's state, in order: what is announced and sent. actor: by hand.
+CREATE TABLE IF NOT EXISTS runchain_alert_changes (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  alert_id INTEGER NOT NULL,
+  was TEXT,
+  state TEXT NOT NULL,
+  at_ms INTEGER NOT NULL,
+  actor TEXT,
+  reason TEXT
+);
+CREATE INDEX IF NOT EXISTS runchain_alert_changes_by_alert ON runchain_alert_changes(alert_id, id);
+
+-- What rules count, by slots of time: matching events (what: the fingerprint) for a window, new alerts
+-- (what: new) against floods, rejected lines (what: lines).
+CREATE TABLE IF NOT EXISTS runchain_alert_counts (
+  rule TEXT NOT NULL,
+  what TEXT NOT NULL,
+  slot_ms INTEGER NOT NULL,
+  events INTEGER NOT NULL,
+  PRIMARY KEY (rule, what, slot_ms)
+) WITHOUT ROWID;
+
+-- When a rule with silence_ms last heard of a matching event.
+CREATE TABLE IF NOT EXISTS runchain_alert_heard (
+  rule TEXT PRIMARY KEY NOT NULL,
+  at_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- What is to be sent to a channel: a row for each change and channel. Channels are the configuration's.
+--   state    pending, sent, dead (attempts used up), dropped (no such channel or alert any more)
+--   message  rows that left, or leave, as one message: its number for who receives it
+CREATE TABLE IF NOT EXISTS runchain_alert_deliveries (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  channel TEXT NOT NULL,
+  change_id INTEGER NOT NULL,
+  alert_id INTEGER NOT NULL,
+  state TEXT NOT NULL DEFAULT 'pending' CHECK (
+    state = 'pending' OR state = 'sent' OR state = 'dead' OR state = 'dropped'),
+  digest INTEGER NOT NULL DEFAULT 0,
+  message INTEGER,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  due_ms INTEGER NOT NULL,
+  done_ms INTEGER,
+  error TEXT,
+  UNIQUE (change_id, channel)
+);
+CREATE INDEX IF NOT EXISTS runchain_alert_deliveries_pending ON runchain_alert_deliveries(channel, due_ms, id) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS runchain_alert_deliveries_dead ON runchain_alert_deliveries(channel, id) WHERE state = 'dead';
+CREATE INDEX IF NOT EXISTS runchain_alert_deliveries_by_alert ON runchain_alert_deliveries(alert_id, channel, id);
+
+-- The alerts that are not over, by rule.
+CREATE INDEX IF NOT EXISTS runchain_alerts_open ON runchain_alerts(rule, id) WHERE state <> 'resolved';
+CREATE INDEX IF NOT EXISTS runchain_alerts_by_run ON runchain_alerts(run_id, last_at_ms) WHERE run_id IS NOT NULL;
 -- Event logs: what is there already is told in no lifecycle log any more.
 INSERT OR IGNORE INTO runchain_meta(key, value)
 SELECT 'ingested_told', coalesce(max(id), 0) FROM runchain_ingested;

@@ -273,7 +273,7 @@ pub(crate) fn events_of_files_are_stored_once(project: &Project, ledger: &Ledger
     );
     assert_eq!(stored, ids.into_iter().collect::<Vec<_>>());
     let failed: usize = ledger.jobs().map(|job| job.failed_events).sum();
-    let firing = "SELECT count(*) FROM runchain_alerts WHERE state = 'firing'";
+    let firing = "SELECT count(*) FROM runchain_alerts WHERE state = 'firing' AND rule = 'event.failed'";
     assert_eq!(number(&conn, firing, []), failed as i64);
 
     for job in ledger.jobs() {

@@ -140,8 +140,9 @@ fn prove(name: &str) {
     assert_eq!(
         json("ingest"),
         json!({
-            "path": project.path("pattern_events.jsonl"), "file_id": 1, "bytes": EVENTS.len(), "stored": 2,
-            "duplicate": 0, "rejected": 1, "pending": 0, "alerts": 0, "underived": 0,
+            "path": project.path("pattern_events.jsonl"), "file_id": 1, "identity": "new", "bytes": EVENTS.len(),
+            "stored": 2, "duplicate": 0, "rejected": 1, "pending": 0, "unread_times": 0, "format": "pattern",
+            "format_by": "detected", "alerts": 0, "underived": 0,
         })
     );
     assert_eq!(

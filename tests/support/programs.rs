@@ -105,6 +105,12 @@ pub(crate) fn step_host(key: &str) -> &'static str {
     line_of("scripts/step-hosts", &STEP_HOSTS, key)
 }
 
+/// A line of what `scripts/alertmanager` prints.
+pub(crate) fn alertmanager(key: &str) -> &'static str {
+    static ALERTMANAGER: Lines = OnceLock::new();
+    line_of("scripts/alertmanager", &ALERTMANAGER, key)
+}
+
 type Lines = OnceLock<Result<HashMap<String, String>, String>>;
 
 /// What a machine lacks fails the tests that need it: a skipped test would prove nothing.

@@ -7,6 +7,7 @@ mod select;
 
 pub use select::{Condition, LeftOut, RunAtEnd, Selection, Why};
 
+use crate::alert::{self, Own};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::{Millis, RunId};
@@ -140,6 +141,7 @@ pub fn cancel_live(
         .and_then(|mut statement| statement.execute((run_id, now)))
         .during("cancel a run's steps")?;
     if cancelled > 0 {
+        alert::resolve_all_of(conn, Own::StepDead, run_id, now)?;
         let data = json!({ "cancelled_steps": cancelled, "reason": why });
         event::append(
             conn,

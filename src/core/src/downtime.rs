@@ -4,6 +4,7 @@
 //! has been due for as long, would have been taken within milliseconds. An idle executor beats rarely,
 //! so its last beat says nothing.
 
+use crate::alert::{self, Alarm, Own};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::{Millis, schema, steps};
@@ -76,8 +77,28 @@ pub fn say(conn: &Connection, backlog: &Backlog, now: Millis) -> Result<()> {
     event::append(
         conn,
         &NewEvent::of_database(EventType::ExecutorWasDown, now, None, data),
-    )
-    .map(|_| ())
+    )?;
+    let message = format!(
+        "nobody drained since {}; {} writes waited",
+        backlog.since.iso(),
+        backlog.queue_rows
+    );
+    let alarm = Alarm {
+        own: Own::ExecutorWasDown,
+        of: &[],
+        run_id: None,
+        subject: "executor",
+        message: &message,
+    };
+    alert::raise(conn, &alarm, now).map(drop)
+}
+
+/// What waited is caught up with: that nobody drained is no alert any more.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn over(conn: &Connection, now: Millis) -> Result<bool> {
+    alert::resolve(conn, Own::ExecutorWasDown, &[], now)
 }
 
 /// Whether everything that waited in the queue then is expanded.

@@ -114,8 +114,12 @@ event_types! {
     StepAdopted = "STEP_ADOPTED" in Archival,
     /// Nobody drained for long, and something waited: it is being caught up with.
     ExecutorWasDown = "EXECUTOR_WAS_DOWN" in Monitor,
-    /// A new alert.
+    /// An alert fires: a new one, or one that was resolved.
     AlertFiring = "ALERT_FIRING" in Monitor,
+    /// Somebody says that they know of an alert.
+    AlertAcknowledged = "ALERT_ACKNOWLEDGED" in Monitor,
+    /// An alert is over: by a later success, because its cause is gone, or by hand.
+    AlertResolved = "ALERT_RESOLVED" in Monitor,
     /// Many new alerts of one rule, or those that arose while the executor caught up.
     AlertDigest = "ALERT_DIGEST" in Monitor,
     /// An event of an event log is new in the database.

@@ -49,7 +49,7 @@ struct Place {
 }
 
 /// Children before what they refer to. An id is also a number in a column without a type: `CAST`.
-const PLACES: [Place; 14] = [
+const PLACES: [Place; 17] = [
     Place {
         table: "runchain_queue",
         of_run: "?1 IN (CAST(run_id AS TEXT), CAST(old_run_id AS TEXT))
@@ -69,7 +69,14 @@ const PLACES: [Place; 14] = [
         of_run: "run_id = ?1
                  OR (EXISTS (SELECT 1 FROM runchain_runs WHERE run_id = ?1 AND phase = 'deleted')
                      AND id IN (SELECT id FROM runchain_events
-                                WHERE type = 'RUN_RENAMED' AND json_extract(data, '$.was') = ?1))",
+                                WHERE type = 'RUN_RENAMED' AND json_extract(data, '$.was') = ?1))
+                 OR (EXISTS (SELECT 1 FROM runchain_alerts
+                             WHERE run_id = ?1 OR instr(fingerprint, json_quote(?1)) > 0)
+                     AND id IN (SELECT e.id FROM runchain_events AS e
+                                WHERE e.type LIKE 'ALERT%' AND EXISTS (
+                                  SELECT 1 FROM runchain_alerts AS a
+                                  WHERE (a.run_id = ?1 OR instr(a.fingerprint, json_quote(?1)) > 0)
+                                    AND (json_extract(e.data, '$.alert') = a.id OR instr(e.data, json_quote(a.subject)) > 0))))",
     },
     Place {
         table: "runchain_ingested",
@@ -89,8 +96,22 @@ const PLACES: [Place; 14] = [
         of_run: "run_id = ?1",
     },
     Place {
+        table: "runchain_alert_deliveries",
+        of_run: "alert_id IN (SELECT id FROM runchain_alerts WHERE run_id = ?1 OR instr(fingerprint, json_quote(?1)) > 0)",
+    },
+    Place {
+        table: "runchain_alert_changes",
+        of_run: "alert_id IN (SELECT id FROM runchain_alerts WHERE run_id = ?1 OR instr(fingerprint, json_quote(?1)) > 0)",
+    },
+    Place {
+        // A rule that counts within a window for each job or task.
+        table: "runchain_alert_counts",
+        of_run: "instr(what, json_quote(?1)) > 0",
+    },
+    Place {
         table: "runchain_alerts",
-        of_run: "run_id = ?1",
+        // A job is no run by itself, but its id may be the same.
+        of_run: "run_id = ?1 OR instr(fingerprint, json_quote(?1)) > 0",
     },
     Place {
         table: "uet_tasks",

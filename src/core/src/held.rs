@@ -9,6 +9,7 @@
 //!
 //! Whether an end is held is `storm`'s judgement; beginning a chain is the queue's.
 
+use crate::alert::{self, Alarm, Own};
 use crate::chain::Chain;
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
@@ -192,19 +193,27 @@ impl<'a> Keeper<'a> {
 
 /// One alert for each batch, whose count grows with it.
 fn raise(conn: &Connection, batch: BatchId, now: Millis) -> Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO runchain_alerts(fingerprint, rule, severity, state, subject, message, count, first_at_ms, last_at_ms)
-         SELECT 'storm:' || id, 'storm', 'error', 'firing', 'batch ' || id,
-                held || ' runs ended in a rush; their chains are held: runchain held release ' || id
-                  || ' begins them, runchain held discard ' || id || ' drops them',
-                held, ?2, ?2
-         FROM runchain_held_batches WHERE id = ?1
-         ON CONFLICT(fingerprint) DO UPDATE SET
-           message = excluded.message, count = excluded.count, last_at_ms = excluded.last_at_ms",
-    )
-    .and_then(|mut statement| statement.execute((batch.0, now)))
-    .map(|_| ())
-    .during("raise the alert of a storm")
+    let held: i64 = conn
+        .prepare_cached("SELECT held FROM runchain_held_batches WHERE id = ?1")
+        .and_then(|mut statement| statement.query_row([batch.0], |row| row.get(0)))
+        .during("count a held batch")?;
+    let id = batch.to_string();
+    let message = format!(
+        "{held} runs ended in a rush; their chains are held: runchain held release {id} begins them, \
+         runchain held discard {id} drops them"
+    );
+    let alarm = Alarm {
+        own: Own::Storm,
+        of: &[Some(&id)],
+        run_id: None,
+        subject: &format!("batch {id}"),
+        message: &message,
+    };
+    alert::raise_or_renew(conn, &alarm, now)?;
+    conn.prepare_cached("UPDATE runchain_alerts SET count = ?2 WHERE fingerprint = ?1")
+        .and_then(|mut statement| statement.execute((alert::fingerprint(Own::Storm.name(), alarm.of), held)))
+        .map(drop)
+        .during("count a storm in its alert")
 }
 
 /// How a run leaves its batch.
@@ -289,11 +298,7 @@ fn close_if_empty(conn: &Connection, batch: BatchId, now: Millis) -> Result<()> 
         (batch.0, now),
     )
     .during("end a held batch")?;
-    conn.execute(
-        "UPDATE runchain_alerts SET state = 'resolved' WHERE fingerprint = 'storm:' || ?1",
-        [batch.0],
-    )
-    .during("resolve the alert of a storm")?;
+    alert::resolve(conn, Own::Storm, &[Some(&batch.to_string())], now)?;
     if let Some(batch) = find(conn, batch)? {
         let data = json!({
             "batch": batch.id, "outcome": batch.state, "held": batch.held, "released": batch.released,

@@ -7,17 +7,15 @@
 //!
 //! What does not belong here: putting them back (`install`), and deciding when to look.
 
+use crate::Millis;
+use crate::alert::{self, Alarm, Own};
 use crate::capture::{self, Capture};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::mapping::{Mapping, TRIGGERS};
-use crate::{Millis, schema};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::json;
 use std::fmt;
-
-/// The rule of the alert, and the whole of its fingerprint: there is one table to capture.
-pub const RULE: &str = "triggers_lost";
 
 /// How a person puts them back; `runchain_problems` says the same.
 pub const REMEDY: &str = "runchain install --repair, or SELECT runchain_install('{\"repair\":true}');";
@@ -145,16 +143,14 @@ pub fn schema_cookie(conn: &Connection) -> Result<i64> {
 pub fn alarm(conn: &Connection, mapping: &Mapping, faults: &[Fault], now: Millis) -> Result<bool> {
     let message = sentence(faults);
     let is_new = !is_alarmed(conn)?;
-    conn.execute(
-        "INSERT INTO runchain_alerts(fingerprint, rule, severity, state, subject, message, count, first_at_ms, last_at_ms)
-         VALUES (?1, ?1, 'error', 'firing', ?2, ?3, 1, ?4, ?4)
-         ON CONFLICT(fingerprint) DO UPDATE SET
-           state = CASE state WHEN 'resolved' THEN 'firing' ELSE state END,
-           count = count + (state = 'resolved'),
-           subject = ?2, message = ?3, last_at_ms = ?4",
-        (RULE, &mapping.table, &message, now),
-    )
-    .during("raise the alert of lost triggers")?;
+    let alarm = Alarm {
+        own: Own::TriggersLost,
+        of: &[],
+        run_id: None,
+        subject: &mapping.table,
+        message: &message,
+    };
+    alert::raise_or_renew(conn, &alarm, now)?;
     if is_new {
         let data = json!({ "mapping": mapping, "faults": message, "remedy": REMEDY });
         event::append(
@@ -170,15 +166,7 @@ pub fn alarm(conn: &Connection, mapping: &Mapping, faults: &[Fault], now: Millis
 /// # Errors
 /// Whatever SQLite answers.
 pub fn is_alarmed(conn: &Connection) -> Result<bool> {
-    if !schema::table_exists(conn, "runchain_alerts")? {
-        return Ok(false);
-    }
-    conn.query_row(
-        "SELECT EXISTS (SELECT 1 FROM runchain_alerts WHERE fingerprint = ?1 AND state <> 'resolved')",
-        [RULE],
-        |row| row.get(0),
-    )
-    .during("look for the alert of lost triggers")
+    alert::is_open(conn, Own::TriggersLost, &[])
 }
 
 /// The triggers are back: resolves the alert, and says so by TRIGGERS_RESTORED if it was firing or
@@ -187,14 +175,8 @@ pub fn is_alarmed(conn: &Connection) -> Result<bool> {
 /// # Errors
 /// Whatever SQLite answers.
 pub fn restored(conn: &Connection, mapping: &Mapping, mended: &[Fault], by: &str, now: Millis) -> Result<()> {
-    let resolved = conn
-        .execute(
-            "UPDATE runchain_alerts SET state = 'resolved', last_at_ms = ?2
-             WHERE fingerprint = ?1 AND state <> 'resolved'",
-            (RULE, now),
-        )
-        .during("resolve the alert of lost triggers")?;
-    if resolved == 0 && mended.is_empty() {
+    let resolved = alert::resolve(conn, Own::TriggersLost, &[], now)?;
+    if !resolved && mended.is_empty() {
         return Ok(());
     }
     let data = json!({ "mapping": mapping, "mended": sentence(mended), "by": by });

@@ -11,7 +11,8 @@
 
 use crate::config::Settings;
 use crate::door;
-use runchain_core::error::{During, Error, Result};
+use runchain_core::alert::{self, Alarm, Own};
+use runchain_core::error::{Error, Result};
 use runchain_core::event::{self, EventType, NewEvent};
 use runchain_core::{Millis, schema, space};
 use rusqlite::Connection;
@@ -233,25 +234,21 @@ impl Space {
 
 fn raise(conn: &Connection, message: &str, now: Millis) -> Result<()> {
     schema::check_writer(conn)?;
-    conn.execute(
-        "INSERT INTO runchain_alerts(fingerprint, rule, severity, state, subject, message, count, first_at_ms, last_at_ms)
-         VALUES (?1, 'disk_low', 'critical', 'firing', 'disk', ?2, 1, ?3, ?3)
-         ON CONFLICT(fingerprint) DO UPDATE SET
-           state = 'firing', message = excluded.message, count = count + 1, last_at_ms = excluded.last_at_ms",
-        (space::DISK_LOW_FINGERPRINT, message, now),
-    )
-    .during("raise the alert of a full disk")?;
+    let alarm = Alarm {
+        own: Own::DiskLow,
+        of: &[],
+        run_id: None,
+        subject: "disk",
+        message,
+    };
+    alert::raise(conn, &alarm, now)?;
     let data = json!({ "message": message });
     event::append(conn, &NewEvent::of_database(EventType::DiskLow, now, None, data)).map(drop)
 }
 
 fn resolve(conn: &Connection, now: Millis) -> Result<()> {
     schema::check_writer(conn)?;
-    conn.execute(
-        "UPDATE runchain_alerts SET state = 'resolved' WHERE fingerprint = ?1",
-        [space::DISK_LOW_FINGERPRINT],
-    )
-    .during("resolve the alert of a full disk")?;
+    alert::resolve(conn, Own::DiskLow, &[], now)?;
     event::append(
         conn,
         &NewEvent::of_database(EventType::DiskRecovered, now, None, json!({})),

@@ -8,6 +8,8 @@
 //! - `effect-begin`, `effect-end`: around the execution of a step
 //! - `archive-before-place`, `archive-after-place`: around the rename of a bag
 //! - `rotate-before-rename`, `rotate-after-rename`: around the rename of a log
+//! - `alert-planned`: the deliveries of an alert are committed; `alert-sent`: the channel has one, which is not
+//!   settled yet
 //! - `project-before-append`, `project-after-append`, `project-after-cursor`: of a projection
 //!
 //! `RUNCHAIN_PANIC_AT=NAME` makes it panic there, the first time. The points:

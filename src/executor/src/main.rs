@@ -10,6 +10,7 @@ mod cli;
 mod command;
 mod commands;
 mod config;
+mod courier;
 mod disk;
 mod door;
 mod drain;

@@ -22,6 +22,8 @@ pub(crate) enum Wake {
     Changed,
     /// A worker is through with a step.
     Finished(Box<Finished>),
+    /// A thread has something to say to a person.
+    Told(String),
     /// A follower of event logs has something to tell.
     Followed(Box<News>),
     /// Somebody asks us to stop; a second time means at once.

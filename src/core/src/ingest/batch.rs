@@ -10,8 +10,8 @@ use super::lines::{Chunk, Content, Extent};
 use super::progress::Gathered;
 use super::reading::{Chosen, ChosenBy};
 use super::{IngestReport, uet};
-use crate::Millis;
 use crate::error::{During, Result};
+use crate::{Millis, alert};
 use rusqlite::{CachedStatement, Connection};
 use std::sync::Arc;
 
@@ -44,6 +44,7 @@ pub(super) struct Batch<'a> {
     insert: CachedStatement<'a>,
     progress: Gathered,
     alerts: Alerts,
+    rejected: u64,
 }
 
 const INSERT: &str = "
@@ -69,7 +70,8 @@ impl<'a> Batch<'a> {
             format,
             insert: conn.prepare_cached(INSERT).during("prepare to store events")?,
             progress: Gathered::default(),
-            alerts: Alerts::default(),
+            alerts: Alerts::begin(conn)?,
+            rejected: 0,
         })
     }
 
@@ -143,6 +145,7 @@ impl<'a> Batch<'a> {
                 row.rejected += 1;
                 row.rejected_bytes += extent.length;
                 report.rejected += 1;
+                self.rejected += 1;
             }
             Ok(event) => {
                 if let Some(event) = event {
@@ -239,7 +242,8 @@ impl<'a> Batch<'a> {
         for entry in &merged.tasks {
             self.tables.tasks.show(self.conn, entry, report)?;
         }
-        report.alerts += self.alerts.write(self.conn, &merged.tasks)?;
+        report.alerts += self.alerts.write(self.conn, &merged.tasks, self.now)?;
+        alert::due::count_rejects(self.conn, &self.log.path, self.rejected, self.now)?;
         Ok(())
     }
 }

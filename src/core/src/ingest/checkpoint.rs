@@ -1,9 +1,9 @@
 //! How far each file was read: the rows of `runchain_ingest_files`.
 //!
-//! A file is known by its inode, the hash of its head and that of what stood before the checkpoint. What is
-//! shorter than its checkpoint, or has other bytes there, is another file (truncated, rewritten, replaced,
-//! a reused inode): a new row from offset 0; deduplication by event id takes care of what it repeats. A known file under another path was
-//! renamed by rotation and goes on where it was.
+//! A file is known by its inode, the hash of its head and that of what stood before the checkpoint. What
+//! is shorter than its checkpoint, or has other bytes there, is another file (truncated, rewritten,
+//! replaced, a reused inode): a new row from offset 0; deduplication by event id takes care of what it
+//! repeats. A known file under another path was renamed by rotation and goes on where it was.
 
 use super::file::LogFile;
 use super::format::{Format, Preset};
@@ -11,7 +11,27 @@ use super::reading::{Chosen, ChosenBy, Reading};
 use crate::Millis;
 use crate::error::{During, Result};
 use rusqlite::{Connection, Row};
+use serde::Serialize;
 use std::sync::Arc;
+
+/// What a file is to the checkpoints that are there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// Never seen, and no row has its path.
+    #[default]
+    New,
+    /// It goes on where it was.
+    Known,
+    /// The same, under a new path.
+    Renamed,
+    /// Shorter than its checkpoint: read from its beginning.
+    Truncated,
+    /// The same inode with another content, by copy-truncate or reuse: read from its beginning.
+    Rewritten,
+    /// Another file stood under this path before: read from its beginning.
+    Replaced,
+}
 
 /// The columns that ingesting changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,14 +55,18 @@ pub(super) struct FileRow {
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     pub(super) id: i64,
+    inode: i64,
     pub(super) row: FileRow,
     pub(super) reading: Reading,
+    /// Why it is this row.
+    pub(super) identity: Identity,
     loaded: FileRow,
     /// `None`: it has no row yet.
     loaded_reading: Option<Reading>,
 }
 
-const COLUMNS: &str = "id, path, device, head_bytes, head_sha256, size_bytes, offset_bytes, lines, stored,
+const COLUMNS: &str =
+    "id, inode, path, device, head_bytes, head_sha256, size_bytes, offset_bytes, lines, stored,
     duplicates, rejected, stored_bytes, rejected_bytes";
 
 impl Checkpoint {
@@ -55,8 +79,17 @@ impl Checkpoint {
         };
         let mut checkpoint = match found {
             Some(checkpoint) => checkpoint,
-            None => Self::insert(conn, log, now)?,
+            None => {
+                let identity = Self::of_unknown(conn, log)?;
+                Self {
+                    identity,
+                    ..Self::insert(conn, log, now)?
+                }
+            }
         };
+        if checkpoint.identity == Identity::Known && checkpoint.row.path != log.path {
+            checkpoint.identity = Identity::Renamed;
+        }
         let row = &mut checkpoint.row;
         row.path.clone_from(&log.path);
         row.device = log.device;
@@ -84,6 +117,21 @@ impl Checkpoint {
             }
         }
         Ok(found)
+    }
+
+    /// Why a file has no row that fits it.
+    fn of_unknown(conn: &Connection, log: &LogFile) -> Result<Identity> {
+        let seen = Self::query(conn, "path = ?1", &log.path)?;
+        let newest = seen
+            .iter()
+            .filter(|old| (old.inode, old.row.device) == (log.inode, log.device))
+            .max_by_key(|old| old.id);
+        Ok(match newest {
+            Some(old) if old.row.offset_bytes > log.size_bytes => Identity::Truncated,
+            Some(_) => Identity::Rewritten,
+            None if seen.is_empty() => Identity::New,
+            None => Identity::Replaced,
+        })
     }
 
     /// How the file is to be understood from here on: as the caller says, as before, or (`None`) as its
@@ -114,7 +162,7 @@ impl Checkpoint {
         self.row.offset_bytes <= log.size_bytes && head.as_deref() == Some(self.row.head_sha256.as_str())
     }
 
-    fn query(conn: &Connection, condition: &str, key: i64) -> Result<Vec<Self>> {
+    fn query(conn: &Connection, condition: &str, key: impl rusqlite::ToSql) -> Result<Vec<Self>> {
         let sql = format!("SELECT {COLUMNS} FROM runchain_ingest_files WHERE {condition}");
         let mut found: Vec<Self> = conn
             .prepare_cached(&sql)
@@ -132,23 +180,25 @@ impl Checkpoint {
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let loaded = FileRow {
-            path: row.get(1)?,
-            device: row.get(2)?,
-            head_bytes: unsigned(row, 3)?,
-            head_sha256: row.get(4)?,
-            size_bytes: unsigned(row, 5)?,
-            offset_bytes: unsigned(row, 6)?,
-            lines: unsigned(row, 7)?,
-            stored: unsigned(row, 8)?,
-            duplicates: unsigned(row, 9)?,
-            rejected: unsigned(row, 10)?,
-            stored_bytes: unsigned(row, 11)?,
-            rejected_bytes: unsigned(row, 12)?,
+            path: row.get(2)?,
+            device: row.get(3)?,
+            head_bytes: unsigned(row, 4)?,
+            head_sha256: row.get(5)?,
+            size_bytes: unsigned(row, 6)?,
+            offset_bytes: unsigned(row, 7)?,
+            lines: unsigned(row, 8)?,
+            stored: unsigned(row, 9)?,
+            duplicates: unsigned(row, 10)?,
+            rejected: unsigned(row, 11)?,
+            stored_bytes: unsigned(row, 12)?,
+            rejected_bytes: unsigned(row, 13)?,
         };
         Ok(Self {
             id: row.get(0)?,
+            inode: row.get(1)?,
             row: loaded.clone(),
             reading: Reading::default(),
+            identity: Identity::Known,
             loaded,
             loaded_reading: None,
         })

@@ -5,6 +5,7 @@
 //! without a column stay the JSON text that they were.
 
 use super::format::{Field, Format, Level, Target};
+use super::scan::{self, Raw};
 use super::when;
 use crate::Millis;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
@@ -73,33 +74,17 @@ pub(super) fn parse<'a>(line: &'a [u8], format: &'a Format) -> Result<Option<Eve
     if text.is_empty() {
         return Ok(None);
     }
-    if too_deep(text.as_bytes()) {
-        return Err(format!("nested deeper than {MAX_DEPTH}"));
+    let mut fields = Fields::empty();
+    if fields.read_fast(text, format.level()).is_none() {
+        // From the beginning: it may be right all the same, and here are the reasons.
+        fields = Fields::empty();
+        fields.read_strictly(text, format.level())?;
     }
-    let mut fields = Fields {
-        known: [const { None }; Field::ALL.len()],
-        rest: Vec::new(),
-    };
-    let mut json = serde_json::Deserializer::from_str(text);
-    let read = Object {
-        fields: &mut fields,
-        level: format.level(),
-        is_top: true,
-    };
-    read.deserialize(&mut json)
-        .and_then(|()| json.end())
-        .map_err(|error| format!("not a JSON object: {error}"))?;
     fields.into_event(format).map(Some)
 }
 
-/// Counts brackets first: nearly every line has too few of them to look closer.
+/// Whether brackets are open deeper than anybody reads.
 fn too_deep(text: &[u8]) -> bool {
-    // In portions whose count fits a byte, which the compiler makes fast.
-    let count = |part: &[u8]| part.iter().map(|byte| u8::from(byte & 0xDF == b'[')).sum::<u8>();
-    let openers: usize = text.chunks(255).map(|part| usize::from(count(part))).sum();
-    if openers <= MAX_DEPTH {
-        return false;
-    }
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for byte in text {
         match byte {
@@ -123,7 +108,7 @@ fn too_deep(text: &[u8]) -> bool {
 struct Candidate<'a> {
     rank: usize,
     key: &'a str,
-    value: &'a str,
+    value: Raw<'a>,
     /// Of the line's own object, and not of one within it.
     is_top: bool,
 }
@@ -136,12 +121,64 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    fn empty() -> Self {
+        Self {
+            known: [const { None }; Field::ALL.len()],
+            rest: Vec::new(),
+        }
+    }
+
+    fn read_fast(&mut self, text: &'a str, level: &'a Level) -> Option<()> {
+        scan::object(text, |key, value| {
+            self.take(Cow::Borrowed(key), value, level, true);
+        })
+    }
+
+    fn read_strictly(&mut self, text: &'a str, level: &'a Level) -> Result<(), String> {
+        if too_deep(text.as_bytes()) {
+            return Err(format!("nested deeper than {MAX_DEPTH}"));
+        }
+        let mut json = serde_json::Deserializer::from_str(text);
+        let object = Object { fields: self, level };
+        object
+            .deserialize(&mut json)
+            .and_then(|()| json.end())
+            .map_err(|error| format!("not a JSON object: {error}"))
+    }
+
+    /// Sorts one key and its value, and what a path finds within the value.
+    fn take(&mut self, key: Cow<'a, str>, value: Raw<'a>, level: &'a Level, is_top: bool) {
+        let Some(node) = level.find(&key) else {
+            if is_top {
+                self.rest.push((key, value.text));
+            }
+            return;
+        };
+        if let Some(below) = node.below.as_ref().filter(|_| value.text.starts_with('{')) {
+            // What isn't ordinary within it, such as an escape in a key, is not looked into further.
+            self.read_within(value.text, below);
+        }
+        let candidate = Candidate {
+            rank: usize::MAX,
+            key: &node.key,
+            value,
+            is_top,
+        };
+        self.offer(&node.targets, candidate);
+    }
+
+    fn read_within(&mut self, text: &'a str, level: &'a Level) {
+        let mut each = |key, value| self.take(Cow::Borrowed(key), value, level, false);
+        let each: &mut dyn FnMut(&'a str, Raw<'a>) = &mut each;
+        scan::object(text, each);
+    }
+
     /// The value is each of these fields, unless a better one stands there.
     fn offer(&mut self, targets: &[Target], new: Candidate<'a>) {
         let mut is_kept = false;
         for target in targets {
             let place = &mut self.known[target.field as usize];
-            if !suits(target.field, new.value) || place.is_some_and(|old| old.rank < target.rank) {
+            if !suits(target.field, new.value.text) || place.is_some_and(|old| old.rank < target.rank) {
                 continue;
             }
             let lost = place.replace(Candidate {
@@ -164,15 +201,15 @@ impl<'a> Fields<'a> {
         let is_elsewhere = || {
             let shown = Field::ALL.iter().filter(|field| !field.has_no_column());
             let mut shown = shown.filter_map(|field| self.known[*field as usize]);
-            shown.any(|other| std::ptr::eq(other.value, lost.value))
+            shown.any(|other| std::ptr::eq(other.value.text, lost.value.text))
         };
-        if lost.is_top && lost.value != "null" && !is_elsewhere() {
-            self.rest.push((Cow::Borrowed(lost.key), lost.value));
+        if lost.is_top && lost.value.text != "null" && !is_elsewhere() {
+            self.rest.push((Cow::Borrowed(lost.key), lost.value.text));
         }
     }
 
     fn raw(&self, field: Field) -> Option<&'a str> {
-        self.known[field as usize].map(|candidate| candidate.value)
+        self.known[field as usize].map(|candidate| candidate.value.text)
     }
 
     fn text(&self, field: Field) -> Result<Option<Cow<'a, str>>, String> {
@@ -234,12 +271,14 @@ fn suits(field: Field, value: &str) -> bool {
 }
 
 /// A string's content; a number or a boolean as it was written, however large.
-fn unquote(raw: &str) -> Result<Cow<'_, str>, serde_json::Error> {
-    match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        None => Ok(Cow::Borrowed(raw)),
-        Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
-        Some(_) => serde_json::from_str::<String>(raw).map(Cow::Owned),
+fn unquote(raw: Raw<'_>) -> Result<Cow<'_, str>, serde_json::Error> {
+    if raw.is_plain {
+        return Ok(Cow::Borrowed(&raw.text[1..raw.text.len() - 1]));
     }
+    if raw.text.starts_with('"') {
+        return serde_json::from_str::<String>(raw.text).map(Cow::Owned);
+    }
+    Ok(Cow::Borrowed(raw.text))
 }
 
 /// The fields as one JSON object, of a repeated key the last.
@@ -248,11 +287,10 @@ fn object(fields: &[(Cow<'_, str>, &str)]) -> Option<String> {
         return None;
     }
     let mut seen = HashSet::with_capacity(fields.len());
-    let mut last: Vec<_> = fields
-        .iter()
-        .rev()
-        .filter(|(key, _)| seen.insert(key.as_ref()))
-        .collect();
+    let mut last: Vec<_> = fields.iter().collect();
+    // As they stand in the line: what was a field for a while came here later.
+    last.sort_by_key(|(_, value)| std::cmp::Reverse(value.as_ptr()));
+    last.retain(|(key, _)| seen.insert(key.as_ref()));
     last.reverse();
     let mut json = String::from("{");
     for (key, value) in last {
@@ -272,11 +310,10 @@ pub(super) fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Reads an object's keys into fields: the line's own, or one that stands where a path goes through.
+/// Reads a line's object with serde_json.
 struct Object<'f, 'a> {
     fields: &'f mut Fields<'a>,
     level: &'a Level,
-    is_top: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Object<'_, 'de> {
@@ -296,30 +333,7 @@ impl<'de> Visitor<'de> for Object<'_, 'de> {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         while let Some((key, value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-            let value = value.get();
-            let Some(node) = self.level.find(&key.0) else {
-                if self.is_top {
-                    self.fields.rest.push((key.0, value));
-                }
-                continue;
-            };
-            if let Some(below) = node.below.as_ref().filter(|_| value.starts_with('{')) {
-                let inner = Object {
-                    fields: &mut *self.fields,
-                    level: below,
-                    is_top: false,
-                };
-                // It was read once as a part of the line, so this can't fail but for a lone surrogate in a
-                // key; then the rest of this object isn't looked into.
-                let _ = inner.deserialize(&mut serde_json::Deserializer::from_str(value));
-            }
-            let candidate = Candidate {
-                rank: usize::MAX,
-                key: &node.key,
-                value,
-                is_top: self.is_top,
-            };
-            self.fields.offer(&node.targets, candidate);
+            self.fields.take(key.0, Raw::of(value.get()), self.level, true);
         }
         Ok(())
     }

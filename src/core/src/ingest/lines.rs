@@ -4,16 +4,17 @@
 //! how it grew between calls. What waits for its end is pending.
 
 use super::IngestOptions;
-use super::file::LogFile;
+use super::file::{HEAD_BYTES, LogFile};
 use super::reading::TAIL_BYTES;
 use crate::error::{Error, Result};
 use std::fs::File;
-use std::io::{BufRead as _, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 /// Enough for a batch of ordinary lines; larger only where one line may be larger.
-const BUFFER_BYTES: usize = 4 << 20;
+const BUFFER_BYTES: usize = 8 << 20;
 
 /// So much of a skipped line is kept for its reject.
 const SAMPLE_BYTES: usize = 1024;
@@ -52,6 +53,8 @@ pub(super) enum Content<'a> {
 struct Skip {
     nuls: bool,
     offset: u64,
+    /// What stands before it: the buffer goes on without.
+    tail: Vec<u8>,
 }
 
 enum Shape {
@@ -77,6 +80,8 @@ pub(super) struct LineReader {
     ended: bool,
     skip: Option<Skip>,
     sample: Vec<u8>,
+    /// The beginning of the file that was opened.
+    head: Vec<u8>,
 }
 
 impl LineReader {
@@ -100,6 +105,7 @@ impl LineReader {
             ended: false,
             skip: None,
             sample: Vec::new(),
+            head: log.head.clone(),
         }
     }
 
@@ -129,11 +135,10 @@ impl LineReader {
         self.ended
     }
 
-    /// What stands before [`LineReader::offset`], at most [`TAIL_BYTES`]; nothing while something is
-    /// being skipped.
+    /// What stands before [`LineReader::offset`], at most [`TAIL_BYTES`].
     pub(super) fn tail(&self) -> &[u8] {
-        if self.skip.is_some() {
-            return &[];
+        if let Some(skip) = &self.skip {
+            return &skip.tail;
         }
         let end = self.unread.start;
         &self.buffer[self.before.max(end.saturating_sub(TAIL_BYTES))..end]
@@ -154,16 +159,46 @@ impl LineReader {
         Ok(())
     }
 
-    /// Fills the buffer; while something is being skipped, up to its end.
+    /// Whether so much was given out that filling the buffer is worth moving what is left in it.
+    pub(super) fn is_low(&self) -> bool {
+        !self.ended && self.unread.start > self.buffer.len() / 4
+    }
+
+    /// Fills the buffer; while something is being skipped, up to its end. Of a file that was cut or
+    /// rewritten in the meantime nothing more is given out: what was read may be of another file.
     pub(super) fn fill(&mut self) -> Result<()> {
         loop {
             self.fill_once()?;
             if self.ended || self.skip.is_none() || self.end_of_skip().is_some() {
-                return Ok(());
+                break;
             }
             self.unread.start = self.unread.end;
             self.jump_over_hole()?;
         }
+        if !self.is_still_the_file()? {
+            self.read_to = self.offset();
+            self.skip = None;
+            self.unread = self.unread.start..self.unread.start;
+            self.before = self.unread.start;
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    /// Asked after reading, so that what changes later has done no harm.
+    fn is_still_the_file(&self) -> Result<bool> {
+        let mut head = [0; HEAD_BYTES];
+        let head = &mut head[..self.head.len()];
+        match self.file.read_exact_at(head, 0) {
+            Ok(()) if *head != *self.head => return Ok(false),
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(false),
+            Err(source) => return Err(Error::io("read the event log", &self.path, source)),
+        }
+        let now = self.file.metadata();
+        let now = now.map_err(|source| Error::io("look at the event log", &self.path, source))?;
+        // Somebody who has read further than we were to is no sign of anything.
+        Ok(now.len() >= self.read_to.min(self.limit))
     }
 
     /// What is being skipped ends at a newline or at a byte that is not NUL, and neither is in a hole
@@ -259,6 +294,7 @@ impl LineReader {
         self.skip = Some(Skip {
             nuls,
             offset: self.offset(),
+            tail: self.tail().to_vec(),
         });
     }
 
@@ -283,9 +319,7 @@ impl LineReader {
     }
 }
 
-/// Bytes before the first newline. `skip_until` is the standard library's memchr.
-fn newline(mut bytes: &[u8]) -> Option<usize> {
-    let all = bytes;
-    let taken = bytes.skip_until(b'\n').unwrap_or(0);
-    (taken > 0 && all[taken - 1] == b'\n').then(|| taken - 1)
+/// Bytes before the first newline.
+fn newline(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr(b'\n', bytes)
 }

@@ -5,12 +5,13 @@
 //! lines.rs       cuts it into lines in bounded memory
 //! format/        which key is which field: presets, mappings, what a file's first event tells
 //! fields.rs      one line -> one event
+//!   scan.rs      an ordinary line's keys and values, fast
 //!   when.rs      the many ways to write a moment
 //! checkpoint.rs  how far each file was read
 //!   reading.rs   how it is understood, what stood before the checkpoint
 //! batch.rs       stores a batch of lines: events, rejects, and below:
 //!   progress.rs  what the events say about executions and tasks
-//!   uet.rs       shows that in uet_executions and uet_tasks
+//!   uet.rs       shows that in uet_executions and uet_tasks; object.rs: a JSON object, edited as text
 //!   alert.rs     failures that a person must see
 //! scope.rs       whose transaction this is
 //! options.rs     how a log is read
@@ -39,15 +40,18 @@ pub mod floor;
 mod format;
 mod lines;
 mod look;
+mod object;
 mod options;
 mod progress;
 mod reading;
+mod scan;
 mod scope;
 #[cfg(test)]
 mod tests;
 mod uet;
 mod when;
 
+pub use checkpoint::Identity;
 pub use format::{Field, Format, MAPPING_KEYS, PRESETS, Preset};
 pub use look::{Found, Look, LookedAt, LookedAtEvent};
 pub use options::IngestOptions;
@@ -72,6 +76,8 @@ pub struct IngestReport {
     pub path: String,
     /// Its row in `runchain_ingest_files`.
     pub file_id: i64,
+    /// Whether it goes on where it was, or why it was read from its beginning.
+    pub identity: Identity,
     /// Bytes read by this call: of whole lines, stored or rejected.
     pub bytes: u64,
     /// Events that are new.
@@ -164,7 +170,9 @@ pub fn ingest_path(
             reader.seek(offset, &log.read_before(offset, TAIL_BYTES)?)?;
             reader.fill()?;
         }
-        known = Some(checkpoint.id);
+        if known.replace(checkpoint.id).is_none() {
+            report.identity = checkpoint.identity;
+        }
         let format = checkpoint.choose(options.format.as_ref());
         let mut batch = Batch::new(conn, &log, &tables, format, now)?;
         let began_at = checkpoint.row.offset_bytes;
@@ -205,8 +213,9 @@ pub fn ingest_path(
             report.left = log.size_bytes.saturating_sub(reader.offset());
             break;
         }
-        if drained {
-            // Between the transactions: a slow disk must not hold the write lock.
+        if drained || reader.is_low() {
+            // Between the transactions: a slow disk must not hold the write lock. Also where something is
+            // left, so that no batch is smaller than it may be: a commit costs as much as a thousand lines.
             reader.fill()?;
         }
     }

@@ -35,7 +35,7 @@ impl Default for IngestOptions {
     fn default() -> Self {
         Self {
             max_line_bytes: 1 << 20,
-            batch_lines: 5_000,
+            batch_lines: 10_000,
             finalise: false,
             at_most_bytes: u64::MAX,
             resume_only: false,

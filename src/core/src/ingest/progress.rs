@@ -12,10 +12,10 @@
 //! seen at once; the same events give the same answer in every order.
 
 use super::fields::{Event, quote};
+use super::object::Object;
 use crate::Millis;
 use crate::error::{During, Result};
 use rusqlite::{Connection, OptionalExtension, Row};
-use serde_json::value::RawValue;
 use std::collections::HashMap;
 
 /// Events of other types say nothing about executions and tasks.
@@ -233,10 +233,10 @@ fn error_of(details: Option<&str>) -> String {
     let Some(details) = details else {
         return "{}".to_owned();
     };
-    let fields = serde_json::from_str::<HashMap<String, &RawValue>>(details).unwrap_or_default();
+    let fields = Object::parse_some(details, |key| ERROR_FIELDS.contains(&key)).unwrap_or_default();
     let known: Vec<String> = ERROR_FIELDS
         .iter()
-        .filter_map(|name| Some(format!("{}:{}", quote(name), fields.get(*name)?)))
+        .filter_map(|name| Some(format!("{}:{}", quote(name), fields.get(name)?)))
         .collect();
     if known.is_empty() {
         return format!("{{\"details\":{details}}}");

@@ -14,7 +14,7 @@ mod formats;
 mod partition;
 mod transactions;
 
-use super::{IngestOptions, IngestReport, ingest_path};
+use super::{Identity, IngestOptions, IngestReport, ingest_path};
 use crate::{Millis, Result, schema};
 use rusqlite::Connection;
 use rusqlite::types::Value;

@@ -6,16 +6,19 @@
 //! them. A JSON column keeps whatever else stands in it.
 
 use super::IngestReport;
+use super::object::Object;
 use super::progress::{Entry, Progress};
 use crate::Millis;
 use crate::error::{During, Error, Result};
 use crate::schema;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
-use serde_json::{Map, Value as Json};
 
 /// Where the error of a failed execution stands in `metadata`.
 const LAST_ERROR: &str = "last_error";
+
+/// What a failed task's error may consist of (`progress.rs`).
+const ERROR_PARTS: [&str; 4] = ["error_type", "error_message", "exit_code", "details"];
 
 /// A column that we fill.
 #[derive(Debug, Clone, Copy)]
@@ -173,16 +176,8 @@ impl Table {
             .and_then(|mut statement| statement.query_row([&entry.id], |row| row.get(0)).optional())
             .during("read the error of an execution or task")?
             .unwrap_or(Value::Null);
-        let Some(mut object) = readable_object(&old) else {
-            return Ok(());
-        };
-        self.set_error(&mut object, &entry.progress);
-        let new = if object.is_empty() {
-            Value::Null
-        } else {
-            Value::Text(Json::Object(object).to_string())
-        };
-        if new != old {
+        let new = self.with_error(&old, &entry.progress);
+        if let Some(new) = new.filter(|new| *new != old) {
             conn.prepare_cached(&json.update)
                 .and_then(|mut statement| statement.execute((&entry.id, new)))
                 .during("write the error of an execution or task")?;
@@ -190,22 +185,37 @@ impl Table {
         Ok(())
     }
 
-    /// The error of the event that decided, or none.
-    fn set_error(&self, object: &mut Map<String, Json>, progress: &Progress) {
+    /// What the JSON column is to hold: the error of the event that decided, or none. `None` where no
+    /// object stands there: it is left alone.
+    fn with_error(&self, old: &Value, progress: &Progress) -> Option<Value> {
+        let mut object = match old {
+            Value::Null => Object::default(),
+            Value::Text(text) => Object::parse(text)?,
+            _ => return None,
+        };
         let error = progress
             .verdict
             .as_ref()
             .and_then(|verdict| verdict.error.as_deref());
-        let error: Option<Map<String, Json>> = error.and_then(|error| serde_json::from_str(error).ok());
-        if let Some(field) = self.error_field {
-            object.shift_remove(field);
-            object.extend(error.map(|error| (field.to_owned(), Json::Object(error))));
-            return;
+        let parts;
+        match (self.error_field, error) {
+            (Some(field), None) => object.remove(field),
+            (Some(field), Some(error)) => object.set(field, error),
+            (None, error) => {
+                parts = error.and_then(|error| Object::parse_some(error, |key| ERROR_PARTS.contains(&key)));
+                for part in ERROR_PARTS {
+                    match parts.as_ref().and_then(|parts| parts.get(part)) {
+                        None => object.remove(part),
+                        Some(value) => object.set(part, value),
+                    }
+                }
+            }
         }
-        for field in ["error_type", "error_message", "exit_code", "details"] {
-            object.shift_remove(field);
-        }
-        object.extend(error.unwrap_or_default());
+        Some(if object.is_empty() {
+            Value::Null
+        } else {
+            Value::Text(object.to_string())
+        })
     }
 }
 
@@ -271,14 +281,5 @@ fn value(fill: Fill, entry: &Entry) -> Value {
         Fill::CompletedAt => time(progress.ended.filter(|_| !entry.goes_on)),
         Fill::Execution => text(&progress.execution_id),
         Fill::TaskType => text(&progress.task_type),
-    }
-}
-
-/// What a JSON column holds as an object; `None` where it is something else, which is left alone.
-fn readable_object(value: &Value) -> Option<Map<String, Json>> {
-    match value {
-        Value::Null => Some(Map::new()),
-        Value::Text(text) => serde_json::from_str(text).ok(),
-        _ => None,
     }
 }

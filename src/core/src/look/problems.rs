@@ -59,7 +59,8 @@ pub(super) const STATEMENTS: [(ProblemKind, &str); 4] = [
     (
         ProblemKind::Alert,
         "SELECT run_id, subject, message, last_at_ms, NULL, rule FROM runchain_alerts
-         WHERE state = 'firing' ORDER BY last_at_ms DESC LIMIT min(?1, ?2)",
+         WHERE state = 'firing' AND rule <> 'step_dead' AND rule <> 'run_stalled'
+         ORDER BY last_at_ms DESC LIMIT min(?1, ?2)",
     ),
     (
         ProblemKind::FailingStep,

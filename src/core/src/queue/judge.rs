@@ -3,6 +3,7 @@
 //! Reading the row of the user's table belongs to `look`, holding a storm's ends back to `held`.
 
 use super::{Expander, KnownRun, known_run};
+use crate::alert::{self, Alarm, Own};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::held::{self, Left};
@@ -146,7 +147,38 @@ impl Expander<'_> {
             .prepare_cached("UPDATE runchain_runs SET generation = ?2, ended_event_id = ?3 WHERE run_id = ?1")
             .and_then(|mut statement| statement.execute((run_id, generation, event_id)))
             .during("begin a generation")?;
+        self.alert_of_end(run_id, generation, phase, status, at)?;
         self.begin_chain(run_id, generation, phase, status)
+    }
+
+    /// A failed run is an alert until it succeeds in a later generation.
+    fn alert_of_end(
+        &self,
+        run_id: &RunId,
+        generation: i64,
+        phase: Phase,
+        status: Option<&str>,
+        at: Millis,
+    ) -> Result<()> {
+        let of = &[Some(run_id.as_str())];
+        match phase {
+            Phase::Failed => {
+                let message = format!("the run ended with the status {}", status.unwrap_or("NULL"));
+                let alarm = Alarm {
+                    own: Own::RunFailed,
+                    of,
+                    run_id: Some(run_id),
+                    subject: run_id.as_str(),
+                    message: &message,
+                };
+                alert::raise(self.conn, &alarm, at).map(drop)
+            }
+            // Only a run that has ended before can have failed before.
+            Phase::Completed if generation > 1 => {
+                alert::resolve(self.conn, Own::RunFailed, of, self.now).map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The steps that are for this run, as its row stands now.

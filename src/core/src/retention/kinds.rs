@@ -215,7 +215,11 @@ pub(super) fn statements(
                 "runchain_alerts",
                 "80 + 2 * length(r.fingerprint) + length(r.subject) + coalesce(length(r.message), 0)",
                 "r.state = 'resolved' AND (r.last_at_ms < {age} OR r.id <= {id})",
-            ),
+            )
+            .after(&[
+                "DELETE FROM runchain_alert_deliveries WHERE alert_id = ?1",
+                "DELETE FROM runchain_alert_changes WHERE alert_id = ?1",
+            ]),
         ),
         Kind::Executors => (
             of_age(policy.executors_age_ms),
@@ -396,6 +400,12 @@ impl Statements {
     /// Of a table whose ids grow with time.
     fn growing(mut self, old: &str) -> Self {
         self.old = old.to_owned();
+        self
+    }
+
+    /// Whose rows go after others that refer to them.
+    fn after(mut self, with: &'static [&'static str]) -> Self {
+        self.with = with;
         self
     }
 

@@ -2,6 +2,7 @@
 
 use super::settle::ready_what_waited;
 use super::{THROUGH, find};
+use crate::alert::{self, Own};
 use crate::error::{During, Result};
 use crate::{Millis, RunId, StepId};
 use rusqlite::Connection;
@@ -22,8 +23,14 @@ pub fn ready_again(conn: &Connection, step_id: StepId, now: Millis) -> Result<()
          WHERE id = ?1 AND state IN ('done', 'dead', 'cancelled')"
     ))
     .and_then(|mut statement| statement.execute((step_id, now)))
-    .map(|_| ())
-    .during("make a step ready again")
+    .during("make a step ready again")?;
+    let claim = find(conn, step_id)?.0;
+    no_longer_dead(conn, &claim.run_id, &claim.step, now)
+}
+
+/// A dead step has another chance, or is cancelled: it is no alert any more.
+fn no_longer_dead(conn: &Connection, run_id: &RunId, step: &str, now: Millis) -> Result<()> {
+    alert::resolve(conn, Own::StepDead, &[Some(run_id.as_str()), Some(step)], now).map(drop)
 }
 
 /// The same for every step of a chain that has ended, in the chain's order: those that need another
@@ -38,8 +45,8 @@ pub fn chain_again(conn: &Connection, run_id: &RunId, generation: i64, now: Mill
          WHERE run_id = ?1 AND generation = ?2 AND state IN ('done', 'dead', 'cancelled')",
     )
     .and_then(|mut statement| statement.execute((run_id, generation, now)))
-    .map(|_| ())
-    .during("do a chain again")
+    .during("do a chain again")?;
+    alert::resolve_all_of(conn, Own::StepDead, run_id, now).map(drop)
 }
 
 /// Cancels a step, and with it the steps that wait for it and could never run; who runs it is
@@ -64,6 +71,7 @@ pub fn cancel(conn: &Connection, step_id: StepId, now: Millis) -> Result<()> {
     .and_then(|mut statement| statement.execute((step_id, now)))
     .during("cancel a step")?;
     let claim = find(conn, step_id)?.0;
+    no_longer_dead(conn, &claim.run_id, &claim.step, now)?;
     ready_what_waited(conn, &claim.run_id, claim.generation, now)
 }
 

@@ -2,6 +2,7 @@
 
 use super::archival::{self, Archival, BagBeside};
 use super::{Backoff, Claim, THROUGH};
+use crate::alert::{self, Alarm, Own};
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::transaction::atomically;
@@ -242,6 +243,19 @@ pub(super) fn settle_failed(
     };
     append(conn, kind, claim, data, now)?;
     if dead {
+        let subject = format!("{} of {}", claim.step, claim.run_id);
+        let message = format!(
+            "{} (runchain retry {} tries it again)",
+            failure.error, claim.run_id
+        );
+        let alarm = Alarm {
+            own: Own::StepDead,
+            of: &[Some(claim.run_id.as_str()), Some(&claim.step)],
+            run_id: Some(&claim.run_id),
+            subject: &subject,
+            message: &message,
+        };
+        alert::raise(conn, &alarm, now)?;
         // Where it isn't required.
         ready_what_waited(conn, &claim.run_id, claim.generation, now)?;
     }

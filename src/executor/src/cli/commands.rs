@@ -1,7 +1,7 @@
 //! The commands, each with examples that come first in its `--help`. Their options stand by topic beside
 //! this file.
 
-use super::{act, look, service, setup, upkeep};
+use super::{act, alerts, look, service, setup, upkeep};
 use clap::Subcommand;
 
 /// The commands.
@@ -164,6 +164,12 @@ pub(crate) enum Command {
   runchain held release 3 --per-minute 60
   runchain held discard 3 --reason 'wrong WHERE'   no chains; single runs: runchain finish --run ID")]
     Held(act::HeldArgs),
+    /// What asks for a person: list, show, acknowledge, resolve; test a channel
+    #[command(before_help = "Examples:
+  runchain alerts                    those that are open
+  runchain alerts ack 17 --reason 'the disk is being changed'
+  runchain alerts test ops           whether a channel can be reached")]
+    Alerts(alerts::AlertsArgs),
     /// Remove now what retention would remove by and by
     #[command(before_help = "Examples:
   runchain prune --dry-run           what would go, by kind, with rows and bytes

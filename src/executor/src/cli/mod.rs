@@ -6,9 +6,10 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `commands` | every command with its examples |
-//! | `service`, `setup`, `act`, `look`, `upkeep` | their options, by topic |
+//! | `service`, `setup`, `act`, `look`, `alerts`, `upkeep` | their options, by topic |
 
 mod act;
+mod alerts;
 mod commands;
 mod look;
 mod service;
@@ -18,6 +19,7 @@ mod tests;
 mod upkeep;
 
 pub(crate) use act::{ExecArgs, HeldArgs, HeldCommand, PauseArgs, RequestArgs, RunArgs};
+pub(crate) use alerts::{AlertState, AlertsArgs, AlertsChoice, AlertsCommand, AlertsListArgs};
 pub(crate) use commands::Command;
 #[cfg(feature = "tui")]
 pub(crate) use look::MonitorArgs;
@@ -98,7 +100,7 @@ pub(crate) enum Color {
     Never,
 }
 /// The option of every command that changes something.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Why {
     /// Why; it stands in the audit trail
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]

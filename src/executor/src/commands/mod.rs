@@ -1,6 +1,7 @@
 //! One file for each command (or family of commands): opens the database, asks the core, prints.
 
 mod adopt;
+mod alerts;
 mod audit;
 mod brief;
 mod check;
@@ -86,6 +87,7 @@ pub(crate) fn run(
         #[cfg(feature = "tui")]
         Command::Monitor(arguments) => monitor::monitor(arguments, &settings, output),
         Command::Held(arguments) => held::held(arguments, &settings, output),
+        Command::Alerts(arguments) => alerts::alerts(arguments, &settings, output),
         Command::Forget(arguments) => forget::forget(arguments, &settings, output),
         Command::Prune(arguments) => prune::prune(arguments, &settings, output),
         Command::Config(arguments) => match arguments.command {

@@ -7,6 +7,7 @@ use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::OpenMode;
 use crate::output::{self, Cell, Column, Output, paint};
+use runchain_core::alert::delivery::{self, Standing};
 use runchain_core::explain::count;
 use runchain_core::look::problems::{Problem, ProblemKind, problems};
 use runchain_core::look::runs::{PHASES, RunLine, RunQuery, StepLine, runs};
@@ -45,6 +46,7 @@ struct Screen {
     runs: Vec<RunLine>,
     problems: Vec<Shown>,
     next: Vec<Next>,
+    channels: Vec<Standing>,
 }
 
 /// A problem, with what mends it.
@@ -83,6 +85,7 @@ impl Screen {
                 .collect(),
             counts,
             next,
+            channels: delivery::standing(conn)?,
         })
     }
 
@@ -92,12 +95,18 @@ impl Screen {
             fields.insert("newest_runs".to_owned(), json!(self.runs));
             fields.insert("problems".to_owned(), json!(self.problems));
             fields.insert("next".to_owned(), json!(self.next));
+            fields.insert("channels".to_owned(), json!(self.channels));
         }
         object
     }
 
     fn print(&self, settings: &Settings, output: &Output, now: Millis) -> std::io::Result<()> {
-        let summary = summary(&self.counts, settings);
+        let mut summary = summary(&self.counts, settings);
+        summary.extend(
+            self.channels
+                .iter()
+                .map(|channel| ("channel", told_of(channel, settings))),
+        );
         let mut runs: Vec<Vec<Cell>> = self.runs.iter().map(|run| cells(run, now)).collect();
         let mut problems: Vec<Vec<Cell>> = self
             .problems
@@ -277,6 +286,25 @@ fn remedy(problem: &Problem, settings: &Settings) -> Option<String> {
             _ => of_run("explain").or_else(|| Some(suggest::command(settings, &["alerts"], None))),
         },
     }
+}
+
+/// `ops: 3 alerts wait to be sent, 2 are given up: HTTP 404; try again: runchain alerts retry ops`
+fn told_of(channel: &Standing, settings: &Settings) -> String {
+    let error = channel
+        .error
+        .as_ref()
+        .map_or_else(String::new, |error| format!(": {error}"));
+    let name = &channel.channel;
+    let remedy = if channel.dead > 0 {
+        let command = suggest::command(settings, &["alerts", "retry", name], None);
+        format!("; try again: {command}")
+    } else {
+        String::new()
+    };
+    format!(
+        "{name}: {} alerts wait to be sent, {} are given up{error}{remedy}",
+        channel.pending, channel.dead
+    )
 }
 
 fn summary(counts: &Value, settings: &Settings) -> Vec<(&'static str, String)> {

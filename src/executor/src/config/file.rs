@@ -71,6 +71,12 @@ pub(super) struct File<'a> {
     pub(super) steps: Vec<(String, Located<'a>)>,
     /// The entries of `[[flags]]`, not looked into yet.
     pub(super) flags: Vec<Located<'a>>,
+    /// The tables below `[alerts.rules]`, not looked into yet.
+    pub(super) alert_rules: Vec<(String, Located<'a>)>,
+    /// The tables below `[alerts.channels]`, not looked into yet.
+    pub(super) alert_channels: Vec<(String, Located<'a>)>,
+    /// `[deadman]`, not looked into yet.
+    pub(super) deadman: Option<Located<'a>>,
     /// The tables below `[ingest.mappings]`, not looked into yet.
     pub(super) mappings: Vec<(String, Located<'a>)>,
     /// Keys that are not known.
@@ -90,6 +96,9 @@ impl<'a> File<'a> {
             values: BTreeMap::new(),
             steps: Vec::new(),
             flags: Vec::new(),
+            alert_rules: Vec::new(),
+            alert_channels: Vec::new(),
+            deadman: None,
             mappings: Vec::new(),
             problems: Vec::new(),
         };
@@ -129,7 +138,9 @@ impl<'a> File<'a> {
                     // One that isn't a list of tables is refused where it is read.
                     other => self.flags = vec![Spanned::new(key.span(), other)],
                 }
-            } else if name == "steps" || name == MAPPINGS || sections().any(|section| section == name) {
+            } else if name == "deadman" {
+                self.deadman = Some(value);
+            } else if NESTED.contains(&name.as_str()) || sections().any(|section| section == name) {
                 self.section(&name, value);
             } else {
                 self.unknown(prefix, key.get_ref(), &key.span());
@@ -141,6 +152,8 @@ impl<'a> File<'a> {
         let span = value.span();
         match value.into_inner() {
             DeValue::Table(table) if name == "steps" => self.steps = named(table),
+            DeValue::Table(table) if name == "alerts.rules" => self.alert_rules = named(table),
+            DeValue::Table(table) if name == "alerts.channels" => self.alert_channels = named(table),
             DeValue::Table(table) if name == MAPPINGS => self.mappings = named(table),
             DeValue::Table(table) => self.walk(&format!("{name}."), table),
             other => self.problems.push(Problem::new(
@@ -154,12 +167,15 @@ impl<'a> File<'a> {
     fn unknown(&mut self, prefix: &str, key: &str, span: &Range<usize>) {
         let known: Vec<&str> = if prefix.is_empty() {
             let top = NAMES.iter().copied().filter(|name| !name.contains('.'));
-            top.chain(sections()).chain(["steps", "flags"]).collect()
+            let tables = ["steps", "flags", "alerts", "deadman"];
+            top.chain(sections()).chain(tables).collect()
         } else {
+            let nested = NESTED.iter().filter_map(|name| name.strip_prefix(prefix));
             NAMES
                 .iter()
                 .chain([&MAPPINGS])
                 .filter_map(|name| name.strip_prefix(prefix))
+                .chain(nested)
                 .collect()
         };
         let elsewhere = NAMES
@@ -177,6 +193,9 @@ impl<'a> File<'a> {
         ));
     }
 }
+
+/// Tables of tables that the user names.
+const NESTED: [&str; 5] = ["steps", MAPPINGS, "alerts", "alerts.rules", "alerts.channels"];
 
 /// Tables with names that the user gives.
 fn named<'a>(table: DeTable<'a>) -> Vec<(String, Located<'a>)> {

@@ -4,6 +4,7 @@
 //! complete and consistent; all its paths are absolute; each value knows where it came from. What
 //! does not belong here: opening the database, creating anything.
 
+mod alerts;
 mod check;
 mod error;
 mod file;
@@ -14,6 +15,7 @@ mod show;
 mod steps;
 mod trust;
 
+pub(crate) use alerts::{Channel, DeadMan, Kind as ChannelKind, Secret, is_http};
 pub(crate) use check::{Known, programs, words as unknown_words};
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use layers::{Flag, Source, Surroundings};
@@ -61,6 +63,8 @@ macro_rules! keys {
             pub(crate) steps: Vec<Step>,
             /// Tables whose rows are flags.
             pub(crate) flags: Vec<FlagSource>,
+            /// Rules, channels, and who expects a sign of life.
+            pub(crate) alerts: alerts::Alerts,
             /// How the lines of some event logs are understood.
             pub(crate) mappings: Vec<LineMapping>,
             /// Where each value came from.
@@ -78,6 +82,7 @@ macro_rules! keys {
                     file: layers.file.map(|file| file.path().to_owned()),
                     steps: Vec::new(),
                     flags: Vec::new(),
+                    alerts: alerts::Alerts::default(),
                     mappings: Vec::new(),
                     rows: Vec::new(),
                     notes: layers.notes(),
@@ -262,6 +267,7 @@ impl Settings {
         let mut settings = Self::of_keys(&layers, &mut gathered);
         settings.steps = steps::resolve(&layers, settings.retry_max_attempts, &mut gathered);
         settings.flags = flags::resolve(&layers, &mut gathered);
+        settings.alerts = alerts::resolve(&layers, &mut gathered);
         settings.mappings = mappings::resolve(&layers, &mut gathered);
         settings.rows = gathered.rows;
         settings.consistent(gathered.problems)

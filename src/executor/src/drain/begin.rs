@@ -10,6 +10,7 @@ use crate::disk::{self, Space};
 use crate::door;
 use crate::identity::{self as file_identity, Finding, Guard};
 use crate::wake::{self, Watch};
+use runchain_core::alert::rule;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::file_system::{FileSystem, Under};
 use runchain_core::identity::Place;
@@ -59,6 +60,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
             adopt::record_place(conn, &place)?;
         }
         executor.renew(conn, settings.lease_ms, Millis::now())?;
+        rule::adopt(conn, &settings.alerts.rules, Millis::now())?;
         if *goal == Goal::Forever {
             trail::began(conn, &executor, settings)?;
         }
@@ -137,6 +139,8 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, say: Say<'_>, reload: R
         backlog,
         catch_up: None,
         announced: 0,
+        couriers: None,
+        sign_of_life: None,
         carry_out_at: None,
     };
     let ended = drain.until_over();

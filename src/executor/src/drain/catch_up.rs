@@ -6,10 +6,11 @@
 //! of each rule. It belongs to the executor that takes the lead when it starts.
 
 use super::Drain;
-use crate::door;
+use crate::{door, fault};
+use runchain_core::Millis;
+use runchain_core::alert::announce;
 use runchain_core::downtime::{self, Backlog};
 use runchain_core::error::Result;
-use runchain_core::{Millis, alert};
 
 /// What is being caught up with.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +23,6 @@ pub(super) struct CatchUp {
 impl Drain<'_> {
     /// The lead was just taken: what waits is looked at, and said where it waited for long.
     pub(super) fn begin_to_catch_up(&mut self) -> Result<()> {
-        // Also where there is none yet: what comes from now on is news.
-        self.announce_now(false)?;
         let Some(backlog) = self.backlog.take() else {
             return Ok(());
         };
@@ -49,19 +48,26 @@ impl Drain<'_> {
             return Ok(());
         }
         self.catch_up = None;
+        if catch_up.was_down {
+            door::write(&self.conn, |conn| downtime::over(conn, Millis::now()))?;
+        }
         self.announce(catch_up.was_down)
     }
 
     fn announce(&mut self, digest: bool) -> Result<()> {
-        if door::patiently(|| alert::newest(&self.conn))? == self.announced {
+        if door::patiently(|| announce::newest(&self.conn))? == self.announced {
             return Ok(());
         }
         self.announce_now(digest)
     }
 
     fn announce_now(&mut self, digest: bool) -> Result<()> {
-        let newest = door::patiently(|| alert::newest(&self.conn))?;
-        let announced = door::write(&self.conn, |conn| alert::announce(conn, digest, Millis::now()))?;
+        let newest = door::patiently(|| announce::newest(&self.conn))?;
+        let announced = door::write(&self.conn, |conn| self.announce_with_plan(conn, digest))?;
+        if let Some(couriers) = self.couriers.as_ref().filter(|_| announced.planned > 0) {
+            fault::point("alert-planned");
+            couriers.look();
+        }
         for line in announced.lines {
             (self.say)(&line);
         }

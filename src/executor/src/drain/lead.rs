@@ -1,5 +1,6 @@
 //! What only the leader does: monitor active runs, project events to the logs, sweep.
 
+use super::alerts::AlertClock;
 use super::listing::Listing;
 use super::look::Looker;
 use super::triggers::{News, Triggers};
@@ -40,6 +41,7 @@ pub(super) struct Lead {
     rest_until: Option<Instant>,
     looker: Looker,
     retention: Duty,
+    alert_clock: AlertClock,
     teller: Teller,
     /// Every event log was read to its end once.
     has_followed: bool,
@@ -82,6 +84,7 @@ impl Lead {
             rest_until: None,
             looker: Looker::new(settings),
             retention: Duty::new(settings, Millis::now()),
+            alert_clock: AlertClock::new(Millis::now()),
             teller: Teller::default(),
             has_followed: false,
             listing: Listing::default(),
@@ -184,6 +187,11 @@ impl Lead {
         self.looker.read_flags(conn)
     }
 
+    /// What of alerts only the clock decides.
+    pub(super) fn look_at_alerts(&mut self, conn: &mut Connection) -> Result<bool> {
+        self.alert_clock.look(conn, Millis::now())
+    }
+
     /// Follows event logs by this, or by nobody.
     pub(super) fn follow(&mut self, follower: Option<Follower>) {
         self.has_followed = follower.is_none();
@@ -235,8 +243,12 @@ impl Lead {
         if self.behind {
             return Some(Millis::now());
         }
+        let alerts = self.alert_clock.due();
         let others = self.looker.next().into_iter().chain([self.retention.due()]);
-        let others = others.chain(self.listing.due()).chain(self.teller.due());
+        let others = others
+            .chain(self.listing.due())
+            .chain(self.teller.due())
+            .chain(alerts);
         self.monitor_due.into_iter().chain(repair).chain(others).min()
     }
 }

@@ -4,11 +4,10 @@
 use super::Drain;
 use crate::config::Settings;
 use crate::door;
-use runchain_core::error::{During, Error, Result};
+use runchain_core::alert::{self, Alarm, Own};
+use runchain_core::error::{Error, Result};
 use runchain_core::{Millis, schema};
 use rusqlite::Connection;
-
-const FINGERPRINT: &str = "[\"logs_unwritable\"]";
 
 /// What the database says about the logs, as far as we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +40,7 @@ impl Drain<'_> {
             return Ok(());
         }
         if door::patiently(|| is_open(&self.conn))? {
-            door::write(&self.conn, resolve)?;
+            door::write(&self.conn, |conn| resolve(conn, Millis::now()))?;
             (self.say)("the logs can be written again");
         }
         self.logs_told = Told::Fine;
@@ -58,32 +57,22 @@ fn is_about(error: &Error, settings: &Settings) -> bool {
 }
 
 fn is_open(conn: &Connection) -> Result<bool> {
-    conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM runchain_alerts WHERE fingerprint = ?1 AND state <> 'resolved')",
-    )
-    .and_then(|mut statement| statement.query_row([FINGERPRINT], |row| row.get(0)))
-    .during("look for the alert of unwritable logs")
+    alert::is_open(conn, Own::LogsUnwritable, &[])
 }
 
 fn raise(conn: &Connection, message: &str, now: Millis) -> Result<()> {
     schema::check_writer(conn)?;
-    conn.execute(
-        "INSERT INTO runchain_alerts(fingerprint, rule, severity, state, subject, message, count, first_at_ms, last_at_ms)
-         VALUES (?1, 'logs_unwritable', 'critical', 'firing', 'logs', ?2, 1, ?3, ?3)
-         ON CONFLICT(fingerprint) DO UPDATE SET
-           state = 'firing', message = excluded.message, count = count + 1, last_at_ms = excluded.last_at_ms",
-        (FINGERPRINT, message, now),
-    )
-    .map(drop)
-    .during("raise the alert of unwritable logs")
+    let alarm = Alarm {
+        own: Own::LogsUnwritable,
+        of: &[],
+        run_id: None,
+        subject: "logs",
+        message,
+    };
+    alert::raise(conn, &alarm, now).map(drop)
 }
 
-fn resolve(conn: &Connection) -> Result<()> {
+fn resolve(conn: &Connection, now: Millis) -> Result<()> {
     schema::check_writer(conn)?;
-    conn.execute(
-        "UPDATE runchain_alerts SET state = 'resolved' WHERE fingerprint = ?1",
-        [FINGERPRINT],
-    )
-    .map(drop)
-    .during("resolve the alert of unwritable logs")
+    alert::resolve(conn, Own::LogsUnwritable, &[], now).map(drop)
 }

@@ -8,6 +8,7 @@
 //! Leadership is the flock on `<db>.runchain-lock`. The leader monitors active runs, projects events
 //! to the logs and sweeps; any executor leases steps.
 
+mod alerts;
 mod begin;
 mod catch_up;
 mod database;
@@ -29,6 +30,7 @@ mod turn;
 pub(crate) mod worker;
 
 use crate::config::Settings;
+use crate::courier::{Couriers, SignOfLife};
 use crate::disk::Space;
 use crate::identity::Guard;
 use crate::wake::{Wake, Watch};
@@ -164,8 +166,12 @@ struct Drain<'a> {
     /// What waited when we started, until the lead is taken or somebody else has it.
     backlog: Option<Backlog>,
     catch_up: Option<CatchUp>,
-    /// The newest alert that was announced.
+    /// The newest change of an alert that was announced.
     announced: i64,
+    /// What carries alerts away, while we lead.
+    couriers: Option<Couriers>,
+    /// Who is told that work goes on, while we lead as a service.
+    sign_of_life: Option<SignOfLife>,
     /// The next part of a decided batch of held runs is due.
     carry_out_at: Option<Millis>,
 }

@@ -119,6 +119,7 @@ impl Drain<'_> {
         self.look_at_space()?;
         if self.lead.is_some() {
             self.carry_out()?;
+            self.look_at_alerts()?;
             self.go_on_catching_up()?;
         }
         let Some(lead) = &mut self.lead else {
@@ -151,7 +152,7 @@ impl Drain<'_> {
                 Ok(())
             }
             Ok(()) if self.lead.as_ref().is_some_and(Lead::rests) => Ok(()),
-            Ok(()) => self.logs_are_written(),
+            Ok(()) => self.logs_are_written().and_then(|()| self.after_duties()),
             Err(error) => Err(error),
         }
     }
@@ -191,11 +192,13 @@ impl Drain<'_> {
         if self.lead.as_ref().is_some_and(|lead| !lead.is_current()) {
             (self.say)("somebody removed the lock file; the lead is open again");
             self.lead = None;
+            self.let_couriers_go();
         }
         if self.lead.is_none() && Instant::now() >= self.next_lead {
             self.next_lead = Instant::now() + LEAD_EVERY;
             self.lead = Lead::try_to(&self.settings, &self.conn, &self.executor.id, &self.place)?;
             if self.lead.is_some() {
+                self.send_couriers();
                 self.begin_to_catch_up()?;
                 self.follow_logs();
             }

@@ -88,6 +88,9 @@ impl Drain<'_> {
         if let Some(at) = self.space.as_ref().and_then(Space::due) {
             timeout = timeout.min(at.saturating_duration_since(Instant::now()));
         }
+        if let Some(sign) = self.sign_of_life.as_ref().filter(|_| begins) {
+            timeout = timeout.min(sign.due().saturating_duration_since(Instant::now()));
+        }
         if let Some(at) = self.carry_out_at {
             timeout = timeout.min(until(at));
         }
@@ -124,6 +127,7 @@ impl Drain<'_> {
                     self.hinted = true;
                 }
                 Wake::Finished(finished) => self.finished.push(*finished),
+                Wake::Told(text) => (self.say)(&text),
                 Wake::Followed(news) => self.hear(*news),
                 Wake::Reload => self.reload_settings(),
                 Wake::Stop(signal) => {

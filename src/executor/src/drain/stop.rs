@@ -94,6 +94,7 @@ impl Drain<'_> {
         self.settings = new;
         self.follow_logs();
         self.version.forget();
+        self.take_over_alerts(&old);
         if *self.goal == Goal::Forever
             && let Err(error) = trail::reloaded(&mut self.conn, &old, &self.settings)
         {
@@ -107,6 +108,7 @@ impl Drain<'_> {
         if self.running > 0 || self.guard.verify(&self.conn).is_err() {
             return;
         }
+        self.dismiss_couriers();
         let signal = self.stopping.as_ref().map(|stop| stop.signal);
         let (executor, forever) = (&self.executor, *self.goal == Goal::Forever);
         let left = door::write(&self.conn, |conn| {

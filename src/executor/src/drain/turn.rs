@@ -117,7 +117,7 @@ impl Drain<'_> {
     }
 
     /// Places for steps, counting those that are about to be settled.
-    fn free(&self) -> usize {
+    pub(super) fn free(&self) -> usize {
         if self.stopping.is_some()
             || self.outdated.is_some()
             || (self.suspect && self.finished.len() < self.running)

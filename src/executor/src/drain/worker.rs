@@ -19,9 +19,9 @@ pub(crate) struct Workshop {
     /// The settled configuration; SIGHUP changes it.
     settings: RwLock<Arc<Settings>>,
     /// Identity of the database, as it stands in bags.
-    pub(super) database_uuid: String,
+    pub(crate) database_uuid: String,
     /// The database as a file: nothing is done for one that is gone.
-    pub(super) file: WatchedFile,
+    pub(crate) file: WatchedFile,
     /// Set when running commands must end now.
     pub(super) stop: AtomicBool,
     /// Set while copies into bags have to wait for room.

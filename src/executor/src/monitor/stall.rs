@@ -7,6 +7,7 @@
 use super::MonitoredRun;
 use super::observe::Fingerprint;
 use crate::door;
+use runchain_core::alert::{self, Alarm, Own};
 use runchain_core::error::{During, Result};
 use runchain_core::event::{self, EventType, NewEvent};
 use runchain_core::{Millis, schema};
@@ -129,6 +130,22 @@ fn record_one(conn: &Connection, news: &StallNews<'_>, now: Millis) -> Result<()
         .and_then(|mut statement| statement.execute((&run.run_id, stalled_since)))
         .during("record whether a run is stalled")?;
     if changed > 0 {
+        let of = &[Some(run.run_id.as_str())];
+        match news.verdict {
+            Verdict::Stalls => {
+                let message = format!("nothing of it has changed since {}", news.moved_at.iso());
+                let alarm = Alarm {
+                    own: Own::RunStalled,
+                    of,
+                    run_id: Some(&run.run_id),
+                    subject: run.run_id.as_str(),
+                    message: &message,
+                };
+                alert::raise(conn, &alarm, now)?;
+            }
+            Verdict::Resumes => drop(alert::resolve(conn, Own::RunStalled, of, now)?),
+            Verdict::NoNews => {}
+        }
         event::append(
             conn,
             &NewEvent::of_run(kind, now, &run.run_id, run.generation, data),

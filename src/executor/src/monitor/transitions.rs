@@ -4,6 +4,7 @@
 
 use super::{MonitorOptions, MonitoredRun};
 use crate::door;
+use runchain_core::alert::{self, Own};
 use runchain_core::error::{During, Result};
 use runchain_core::event::{self, EventType, NewEvent};
 use runchain_core::vocabulary::Phase;
@@ -137,6 +138,7 @@ fn start(conn: &Connection, run: &MonitoredRun, options: &MonitorOptions, now: M
 /// those of this executor.
 fn stop(conn: &Connection, run: &EndedRun, heartbeats: u64, now: Millis) -> Result<()> {
     switch(conn, &run.run_id, "off")?;
+    alert::resolve(conn, Own::RunStalled, &[Some(run.run_id.as_str())], now)?;
     let data = json!({
         "phase": run.phase,
         "duration_ms": started_at(conn, &run.run_id)?.map(|started| now.since(started)),

@@ -66,7 +66,7 @@ fn a_run_of_nul_bytes_does_not_take_the_line_after_it_along() {
 fn a_run_of_nul_bytes_larger_than_any_buffer_is_one_reject() {
     let mut bench = Bench::new();
     bench.options.max_line_bytes = 100;
-    let run = 9 << 20;
+    let run = 17 << 20;
     bench.append("log.jsonl", vec![0; run]);
     let report = bench.ingest("log.jsonl");
     assert_eq!(
@@ -197,9 +197,9 @@ fn a_line_over_the_limit_is_skipped_in_bounded_memory() {
         let mut bench = Bench::new();
         bench.options.max_line_bytes = 1_000;
         let length = if newline_at_end_of_buffer {
-            (4 << 20) - 1
+            (8 << 20) - 1
         } else {
-            11 << 20
+            19 << 20
         };
         let mut line = vec![b'x'; length];
         line.push(b'\n');
@@ -251,4 +251,14 @@ fn a_last_line_without_newline_waits_until_it_grows_or_is_final() {
     bench.options.finalise = false;
     let report = bench.ingest_bytes("\n{\"id\":\"next\",\"type\":\"a\"}\n");
     assert_eq!((report.stored, report.duplicate, report.rejected), (1, 0, 0));
+}
+
+#[test]
+fn of_a_duplicate_key_that_is_no_field_after_all_the_last_value_wins() {
+    let bench = Bench::new();
+    bench.ingest_bytes("{\"event\":\"tick\",\"id\":1,\"event\":{\"name\":\"x\"},\"type\":\"a\"}\n");
+    assert_eq!(
+        bench.text("SELECT type, extra FROM runchain_ingested"),
+        "a|{\"event\":{\"name\":\"x\"}}"
+    );
 }

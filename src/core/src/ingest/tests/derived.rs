@@ -389,3 +389,22 @@ fn an_acknowledged_alert_stays_acknowledged() {
         "acknowledged|2"
     );
 }
+
+#[test]
+fn an_error_as_deep_as_a_line_may_be_comes_and_goes() {
+    let bench = Bench::new();
+    let deep = format!("{}1{}", "[".repeat(127), "]".repeat(127));
+    bench.ingest_bytes(
+        event("1", "pattern.execution.failed", 1, "JOB-1", "PRUN-1")
+            .replace("\"details\": {}", &format!("\"details\": {deep}")),
+    );
+    assert_eq!(
+        bench.text("SELECT metadata, result FROM uet_executions, uet_tasks"),
+        format!("{{\"last_error\":{{\"details\":{deep}}}}}|{{\"details\":{deep}}}")
+    );
+    bench.ingest_bytes(event("2", "pattern.execution.completed", 2, "JOB-1", "PRUN-1"));
+    assert_eq!(
+        bench.text("SELECT metadata, result FROM uet_executions, uet_tasks"),
+        "-|-"
+    );
+}

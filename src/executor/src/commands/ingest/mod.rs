@@ -17,6 +17,7 @@ use crate::follow::Places;
 use crate::open::OpenMode;
 use crate::output::Output;
 use bar::Bar;
+use runchain_core::alert::rule;
 use runchain_core::audit::{self, Action};
 use runchain_core::ingest::{self, IngestOptions, IngestReport};
 use runchain_core::{Error, Millis, Result, space};
@@ -31,6 +32,7 @@ const SLICE_BYTES: u64 = 8 << 20;
 pub(super) fn ingest(arguments: &IngestArgs, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
     let mut conn = open(settings, OpenMode::ReadWrite)?;
     space::refuse_while_low(&conn)?;
+    adopt_rules(&conn, settings)?;
     let format = arguments
         .preset
         .as_deref()
@@ -129,6 +131,16 @@ fn whole(conn: &Connection, path: &Path, options: &IngestOptions, bar: &mut Bar)
         sum = sum.then(slice()?);
     }
     Ok(sum)
+}
+
+/// Events are judged by the rules of the configuration, where there is one: also by who comes before the
+/// first `drain`.
+fn adopt_rules(conn: &Connection, settings: &Settings) -> Result<()> {
+    let rules = &settings.alerts.rules;
+    if settings.file.is_none() || door::patiently(|| rule::same_as_config(conn, rules))? {
+        return Ok(());
+    }
+    door::write(conn, |conn| rule::adopt(conn, rules, Millis::now())).map(|_| ())
 }
 
 /// What was taken in stands in the audit trail; a look that found nothing doesn't.

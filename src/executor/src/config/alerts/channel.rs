@@ -1,0 +1,308 @@
+//! `[alerts.channels.NAME]`: where alerts are sent, which, and how patiently.
+
+use super::super::error::{Problem, suggest};
+use super::super::file::{File, Located};
+use super::read::Reading;
+use super::rule::severity;
+use super::secret::{self, Secret, Ways};
+use runchain_core::alert::Severity;
+use runchain_core::alert::rule::glob_matches;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A place where alerts are sent.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Channel {
+    /// Its name; deliveries in the database name it.
+    pub(crate) name: String,
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// Globs of rules that it hears of.
+    pub(crate) rules: Vec<String>,
+    /// It hears of nothing that is less bad.
+    pub(crate) min_severity: Severity,
+    /// Whether it hears that an alert is over.
+    pub(crate) resolved: bool,
+    /// What changes within this time leaves as one message.
+    pub(crate) group_ms: i64,
+    /// Least time between two messages about one alert.
+    pub(crate) throttle_ms: i64,
+    /// How long one attempt may take.
+    pub(crate) timeout_ms: i64,
+    /// Attempts before a message is dead.
+    pub(crate) max_attempts: i64,
+}
+
+/// What a channel is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kind {
+    /// A URL that takes a Slack-compatible body.
+    Webhook {
+        /// What is asked.
+        url: Secret,
+        /// Sent as `Authorization: Bearer`.
+        token: Option<Secret>,
+    },
+    /// Alertmanager, or what speaks its API v2.
+    Alertmanager {
+        /// Without `/api/v2/alerts`.
+        url: Secret,
+        /// Sent as `Authorization: Bearer`.
+        token: Option<Secret>,
+        /// On every alert, such as the environment.
+        labels: BTreeMap<String, String>,
+        /// How often it hears of an alert that is open.
+        resend_ms: i64,
+    },
+    /// A program that gets JSON on its standard input.
+    Command {
+        /// Program and arguments.
+        command: Vec<String>,
+        /// Its whole environment, besides PATH.
+        env: BTreeMap<String, String>,
+        /// Where it runs.
+        cwd: PathBuf,
+    },
+}
+
+const KEYS: [&str; 20] = [
+    "kind",
+    "rules",
+    "min_severity",
+    "resolved",
+    "group_ms",
+    "throttle_ms",
+    "timeout_ms",
+    "max_attempts",
+    "url",
+    "url_file",
+    "url_credential",
+    "url_env",
+    "token",
+    "token_file",
+    "token_credential",
+    "token_env",
+    "labels",
+    "resend_ms",
+    "command",
+    "env",
+];
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    kind: Option<String>,
+    rules: Option<Vec<String>>,
+    min_severity: Option<String>,
+    resolved: Option<bool>,
+    group_ms: Option<i64>,
+    throttle_ms: Option<i64>,
+    timeout_ms: Option<i64>,
+    max_attempts: Option<i64>,
+    url: Option<String>,
+    url_file: Option<PathBuf>,
+    url_credential: Option<String>,
+    url_env: Option<String>,
+    token: Option<String>,
+    token_file: Option<PathBuf>,
+    token_credential: Option<String>,
+    token_env: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    resend_ms: Option<i64>,
+    command: Option<Vec<String>>,
+    env: Option<BTreeMap<String, String>>,
+}
+
+/// Reads one channel.
+pub(super) fn read(
+    file: &File<'_>,
+    name: &str,
+    value: &Located<'_>,
+    root: &Path,
+) -> Result<Channel, Problem> {
+    let reading = Reading {
+        file,
+        name: format!("alerts.channels.{name}"),
+        value,
+    };
+    reading.check_name(name)?;
+    let mut table: Table = reading.table(&KEYS)?;
+    const KINDS: [&str; 3] = ["webhook", "alertmanager", "command"];
+    let word = table.kind.take().ok_or_else(|| {
+        reading.problem(
+            "there is no kind",
+            "write kind = \"webhook\", \"alertmanager\" or \"command\"",
+        )
+    })?;
+    let group_ms = if word == "webhook" { 1_000 } else { 0 };
+    let channel = Channel {
+        name: name.to_owned(),
+        rules: table.rules.take().unwrap_or_else(|| vec!["*".to_owned()]),
+        min_severity: match &table.min_severity {
+            Some(word) => severity(&reading, word)?,
+            None => Severity::Info,
+        },
+        resolved: table.resolved.unwrap_or(true),
+        group_ms: reading.within("group_ms", table.group_ms, group_ms, 0..=3_600_000)?,
+        throttle_ms: reading.within("throttle_ms", table.throttle_ms, 60_000, 0..=86_400_000)?,
+        timeout_ms: reading.within("timeout_ms", table.timeout_ms, 10_000, 100..=600_000)?,
+        max_attempts: reading.within("max_attempts", table.max_attempts, 20, 1..=1_000)?,
+        kind: match word.as_str() {
+            "webhook" => {
+                none_of(
+                    &reading,
+                    &[
+                        ("labels", table.labels.is_some()),
+                        ("resend_ms", table.resend_ms.is_some()),
+                    ],
+                )?;
+                no_command(&reading, &table)?;
+                let (url, token) = asked(&reading, &mut table, root)?;
+                Kind::Webhook { url, token }
+            }
+            "alertmanager" => {
+                no_command(&reading, &table)?;
+                let (url, token) = asked(&reading, &mut table, root)?;
+                Kind::Alertmanager {
+                    url,
+                    token,
+                    labels: labels(&reading, table.labels.take().unwrap_or_default())?,
+                    resend_ms: reading.within("resend_ms", table.resend_ms, 60_000, 100..=3_600_000)?,
+                }
+            }
+            "command" => command(&reading, &mut table, root)?,
+            other => {
+                let what = format!("kind can't be {other}");
+                return Err(
+                    reading.problem(what, suggest(other, &KINDS).replace("known keys", "known kinds"))
+                );
+            }
+        },
+    };
+    Ok(channel)
+}
+
+fn none_of(reading: &Reading<'_, '_>, keys: &[(&str, bool)]) -> Result<(), Problem> {
+    match keys.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((key, _)) => Err(reading.problem(format!("{key} has no meaning for this kind"), "leave it out")),
+    }
+}
+
+fn no_command(reading: &Reading<'_, '_>, table: &Table) -> Result<(), Problem> {
+    none_of(
+        reading,
+        &[("command", table.command.is_some()), ("env", table.env.is_some())],
+    )
+}
+
+fn asked(
+    reading: &Reading<'_, '_>,
+    table: &mut Table,
+    root: &Path,
+) -> Result<(Secret, Option<Secret>), Problem> {
+    let url = Ways {
+        text: table.url.take(),
+        file: table.url_file.take(),
+        credential: table.url_credential.take(),
+        variable: table.url_env.take(),
+    };
+    let token = Ways {
+        text: table.token.take(),
+        file: table.token_file.take(),
+        credential: table.token_credential.take(),
+        variable: table.token_env.take(),
+    };
+    Ok((
+        secret::url(reading, url, root)?,
+        token.settle(reading, "token", root)?,
+    ))
+}
+
+fn labels(
+    reading: &Reading<'_, '_>,
+    labels: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Problem> {
+    let is_name = |name: &str| {
+        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    match labels.keys().find(|name| !is_name(name)) {
+        None => Ok(labels),
+        Some(name) => Err(reading.problem(
+            format!("{name:?} is no name of a label"),
+            "use letters, digits and _, no digit first",
+        )),
+    }
+}
+
+fn command(reading: &Reading<'_, '_>, table: &mut Table, root: &Path) -> Result<Kind, Problem> {
+    let asks = [
+        ("url", table.url.is_some()),
+        ("url_file", table.url_file.is_some()),
+        ("url_credential", table.url_credential.is_some()),
+        ("url_env", table.url_env.is_some()),
+        ("token", table.token.is_some()),
+        ("labels", table.labels.is_some()),
+        ("resend_ms", table.resend_ms.is_some()),
+    ];
+    none_of(reading, &asks)?;
+    let words = table.command.take().unwrap_or_default();
+    let is_fine = words.first().is_some_and(|program| !program.is_empty())
+        && !words.iter().any(|word| word.contains('\0'));
+    if !is_fine {
+        return Err(reading.problem(
+            "there is no command",
+            "give command = [\"program\", \"argument\"]",
+        ));
+    }
+    Ok(Kind::Command {
+        command: words,
+        env: table.env.take().unwrap_or_default(),
+        cwd: root.to_owned(),
+    })
+}
+
+impl Channel {
+    /// Whether it hears of a rule's alerts.
+    pub(crate) fn hears(&self, rule: &str, severity: Severity) -> bool {
+        severity >= self.min_severity && self.rules.iter().any(|glob| glob_matches(glob, rule))
+    }
+
+    /// For `config show`.
+    pub(super) fn shown(&self) -> Value {
+        let mut shown = json!({
+            "rules": self.rules, "min_severity": self.min_severity, "resolved": self.resolved,
+            "group_ms": self.group_ms, "throttle_ms": self.throttle_ms, "timeout_ms": self.timeout_ms,
+            "max_attempts": self.max_attempts,
+        });
+        let token = |token: &Option<Secret>| token.as_ref().map(Secret::origin);
+        let more = match &self.kind {
+            Kind::Webhook { url, token: secret } => {
+                json!({ "kind": "webhook", "url": url.origin(), "token": token(secret) })
+            }
+            Kind::Alertmanager {
+                url,
+                token: secret,
+                labels,
+                resend_ms,
+            } => json!({
+                "kind": "alertmanager", "url": url.origin(), "token": token(secret), "labels": labels,
+                "resend_ms": resend_ms,
+            }),
+            // Values of variables may be secrets: only their names are shown.
+            Kind::Command { command, env, .. } => {
+                json!({ "kind": "command", "command": command, "env": env.keys().collect::<Vec<_>>() })
+            }
+        };
+        if let (Some(fields), Value::Object(more)) = (shown.as_object_mut(), more) {
+            fields.extend(more);
+            fields.retain(|_, value| !value.is_null());
+        }
+        shown
+    }
+}

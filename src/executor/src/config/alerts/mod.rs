@@ -1,0 +1,83 @@
+//! `[alerts]` and `[deadman]`: what is an alert, who hears of it, and who hears that all is well.
+//!
+//! Rules go into the database, where an ingest by SQL finds them; channels and secrets stay in the file:
+//! nothing that stands in the database can reach a URL. What does not belong here: sending.
+
+mod channel;
+mod read;
+mod rule;
+mod secret;
+
+pub(crate) use channel::{Channel, Kind};
+pub(crate) use secret::{DeadMan, Secret, is_http};
+
+use super::error::Problem;
+use super::file::{File, Located};
+use super::layers::{Gathered, Layers};
+use super::{Row, Source};
+use runchain_core::alert::rule::Rule;
+use serde_json::Value;
+
+/// What the file says about alerts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Alerts {
+    /// Rules about events, and changes to built-in ones.
+    pub(crate) rules: Vec<Rule>,
+    /// Where alerts are sent.
+    pub(crate) channels: Vec<Channel>,
+    /// Who is told that work goes on.
+    pub(crate) deadman: Option<DeadMan>,
+}
+
+/// Reads all of it; what is wrong becomes a problem, and the rest holds.
+pub(super) fn resolve(layers: &Layers<'_>, gathered: &mut Gathered) -> Alerts {
+    let Some(file) = layers.file else {
+        return Alerts::default();
+    };
+    let mut alerts = Alerts::default();
+    for (name, value) in &file.alert_rules {
+        if let Some(rule) = kept(rule::read(file, name, value), gathered) {
+            gathered.rows.push(row(
+                file,
+                value,
+                format!("alerts.rules.{name}"),
+                rule::shown(&rule),
+            ));
+            alerts.rules.push(rule);
+        }
+    }
+    for (name, value) in &file.alert_channels {
+        if let Some(channel) = kept(channel::read(file, name, value, layers.root), gathered) {
+            let key = format!("alerts.channels.{name}");
+            gathered.rows.push(row(file, value, key, channel.shown()));
+            alerts.channels.push(channel);
+        }
+    }
+    if let Some(value) = &file.deadman
+        && let Some(deadman) = kept(secret::read_deadman(file, value, layers.root), gathered)
+    {
+        gathered
+            .rows
+            .push(row(file, value, "deadman".to_owned(), deadman.shown()));
+        alerts.deadman = Some(deadman);
+    }
+    alerts
+}
+
+fn kept<T>(read: Result<T, Problem>, gathered: &mut Gathered) -> Option<T> {
+    read.map_err(|problem| gathered.problems.push(problem)).ok()
+}
+
+fn row(file: &File<'_>, value: &Located<'_>, key: String, shown: Value) -> Row {
+    Row {
+        key,
+        value: shown,
+        source: Source::File {
+            path: file.path().to_owned(),
+            line: file.line(&value.span()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
