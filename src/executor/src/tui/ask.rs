@@ -6,13 +6,11 @@ use crate::commands;
 use crate::config::Settings;
 use crate::door;
 use crate::open::OpenMode;
-use runchain_core::audit::{self, Action};
-use runchain_core::error::During;
+use runchain_core::alert::{self, ByHand};
 use runchain_core::request::{self, StepVerb};
 use runchain_core::steps::EVERY_KIND;
 use runchain_core::{Error, Millis, RunId, StepId};
 use rusqlite::Connection;
-use serde_json::json;
 
 /// What can be asked about steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,23 +132,7 @@ pub(crate) fn queue(settings: &Settings, what: &Request) -> Result<String, Strin
 fn acknowledge(conn: &Connection, id: i64) -> runchain_core::Result<String> {
     let by = by(None);
     let is_done = door::write(conn, |conn| {
-        let changed = conn
-            .execute(
-                "UPDATE runchain_alerts SET state = 'acknowledged' WHERE id = ?1 AND state = 'firing'",
-                [id],
-            )
-            .during("acknowledge an alert")?;
-        if changed > 0 {
-            let action = Action {
-                name: "acknowledge_alert",
-                run_id: None,
-                by: &by,
-                before: json!({ "alert": id, "state": "firing" }),
-                after: json!({ "alert": id, "state": "acknowledged" }),
-            };
-            audit::record(conn, &action, Millis::now())?;
-        }
-        Ok(changed > 0)
+        alert::by_hand(conn, id, ByHand::Acknowledge, &by, Millis::now())
     })?;
     Ok(if is_done {
         "acknowledged"

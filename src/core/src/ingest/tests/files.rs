@@ -243,75 +243,6 @@ fn what_is_no_regular_file_is_refused_in_a_sentence() {
 }
 
 #[test]
-<<<<<<< HEAD
-=======
-fn the_report_says_what_a_file_is() {
-    let bench = Bench::new();
-    let identity = |name: &str| bench.ingest(name).identity;
-    bench.append("log.jsonl", lines(0..5));
-    assert_eq!(identity("log.jsonl"), Identity::New);
-    assert_eq!(identity("log.jsonl"), Identity::Known);
-    fs::rename(bench.path("log.jsonl"), bench.path("log.jsonl.1")).unwrap();
-    bench.append("log.jsonl", lines(5..6));
-    assert_eq!(identity("log.jsonl.1"), Identity::Renamed);
-    assert_eq!(
-        identity("log.jsonl"),
-        Identity::New,
-        "no row has this path any more"
-    );
-    fs::write(bench.path("log.jsonl"), lines(7..8)).unwrap();
-    assert_eq!(identity("log.jsonl"), Identity::Rewritten, "of the same length");
-    fs::write(bench.path("log.jsonl"), "").unwrap();
-    assert_eq!(identity("log.jsonl"), Identity::Truncated);
-    fs::rename(bench.path("log.jsonl.1"), bench.path("gone")).unwrap();
-    bench.append("log.jsonl.1", lines(8..9));
-    assert_eq!(identity("log.jsonl.1"), Identity::Replaced);
-}
-
-#[test]
-fn what_is_rewritten_while_it_is_read_is_left_to_the_next_call() {
-    use crate::ingest::file::LogFile;
-    use crate::ingest::lines::LineReader;
-    // By copy-truncate: the program goes on in the file that somebody has open.
-    for rewritten in [lines(20..90), lines(20..21), String::new()] {
-        let bench = Bench::new();
-        bench.append("log.jsonl", lines(0..60));
-        let log = LogFile::open(&bench.conn, &bench.path("log.jsonl"), None).unwrap();
-        let mut reader = LineReader::new(log.handle().unwrap(), &log, &bench.options);
-        let offset = lines(0..9).len() as u64;
-        reader.seek(offset, b"").unwrap();
-        fs::write(bench.path("log.jsonl"), rewritten).unwrap();
-        reader.fill().unwrap();
-        assert!(reader.next_chunk().is_none() && reader.at_end());
-        assert_eq!((reader.offset(), reader.pending()), (offset, 0));
-    }
-}
-
-#[test]
-fn a_file_that_was_cut_before_a_pending_run_of_nul_bytes_or_long_line_is_another() {
-    for pending in ["\0".repeat(100), "x".repeat(3_000)] {
-        let mut bench = Bench::new();
-        bench.options.max_line_bytes = 2_000;
-        bench.append("log.jsonl", lines(0..100));
-        let report = bench.ingest_bytes(&pending);
-        assert_eq!((report.stored, report.pending), (100, pending.len() as u64));
-        // Behind the head that is hashed, before the checkpoint; and grown past it again.
-        OpenOptions::new()
-            .write(true)
-            .open(bench.path("log.jsonl"))
-            .unwrap()
-            .set_len(lines(0..90).len() as u64)
-            .unwrap();
-        let report = bench.ingest_bytes(lines(200..300));
-        assert_eq!(
-            (report.identity, report.stored, report.duplicate),
-            (Identity::Rewritten, 100, 90)
-        );
-    }
-}
-
-#[test]
->>>>>>> proof
 fn a_call_stops_after_so_many_bytes_and_the_next_goes_on_from_there() {
     let mut bench = Bench::new();
     bench.append("log.jsonl", lines(0..10));
@@ -357,7 +288,6 @@ fn a_file_that_is_opened_through_another_path_is_recorded_and_told_under_its_own
         told.starts_with("there is no event log /events/real.jsonl"),
         "{told}"
     );
-<<<<<<< HEAD
 }
 
 #[test]
@@ -424,6 +354,4 @@ fn a_file_that_was_cut_before_a_pending_run_of_nul_bytes_or_long_line_is_another
             (Identity::Rewritten, 100, 90)
         );
     }
-=======
->>>>>>> proof
 }
