@@ -68,6 +68,9 @@ mod main_loop;
 mod metrics;
 /// Alembic, Django, drizzle-kit and Prisma at work on an installed database.
 mod migrations;
+/// The terminal screen, in a pseudo-terminal and in a pipe.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod monitor;
 /// Orchestrator and executor as two users.
 #[cfg(target_os = "linux")]
 mod permissions;

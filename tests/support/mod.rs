@@ -5,6 +5,8 @@ mod invariants;
 mod previous;
 mod programs;
 mod project;
+#[cfg(target_os = "linux")]
+mod screen;
 mod service;
 mod sqlite;
 mod terminal;
@@ -18,6 +20,8 @@ pub(crate) use programs::{
     step_host,
 };
 pub(crate) use project::{Project, SHAPE_A, SHAPE_B, eventually, tree};
+#[cfg(target_os = "linux")]
+pub(crate) use screen::Screen;
 pub(crate) use service::{Service, runchain};
 pub(crate) use sqlite::{Sqlite, stock_sqlite3};
 pub(crate) use terminal::{Seen, on_terminal};

@@ -11,6 +11,10 @@
 //! - `alert-planned`: the deliveries of an alert are committed; `alert-sent`: the channel has one, which is not
 //!   settled yet
 //! - `project-before-append`, `project-after-append`, `project-after-cursor`: of a projection
+//!
+//! `RUNCHAIN_PANIC_AT=NAME` makes it panic there, the first time. The points:
+//!
+//! - `monitor-key`: when the monitor takes a key
 
 /// Dies here if the environment says so.
 #[cfg(debug_assertions)]
@@ -37,3 +41,16 @@ pub(crate) fn point(name: &str) {
 /// Nothing, in a release build.
 #[cfg(not(debug_assertions))]
 pub(crate) const fn point(_name: &str) {}
+
+/// Panics here if the environment says so.
+#[cfg(all(debug_assertions, feature = "tui"))]
+#[expect(clippy::panic, reason = "a panic is what is tested")]
+pub(crate) fn panic_point(name: &str) {
+    if std::env::var("RUNCHAIN_PANIC_AT").is_ok_and(|wanted| wanted == name) {
+        panic!("a test asked for this panic at {name}");
+    }
+}
+
+/// Nothing, in a release build.
+#[cfg(all(not(debug_assertions), feature = "tui"))]
+pub(crate) const fn panic_point(_name: &str) {}

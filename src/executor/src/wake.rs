@@ -46,22 +46,30 @@ impl Watch {
     /// # Errors
     /// When the system has no watch to give; the caller polls instead, and says so.
     pub(crate) fn start(database: &Path, wake: Sender<Wake>) -> notify::Result<Self> {
+        Self::calling(database, is_write, move || {
+            let _ = wake.send(Wake::Changed);
+        })
+    }
+
+    /// The same for whoever has other wakes, and perhaps other concerns.
+    ///
+    /// # Errors
+    /// When the system has no watch to give.
+    pub(crate) fn calling(
+        database: &Path,
+        concerns: fn(&std::ffi::OsStr, &notify::Event) -> bool,
+        wake: impl Fn() + Send + 'static,
+    ) -> notify::Result<Self> {
         let hinted = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&hinted);
         // SQLite puts its journals beside the real file.
         let database = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
         let name = database.file_name().unwrap_or_default().to_os_string();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let concerns_us = event.is_ok_and(|event| {
-                // After an overflow the event names nothing.
-                let named = event
-                    .paths
-                    .iter()
-                    .any(|path| is_ours(&name, path.file_name().unwrap_or_default()));
-                event.need_rescan() || (named && !matches!(event.kind, EventKind::Access(_)))
-            });
+            // After an overflow the event names nothing.
+            let concerns_us = event.is_ok_and(|event| event.need_rescan() || concerns(&name, &event));
             if concerns_us && !flag.swap(true, Ordering::AcqRel) {
-                let _ = wake.send(Wake::Changed);
+                wake();
             }
         })?;
         let folder = database.parent().unwrap_or(Path::new("."));
@@ -76,6 +84,27 @@ impl Watch {
     pub(crate) fn rearm(&self) {
         self.hinted.store(false, Ordering::Release);
     }
+}
+
+/// A write to the database, perhaps.
+pub(crate) fn is_write(database: &std::ffi::OsStr, event: &notify::Event) -> bool {
+    let mut names = event.paths.iter().filter_map(|path| path.file_name());
+    names.any(|name| is_ours(database, name)) && !matches!(event.kind, EventKind::Access(_))
+}
+
+/// A write to the database, or an executor that comes or goes: its end, however it ends, closes the
+/// lock file that it has written.
+#[cfg(feature = "tui")]
+pub(crate) fn is_write_or_executor(database: &std::ffi::OsStr, event: &notify::Event) -> bool {
+    use notify::event::{AccessKind, AccessMode};
+    let is_lock = |name: &std::ffi::OsStr| {
+        let rest = name.as_encoded_bytes().strip_prefix(database.as_encoded_bytes());
+        rest == Some(b".runchain-lock")
+    };
+    let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
+    let concerns_lock = event.kind == closed || !matches!(event.kind, EventKind::Access(_));
+    let mut names = event.paths.iter().filter_map(|path| path.file_name());
+    is_write(database, event) || (concerns_lock && names.any(is_lock))
 }
 
 /// The database, its write-ahead log and its rollback journal; not the `-shm`, which readers touch.

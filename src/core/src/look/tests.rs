@@ -103,8 +103,10 @@ fn no_look_scans_runs_steps_or_events() {
                 "runchain_events",
                 "runchain_ingested",
             ];
+            // An index of the few that are monitored.
+            let is_small = line.ends_with("runchain_runs_monitored");
             assert!(
-                !(line.starts_with("SCAN") && large.iter().any(|name| line.contains(name))),
+                is_small || !(line.starts_with("SCAN") && large.iter().any(|name| line.contains(name))),
                 "{sql}\n{lines:#?}"
             );
         }

@@ -74,6 +74,15 @@ pub(crate) enum Command {
   runchain exec upload --run run-42 --dry-run    command, environment, standard input; nothing runs
   runchain exec upload --run run-42              through the queue, also when it was done before")]
     Exec(act::ExecArgs),
+    /// Watch it in the terminal: what runs, what failed and why, and what can be done
+    #[cfg(feature = "tui")]
+    #[command(before_help = "Examples:
+  runchain monitor                   follows the newest active run; ? shows the keys
+  runchain monitor --run run-42      one run: what went wrong, its timeline, its events
+  runchain monitor --complete --run run-42   do what its chain lacks, watch, exit with its outcome
+  runchain monitor --once            the screen as text
+  runchain monitor --json | jq .overview.runs")]
+    Monitor(look::MonitorArgs),
     /// What runs, what waits, what failed, what to do next: one screen
     #[command(before_help = "Examples:
   runchain status

@@ -198,3 +198,24 @@ pub(crate) struct VerifyArgs {
 fn limit() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=1_000_000)
 }
+
+/// `monitor`
+#[cfg(feature = "tui")]
+#[derive(Debug, Args)]
+pub(crate) struct MonitorArgs {
+    /// Follow the newest active run, and the next one when it ends [this is the default]
+    #[arg(long, conflicts_with = "run_id")]
+    pub(crate) auto: bool,
+    /// Keep this run in view
+    #[arg(long = "run", value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) run_id: Option<String>,
+    /// Do what the run's chain lacks as soon as it is over, and exit with its outcome
+    #[arg(long, requires = "run_id")]
+    pub(crate) complete: bool,
+    /// Print the screen as text and exit; COLUMNS and LINES say how large it is in a pipe
+    #[arg(long, conflicts_with = "complete")]
+    pub(crate) once: bool,
+    /// Draw with ASCII only [so does a locale without UTF-8]
+    #[arg(long)]
+    pub(crate) ascii: bool,
+}

@@ -21,6 +21,8 @@ mod upkeep;
 pub(crate) use act::{ExecArgs, HeldArgs, HeldCommand, PauseArgs, RequestArgs, RunArgs};
 pub(crate) use alerts::{AlertState, AlertsArgs, AlertsChoice, AlertsCommand, AlertsListArgs};
 pub(crate) use commands::Command;
+#[cfg(feature = "tui")]
+pub(crate) use look::MonitorArgs;
 pub(crate) use look::{
     AuditArgs, EventsArgs, ExplainArgs, HealthArgs, LogsArgs, LsArgs, PhaseArg, QueueArgs, StateArg,
     VerifyArgs, WaitArgs,

@@ -20,16 +20,18 @@ mod ls;
 mod manual;
 mod membership;
 mod moment;
+#[cfg(feature = "tui")]
+pub(crate) mod monitor;
 mod pause;
 mod prune;
 mod queue;
 mod request;
-mod run;
+pub(crate) mod run;
 mod service;
 mod show;
 mod status;
 mod suggest;
-mod validate;
+pub(crate) mod validate;
 mod verify;
 mod wait;
 
@@ -83,6 +85,8 @@ pub(crate) fn run(
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
         Command::Pause(arguments) => pause::pause(arguments, &settings, output),
         Command::Resume(arguments) => pause::resume(arguments, &settings, output),
+        #[cfg(feature = "tui")]
+        Command::Monitor(arguments) => monitor::monitor(arguments, &settings, output),
         Command::Held(arguments) => held::held(arguments, &settings, output),
         Command::Alerts(arguments) => alerts::alerts(arguments, &settings, output),
         Command::Forget(arguments) => forget::forget(arguments, &settings, output),
@@ -137,7 +141,7 @@ fn installed_capture(settings: &Settings) -> Option<Capture> {
 }
 
 /// Opens the state database; what is wrong with it also stands in `logs/monitor.jsonl` then.
-fn open(settings: &Settings, mode: OpenMode) -> Outcome<Connection> {
+pub(crate) fn open(settings: &Settings, mode: OpenMode) -> Outcome<Connection> {
     let ground = |conn| match mode {
         OpenMode::ReadWrite => open::ground::refuse_unsafe_wal(settings, conn),
         OpenMode::ReadOnly => Ok(()),
@@ -164,7 +168,7 @@ fn open_checked(settings: &Settings) -> Outcome<Connection> {
 
 /// The required tables: as configured, or by default the contract's three, with the captured table in
 /// the place of `runs` where another one is captured.
-fn required(conn: &Connection, settings: &Settings) -> Outcome<Vec<String>> {
+pub(crate) fn required(conn: &Connection, settings: &Settings) -> Outcome<Vec<String>> {
     let mut tables = settings.required_tables.clone();
     let is_default = settings.source_of("required_tables") == Some(&Source::Default);
     if is_default && let Some(mapping) = Mapping::installed(conn)? {

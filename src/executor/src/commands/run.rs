@@ -21,11 +21,50 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// Between two looks whether a run is over.
+#[cfg(feature = "tui")]
+const UNTIL_OVER: std::time::Duration = std::time::Duration::from_millis(200);
+
 pub(super) fn finish(arguments: &RunArgs, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
     let run_id = RunId(arguments.run_id.clone());
     let conn = open_checked(settings)?;
     ask_for_chain(&conn, &run_id, arguments.why.reason.as_deref())?;
     execute(&conn, &run_id, None, settings, output)
+}
+
+/// Does what a run's chain lacks, once the run is over; prints nothing. What is done already is not
+/// done again.
+#[cfg(feature = "tui")]
+pub(crate) fn complete(run_id: &RunId, settings: &Arc<Settings>) -> Outcome<Exit> {
+    let conn = open_checked(settings)?;
+    door::patiently(|| install::prepare(&conn, Millis::now()))?;
+    let mapping = Mapping::require(&conn)?;
+    let answer = loop {
+        match door::patiently(|| request::judge_chain(&conn, &mapping, run_id))? {
+            ChainAnswer::RunActive => std::thread::sleep(UNTIL_OVER),
+            answer => break answer,
+        }
+    };
+    match answer {
+        ChainAnswer::NoSuchRun => require_over(&conn, &mapping, run_id)?,
+        ChainAnswer::Again => return outcome(&conn, run_id),
+        _ => {
+            door::patiently(|| request::enqueue_chain(&conn, run_id, &actor().to_string(), None))?;
+        }
+    }
+    let exit = drain_only(run_id, None, settings)?;
+    if exit != Exit::Ok {
+        return Ok(exit);
+    }
+    outcome(&conn, run_id)
+}
+
+/// How the chain of a run has ended.
+#[cfg(feature = "tui")]
+fn outcome(conn: &Connection, run_id: &RunId) -> Outcome<Exit> {
+    let steps = door::patiently(|| results(conn, run_id))?;
+    let stuck = steps.iter().find(|one| one.state != "done" && one.required);
+    stuck.map_or(Ok(Exit::Ok), |stuck| Err(stuck.is_stuck(run_id)))
 }
 
 pub(super) fn step(
@@ -89,6 +128,16 @@ pub(super) fn not_over(run_id: &RunId) -> Failure {
     )
 }
 
+/// Drains one run's chain, or one step of it, and says nothing.
+fn drain_only(run_id: &RunId, step: Option<&str>, settings: &Arc<Settings>) -> Outcome<Exit> {
+    let goal = Goal::Run {
+        run_id: run_id.clone(),
+        step: step.map(str::to_owned),
+    };
+    let keep = || Ok(Settings::clone(settings));
+    until(&goal, settings, &keep, &Output::SILENT)
+}
+
 fn execute(
     conn: &Connection,
     run_id: &RunId,
@@ -96,16 +145,7 @@ fn execute(
     settings: &Arc<Settings>,
     output: &Output,
 ) -> Outcome<Exit> {
-    let goal = Goal::Run {
-        run_id: run_id.clone(),
-        step: step.map(str::to_owned),
-    };
-    let quiet = Output {
-        quiet: true,
-        ..*output
-    };
-    let keep = || Ok(Settings::clone(settings));
-    let exit = until(&goal, settings, &keep, &quiet)?;
+    let exit = drain_only(run_id, step, settings)?;
     if exit != Exit::Ok {
         return Ok(exit);
     }
@@ -129,15 +169,7 @@ fn execute(
         .iter()
         .find(|one| one.state != "done" && (one.required || step.is_some()))
     {
-        return Err(Failure::new(
-            Exit::ChainDead,
-            format!(
-                "step {} of run {run_id} is {}: {}; runchain show shows its attempts, runchain retry tries it again",
-                stuck.step,
-                stuck.state,
-                stuck.error.as_deref().unwrap_or("its events say why")
-            ),
-        ));
+        return Err(stuck.is_stuck(run_id));
     }
     Ok(Exit::Ok)
 }
@@ -152,6 +184,19 @@ struct StepResult {
 }
 
 impl StepResult {
+    /// The chain doesn't go on past this step.
+    fn is_stuck(&self, run_id: &RunId) -> Failure {
+        Failure::new(
+            Exit::ChainDead,
+            format!(
+                "step {} of run {run_id} is {}: {}; runchain show shows its attempts, runchain retry tries it again",
+                self.step,
+                self.state,
+                self.error.as_deref().unwrap_or("its events say why")
+            ),
+        )
+    }
+
     /// Where its files are, or what is wrong.
     fn summary(&self) -> String {
         let place = |key: &str| {

@@ -12,7 +12,7 @@ use runchain_core::validate::{self, Finding, Severity, ValidateOptions};
 use rusqlite::Connection;
 
 /// The check of the identity again, with what the logs know.
-pub(super) fn ask_the_logs(findings: &mut [Finding], conn: &Connection, settings: &Settings) {
+pub(crate) fn ask_the_logs(findings: &mut [Finding], conn: &Connection, settings: &Settings) {
     let Some(finding) = findings
         .iter_mut()
         .find(|one| one.check == "identity" && one.severity == Severity::Ok)

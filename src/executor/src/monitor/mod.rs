@@ -9,7 +9,7 @@
 //! What does not belong here: judging status words (the expansion does), clocks, sleeping.
 
 mod line;
-mod observe;
+pub(crate) mod observe;
 mod round;
 mod stall;
 #[cfg(test)]
@@ -57,13 +57,19 @@ impl Default for MonitorOptions {
 
 /// A run whose monitor is on, as `runchain_runs` has it.
 #[derive(Debug, Clone)]
-struct MonitoredRun {
-    run_id: RunId,
-    is_active: bool,
-    status: Option<String>,
-    generation: i64,
-    active_since: Millis,
-    stalled_since: Option<Millis>,
+pub(crate) struct MonitoredRun {
+    /// Its id.
+    pub(crate) run_id: RunId,
+    /// Whether it is under way.
+    pub(crate) is_active: bool,
+    /// The word that was last acted on.
+    pub(crate) status: Option<String>,
+    /// Ends so far.
+    pub(crate) generation: i64,
+    /// When it became active.
+    pub(crate) active_since: Millis,
+    /// Since when nothing of it changes.
+    pub(crate) stalled_since: Option<Millis>,
 }
 
 /// Watches the active runs of one database.

@@ -28,42 +28,42 @@ const SCANNED_ROWS_AT_MOST: i64 = 100_000;
 
 /// How many rows of one table belong to a run, and how many of them have ended how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// All.
-    pub(super) total: i64,
+    pub(crate) total: i64,
     /// Those whose status word means completed.
-    pub(super) done: i64,
+    pub(crate) done: i64,
     /// Those whose status word means failed.
-    pub(super) failed: i64,
+    pub(crate) failed: i64,
 }
 
 /// Counts by what is counted: steps, tasks, workstreams.
-pub(super) type Progress = BTreeMap<&'static str, Counts>;
+pub(crate) type Progress = BTreeMap<&'static str, Counts>;
 
 /// The newest ingested event of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-pub(super) struct LastEvent {
+pub(crate) struct LastEvent {
     /// Row in `runchain_ingested`.
     #[serde(skip)]
-    pub(super) id: i64,
+    pub(crate) id: i64,
     /// Its type.
     #[serde(rename = "type")]
-    pub(super) kind: String,
+    pub(crate) kind: String,
     /// Its time, as it was written.
-    pub(super) at: Option<String>,
+    pub(crate) at: Option<String>,
 }
 
 /// Everything that is seen of a run at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Observation {
+pub(crate) struct Observation {
     /// The status word in the user's row; where that can't be read, the one last acted on.
-    pub(super) status: Option<String>,
+    pub(crate) status: Option<String>,
     /// When the user's row last changed, in the user's own words.
-    pub(super) updated: Option<String>,
+    pub(crate) updated: Option<String>,
     /// What is counted.
-    pub(super) progress: Progress,
+    pub(crate) progress: Progress,
     /// The newest event.
-    pub(super) last_event: Option<LastEvent>,
+    pub(crate) last_event: Option<LastEvent>,
 }
 
 /// Two equal ones mean that nothing of a run changed between two observations.
@@ -81,7 +81,7 @@ impl Observation {
 
 /// Knows which tables and columns there are, and looks again when the schema changes.
 #[derive(Debug, Default)]
-pub(super) struct Observer {
+pub(crate) struct Observer {
     sources: Option<Sources>,
 }
 
@@ -109,7 +109,7 @@ struct UserRow {
 
 impl Observer {
     /// One observation for each run, in the same order.
-    pub(super) fn observe(
+    pub(crate) fn observe(
         &mut self,
         conn: &Connection,
         mapping: &Mapping,

@@ -36,9 +36,20 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     /// No notes.
     pub(crate) quiet: bool,
+    /// When to colour.
+    #[cfg(feature = "tui")]
+    pub(crate) color: Color,
 }
 
 impl Output {
+    /// Prints nothing but what is asked for.
+    pub(crate) const SILENT: Self = Self {
+        json: false,
+        quiet: true,
+        #[cfg(feature = "tui")]
+        color: Color::Never,
+    };
+
     /// As the options say; sets the process's colours, which `auto` leaves to the terminal and to
     /// NO_COLOR.
     pub(crate) fn new(options: &GlobalArgs) -> Self {
@@ -51,6 +62,8 @@ impl Output {
         Self {
             json: options.json,
             quiet: options.quiet,
+            #[cfg(feature = "tui")]
+            color: options.color,
         }
     }
 

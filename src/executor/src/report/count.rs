@@ -259,7 +259,7 @@ pub(super) fn cut(text: &str) -> String {
 }
 
 /// A value as text; `None` for NULL and BLOB.
-pub(super) fn text(value: ValueRef<'_>) -> Option<String> {
+pub(crate) fn text(value: ValueRef<'_>) -> Option<String> {
     match value {
         ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
         ValueRef::Integer(number) => Some(number.to_string()),

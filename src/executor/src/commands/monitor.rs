@@ -1,0 +1,100 @@
+//! `runchain monitor`: on a terminal the screen, with `--once` the same as text, with `--json` what
+//! stands on all of its screens.
+
+use super::run;
+use super::suggest::options_to_repeat;
+use crate::cli::MonitorArgs;
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output::Output;
+use crate::tui::app::App;
+use crate::tui::read::{Asked, Follow, Looked, Reader, Want};
+use crate::tui::run::{Session, as_text, interactive};
+use crate::tui::theme::Theme;
+use runchain_core::{Millis, RunId};
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a look waits for a database that somebody keeps locked.
+const LOCKED: Duration = Duration::from_secs(10);
+
+pub(super) fn monitor(arguments: &MonitorArgs, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
+    let run_id = arguments.run_id.clone().map(RunId);
+    let asked = Asked {
+        settings: Arc::clone(settings),
+        options: options_to_repeat(settings),
+    };
+    let theme = Theme::of_process(output.color, arguments.ascii);
+    let is_terminal = std::io::stdout().is_terminal();
+    match (run_id, arguments.complete) {
+        (Some(run_id), true) if output.json || !is_terminal => {
+            let exit = run::complete(&run_id, settings)?;
+            if output.json {
+                snapshot(asked, Some(run_id), output)?;
+            }
+            Ok(exit)
+        }
+        (run_id, _) if output.json => snapshot(asked, run_id, output),
+        (run_id, _) if arguments.once => once(asked, run_id, theme, output),
+        (run_id, complete) if is_terminal => interactive(Session {
+            reader: Reader::new(asked),
+            settings: Arc::clone(settings),
+            app: App::new(run_id),
+            theme,
+            complete,
+        }),
+        _ => Err(Failure::new(
+            Exit::Usage,
+            "the monitor needs a terminal; runchain monitor --once prints the screen as text, --json its data",
+        )),
+    }
+}
+
+fn look(reader: &mut Reader, want: &Want) -> Outcome<crate::tui::model::Snapshot> {
+    let deadline = Instant::now() + LOCKED;
+    loop {
+        match reader.look(want, Millis::now()) {
+            Looked::Seen(snapshot) => return Ok(*snapshot),
+            Looked::Busy if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(50)),
+            Looked::Busy => {
+                return Err(Failure::new(
+                    Exit::DatabaseLocked,
+                    "the state database stayed locked by another process; try again",
+                ));
+            }
+        }
+    }
+}
+
+/// All screens as JSON, with every check made.
+fn snapshot(asked: Asked, run_id: Option<RunId>, output: &Output) -> Outcome<Exit> {
+    let mut reader = Reader::new(asked);
+    let want = Want {
+        follow: run_id.map_or(Follow::Newest, Follow::Run),
+        screen: None,
+        filter: String::new(),
+        preview: None,
+    };
+    let first = look(&mut reader, &want)?;
+    let snapshot = if first.trouble.is_some() {
+        first
+    } else {
+        reader.check_health()?;
+        look(&mut reader, &want)?
+    };
+    output.print_json(&snapshot)?;
+    Ok(snapshot.trouble.map_or(Exit::Ok, |trouble| trouble.exit))
+}
+
+/// The dashboard, or the run that was asked for, as text.
+fn once(asked: Asked, run_id: Option<RunId>, theme: Theme, output: &Output) -> Outcome<Exit> {
+    let mut reader = Reader::new(asked);
+    let app = App::new(run_id);
+    let snapshot = look(&mut reader, &app.want(None))?;
+    for line in as_text(&snapshot, app, theme) {
+        output.line(&line)?;
+    }
+    Ok(snapshot.trouble.map_or(Exit::Ok, |trouble| trouble.exit))
+}

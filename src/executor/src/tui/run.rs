@@ -1,0 +1,462 @@
+//! The loop: waits for a key, a commit, a signal or an age that must tick; reads, draws.
+//!
+//! Invariants: it sleeps unless one of these happens (an age ticks once a second while something is
+//! under way, every ten seconds else); the terminal is as it was however the loop ends, also by a
+//! panic or SIGTERM; a lock on the database never holds the keyboard up for more than a moment. What
+//! does not belong here: what is shown, what keys mean.
+
+use super::app::{App, Effect, Mode};
+use super::ask::{self, Request};
+use super::keys::Key;
+use super::model::{Overview, Snapshot};
+use super::read::{Looked, Reader};
+use super::screens::{self, View, WIDE_COLUMNS, page_rows};
+use super::theme::Theme;
+use crate::commands;
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::fault;
+use crate::wake::{Watch, is_write_or_executor};
+use crossterm::clipboard::CopyToClipboard;
+use crossterm::event::{self, Event};
+use crossterm::execute;
+use ratatui::backend::TestBackend;
+use ratatui::{DefaultTerminal, Terminal};
+use runchain_core::{Millis, RunId};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The watcher's event comes at the write, before the commit is visible: looked again after growing
+/// pauses, as the executor does.
+const LOOK_AGAIN_MS: [u64; 12] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024];
+/// From one look to the next at least, however many commits there are.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
+/// A look that takes long is followed by a rest three times as long.
+const REST: u32 = 3;
+/// While something is under way, ages are shown by the second.
+const TICK_BUSY: Duration = Duration::from_secs(1);
+/// Else they may be a little old.
+const TICK_IDLE: Duration = Duration::from_secs(10);
+/// Without anything that tells of a change: also where no watch could be had.
+const POLL: Duration = Duration::from_secs(60);
+const POLL_UNWATCHED: Duration = Duration::from_secs(1);
+/// While the database can't be shown, or is locked.
+const POLL_TROUBLE: Duration = Duration::from_millis(500);
+
+/// What the loop begins with.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Reads the database.
+    pub(crate) reader: Reader,
+    /// The settled configuration.
+    pub(crate) settings: Arc<Settings>,
+    /// Where the person begins.
+    pub(crate) app: App,
+    /// How it looks.
+    pub(crate) theme: Theme,
+    /// Do what the chain of the run in view lacks.
+    pub(crate) complete: bool,
+}
+
+/// What wakes the loop.
+#[derive(Debug)]
+enum Heard {
+    Input(Event),
+    Changed,
+    Stop,
+    Completed,
+}
+
+/// The screen, until a key or a signal ends it.
+///
+/// # Errors
+/// A terminal that can't be used.
+pub(crate) fn interactive(session: Session) -> Outcome<Exit> {
+    let (sender, heard) = channel();
+    listen_to_signals(sender.clone())?;
+    let worker = session.complete.then(|| complete(&session, sender.clone()));
+    // Raw mode, the other screen, and a panic hook that leaves both.
+    let terminal = ratatui::try_init().map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("can't use the terminal: {error}; runchain monitor --once prints the screen as text"),
+        )
+    })?;
+    listen_to_keys(sender.clone())?;
+    let run_id = session.app.want(None).follow;
+    let mut screen = Monitor::new(session, terminal, sender);
+    let ended = screen.run(&heard);
+    ratatui::restore();
+    drop(screen);
+    let stopped = ended.map_err(|error| Failure::new(Exit::Failed, format!("can't draw: {error}")))?;
+    let Some(worker) = worker else {
+        return Ok(Exit::Ok);
+    };
+    if stopped == Stopped::ByPerson {
+        // What runs is ended in order, as by any other stop of an executor.
+        let _ = signal_hook::low_level::raise(SIGTERM);
+    }
+    let outcome = worker
+        .join()
+        .unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "completing the chain failed")));
+    if let (Ok(Exit::Ok), super::read::Follow::Run(run_id)) = (&outcome, run_id) {
+        let through = format!("run {run_id}: its chain is through");
+        crate::output::Output::SILENT.line(&through)?;
+    }
+    outcome
+}
+
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    ByPerson,
+    Completed,
+}
+
+fn complete(session: &Session, sender: Sender<Heard>) -> JoinHandle<Outcome<Exit>> {
+    let settings = Arc::clone(&session.settings);
+    let follow = session.app.want(None).follow;
+    std::thread::spawn(move || {
+        let run_id = match follow {
+            super::read::Follow::Run(run_id) => run_id,
+            super::read::Follow::Newest => RunId(String::new()),
+        };
+        let outcome = commands::run::complete(&run_id, &settings);
+        let _ = sender.send(Heard::Completed);
+        outcome
+    })
+}
+
+fn listen_to_signals(sender: Sender<Heard>) -> Outcome<()> {
+    let fails = |error| Failure::new(Exit::Failed, format!("can't listen to signals: {error}"));
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(fails)?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for _ in signals.forever() {
+                if sender.send(Heard::Stop).is_err() {
+                    break;
+                }
+            }
+        })
+        .map(|_| ())
+        .map_err(fails)
+}
+
+/// A thread that sleeps in the terminal's own wait: keys cost nothing while there are none.
+fn listen_to_keys(sender: Sender<Heard>) -> Outcome<()> {
+    std::thread::Builder::new()
+        .name("keys".to_owned())
+        .spawn(move || {
+            // A terminal that is gone is the end.
+            while let Ok(event) = event::read() {
+                if sender.send(Heard::Input(event)).is_err() {
+                    return;
+                }
+            }
+            let _ = sender.send(Heard::Stop);
+        })
+        .map(|_| ())
+        .map_err(|error| Failure::new(Exit::Failed, format!("can't listen to keys: {error}")))
+}
+
+struct Monitor {
+    session: Session,
+    terminal: DefaultTerminal,
+    sender: Sender<Heard>,
+    watch: Option<Watch>,
+    snapshot: Option<Snapshot>,
+    /// What is shown is outdated.
+    dirty: bool,
+    /// Not before this.
+    look_after: Instant,
+    /// Looks since the last hint; none: nothing was hinted.
+    looks: Option<usize>,
+    polled: Instant,
+}
+
+impl Monitor {
+    fn new(session: Session, terminal: DefaultTerminal, sender: Sender<Heard>) -> Self {
+        let now = Instant::now();
+        Self {
+            session,
+            terminal,
+            sender,
+            watch: None,
+            snapshot: None,
+            dirty: true,
+            look_after: now,
+            looks: None,
+            polled: now,
+        }
+    }
+
+    fn run(&mut self, heard: &Receiver<Heard>) -> std::io::Result<Stopped> {
+        self.session.app.completes = self.session.complete;
+        loop {
+            self.resize()?;
+            self.watch_again();
+            if self.dirty && Instant::now() >= self.look_after {
+                self.look();
+            }
+            self.draw()?;
+            let first = match heard.recv_timeout(self.timeout()) {
+                Ok(heard) => Some(heard),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.tick();
+                    None
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(Stopped::ByPerson),
+            };
+            for one in first.into_iter().chain(heard.try_iter()) {
+                if let Some(stopped) = self.take(&one)? {
+                    return Ok(stopped);
+                }
+            }
+            self.look_whether_changed();
+        }
+    }
+
+    /// What fits depends on the size of the terminal.
+    fn resize(&mut self) -> std::io::Result<()> {
+        let size = self.terminal.size()?;
+        let app = &mut self.session.app;
+        app.page = page_rows(size.height);
+        let is_wide = size.width >= WIDE_COLUMNS;
+        if app.is_wide != is_wide {
+            app.is_wide = is_wide;
+            self.dirty = true;
+        }
+        Ok(())
+    }
+
+    /// A folder that was missing may be there now.
+    fn watch_again(&mut self) {
+        if self.watch.is_none() {
+            let sender = self.sender.clone();
+            let database = &self.session.settings.state_db_path;
+            self.watch = Watch::calling(database, is_write_or_executor, move || {
+                let _ = sender.send(Heard::Changed);
+            })
+            .ok();
+        }
+    }
+
+    fn look(&mut self) {
+        let began = Instant::now();
+        let want = self.session.app.want(self.snapshot.as_ref());
+        match self.session.reader.look(&want, Millis::now()) {
+            Looked::Seen(snapshot) => {
+                if snapshot.trouble.is_some() {
+                    // Perhaps its folder went with it.
+                    self.watch = None;
+                }
+                self.snapshot = Some(*snapshot);
+                // Another run is under the cursor now than the one that was read to be shown beside it.
+                let wanted = self.session.app.want(self.snapshot.as_ref());
+                self.dirty = wanted.preview != want.preview;
+                self.look_after = Instant::now();
+                if !self.dirty {
+                    self.look_after += BETWEEN_LOOKS.max(began.elapsed() * REST);
+                }
+            }
+            Looked::Busy => self.look_after = Instant::now() + POLL_TROUBLE,
+        }
+        self.polled = Instant::now();
+    }
+
+    fn draw(&mut self) -> std::io::Result<()> {
+        let view = View {
+            snapshot: self.snapshot.as_ref(),
+            app: &self.session.app,
+            theme: self.session.theme,
+            now: Millis::now(),
+        };
+        self.terminal.draw(|frame| screens::draw(frame, view)).map(|_| ())
+    }
+
+    /// How long nothing is known to happen.
+    fn timeout(&self) -> Duration {
+        let now = Instant::now();
+        let until = |at: Instant| at.saturating_duration_since(now);
+        if self.dirty {
+            return until(self.look_after);
+        }
+        let mut timeout = if self.is_busy() { TICK_BUSY } else { TICK_IDLE };
+        if let Some(look) = self.looks.and_then(|looks| LOOK_AGAIN_MS.get(looks)) {
+            timeout = timeout.min(Duration::from_millis(*look));
+        }
+        if let Some(at) = self.session.reader.stale_until() {
+            timeout = timeout.min(until(at).max(BETWEEN_LOOKS));
+        }
+        timeout.min(until(self.polled + self.poll()))
+    }
+
+    fn poll(&self) -> Duration {
+        match (&self.snapshot, &self.watch) {
+            (Some(snapshot), _) if snapshot.trouble.is_some() => POLL_TROUBLE,
+            (_, None) => POLL_UNWATCHED,
+            _ => POLL,
+        }
+    }
+
+    /// Something is under way, so that ages and times to wait change by the second.
+    fn is_busy(&self) -> bool {
+        let overview = self
+            .snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.overview.as_ref());
+        overview.is_some_and(Overview::is_busy)
+    }
+
+    /// Nothing was heard for as long as was waited.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let overview = self
+            .snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.overview.as_ref());
+        // Heartbeats stand in a log that nobody watches.
+        let beats =
+            overview.is_some_and(|overview| overview.runs.active > 0) && now >= self.polled + TICK_BUSY;
+        let stale = self.session.reader.stale_until().is_some_and(|at| now >= at);
+        if beats || stale || now >= self.polled + self.poll() {
+            self.dirty = true;
+        }
+    }
+
+    /// After a hint: a few looks at whether anybody has committed.
+    fn look_whether_changed(&mut self) {
+        let Some(looks) = self.looks else { return };
+        if self.session.reader.changed() {
+            self.dirty = true;
+        }
+        self.looks = Some(looks + 1).filter(|looks| *looks < LOOK_AGAIN_MS.len());
+    }
+
+    fn take(&mut self, heard: &Heard) -> std::io::Result<Option<Stopped>> {
+        match heard {
+            Heard::Stop => return Ok(Some(Stopped::ByPerson)),
+            Heard::Completed => {
+                self.look();
+                self.draw()?;
+                return Ok(Some(Stopped::Completed));
+            }
+            Heard::Changed => {
+                if let Some(watch) = &self.watch {
+                    watch.rearm();
+                }
+                self.looks = Some(0);
+                // An executor that comes or goes is no commit.
+                self.dirty = true;
+            }
+            Heard::Input(Event::Key(event)) => {
+                if let Some(key) = Key::of(*event) {
+                    return self.press(key);
+                }
+            }
+            Heard::Input(_) => {}
+        }
+        Ok(None)
+    }
+
+    fn press(&mut self, key: Key) -> std::io::Result<Option<Stopped>> {
+        fault::panic_point("monitor-key");
+        let empty = Snapshot::nothing();
+        let snapshot = self.snapshot.as_ref().unwrap_or(&empty);
+        match self.session.app.key(key, snapshot) {
+            None => {}
+            Some(Effect::Quit) => return Ok(Some(Stopped::ByPerson)),
+            Some(Effect::Look) => {
+                self.dirty = true;
+                self.look_after = Instant::now();
+            }
+            Some(Effect::Check) => {
+                self.session.app.said = Some("making every check ...".to_owned());
+                self.draw()?;
+                let checked = self.session.reader.check_health();
+                self.session.app.said = checked.err().map(|error| error.to_string());
+                self.dirty = true;
+            }
+            Some(Effect::Count(request)) => {
+                let hits = self.hits(&request);
+                self.session.app.confirm(request, hits);
+            }
+            Some(Effect::Queue(request)) => {
+                let queued = ask::queue(&self.session.settings, &request);
+                self.session.app.said = Some(queued.unwrap_or_else(|error| error));
+                self.session.app.marks.clear();
+                self.dirty = true;
+            }
+            Some(Effect::Copy(text)) => {
+                execute!(std::io::stdout(), CopyToClipboard::to_clipboard_from(text))?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many rows a request would change.
+    fn hits(&self, request: &Request) -> i64 {
+        match request {
+            Request::Steps(_, ids) => ids.len() as i64,
+            Request::Run(verb, run_id) => {
+                let chain = self
+                    .snapshot
+                    .as_ref()
+                    .and_then(|snapshot| snapshot.chain_of(run_id));
+                let steps = chain.into_iter().flatten();
+                steps.filter(|step| verb.applies_to(&step.state)).count() as i64
+            }
+            Request::Pause(kind) | Request::Resume(kind) => {
+                self.session.reader.held_up_by_pause(kind).unwrap_or(0)
+            }
+            Request::Acknowledge(_) => 1,
+        }
+    }
+}
+
+/// The screen as lines of text, without spaces at their ends.
+pub(crate) fn as_text(snapshot: &Snapshot, mut app: App, theme: Theme) -> Vec<String> {
+    let (columns, rows) = text_size();
+    app.page = page_rows(rows);
+    app.mode = Mode::Commands;
+    let view = View {
+        snapshot: Some(snapshot),
+        app: &app,
+        theme,
+        now: snapshot.at,
+    };
+    lines_of(view, columns, rows)
+}
+
+/// What a frame of this size would show.
+pub(crate) fn lines_of(view: View<'_>, columns: u16, rows: u16) -> Vec<String> {
+    let Ok(mut terminal) = Terminal::new(TestBackend::new(columns, rows));
+    let Ok(frame) = terminal.draw(|frame| screens::draw(frame, view));
+    let buffer = frame.buffer;
+    (0..rows)
+        .map(|y| {
+            let cells = (0..columns).map(|x| buffer[(x, y)].symbol());
+            cells.collect::<String>().trim_end().to_owned()
+        })
+        .collect()
+}
+
+/// Of the terminal; in a pipe as COLUMNS and LINES say, else as terminals always were.
+fn text_size() -> (u16, u16) {
+    let stdout = std::io::stdout();
+    let variable = |name: &str| std::env::var(name).ok()?.parse::<u16>().ok();
+    let found = rustix::termios::tcgetwinsize(&stdout)
+        .ok()
+        .filter(|size| size.ws_col > 0);
+    let columns = found.map(|size| size.ws_col).or_else(|| variable("COLUMNS"));
+    let rows = found.map(|size| size.ws_row).or_else(|| variable("LINES"));
+    (
+        columns.unwrap_or(80).clamp(20, 1_000),
+        rows.unwrap_or(24).clamp(8, 1_000),
+    )
+}

@@ -1,0 +1,226 @@
+//! Frames as a person sees them, in `frames/`; each was looked at. After a change that is meant:
+//! `RUNCHAIN_BLESS=1 cargo test -p runchain frames`, and look at what has changed.
+
+use super::{View, draw};
+use crate::exit::Exit;
+use crate::tui::Screen;
+use crate::tui::app::{App, Mode};
+use crate::tui::ask::{Request, Verb};
+use crate::tui::fixture::{NOW, failed_run, line, snapshot};
+use crate::tui::keys::Key;
+use crate::tui::model::{Executor, Snapshot, Trouble};
+use crate::tui::run::lines_of;
+use crate::tui::theme::Theme;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+use ratatui::style::{Color, Modifier};
+use runchain_core::RunId;
+use std::path::PathBuf;
+
+const PLAIN: Theme = Theme {
+    colour: false,
+    light: false,
+    ascii: false,
+};
+const COLOURED: Theme = Theme {
+    colour: true,
+    ..PLAIN
+};
+
+fn on(screen: Screen) -> App {
+    let mut app = App::new(None);
+    app.screen = screen;
+    app
+}
+
+#[track_caller]
+fn looks_like(name: &str, snapshot: &Snapshot, app: &App, theme: Theme, (columns, rows): (u16, u16)) {
+    let view = View {
+        snapshot: Some(snapshot),
+        app,
+        theme,
+        now: NOW,
+    };
+    let drawn = lines_of(view, columns, rows).join("\n") + "\n";
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("src/tui/screens/frames")
+        .join(format!("{name}_{columns}x{rows}.txt"));
+    if std::env::var_os("RUNCHAIN_BLESS").is_some() {
+        std::fs::write(&file, &drawn).unwrap();
+    }
+    let wanted = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        drawn == wanted,
+        "{} is\n{wanted}\nbut drawn was\n{drawn}",
+        file.display()
+    );
+}
+
+fn buffer(snapshot: &Snapshot, app: &App, theme: Theme, columns: u16, rows: u16) -> Buffer {
+    let view = View {
+        snapshot: Some(snapshot),
+        app,
+        theme,
+        now: NOW,
+    };
+    let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
+    terminal.draw(|frame| draw(frame, view)).unwrap().buffer.clone()
+}
+
+#[test]
+fn frames_of_every_screen() {
+    let snapshot = snapshot();
+    for screen in Screen::ALL {
+        looks_like(screen.name(), &snapshot, &on(screen), PLAIN, (80, 24));
+    }
+}
+
+#[test]
+fn frames_of_a_large_terminal_show_the_run_beside_the_list_and_its_events_beside_the_run() {
+    let mut snapshot = snapshot();
+    snapshot.preview = Some(failed_run());
+    let mut app = on(Screen::Dashboard);
+    app.is_wide = true;
+    looks_like("dashboard", &snapshot, &app, PLAIN, (200, 60));
+    looks_like("run", &snapshot, &on(Screen::Run), PLAIN, (200, 60));
+}
+
+#[test]
+fn frames_in_ascii_have_nothing_else() {
+    let snapshot = snapshot();
+    let theme = Theme { ascii: true, ..PLAIN };
+    for screen in Screen::ALL {
+        let drawn = buffer(&snapshot, &on(screen), theme, 80, 24);
+        for cell in drawn.content() {
+            assert!(cell.symbol().is_ascii(), "{screen:?}: {:?}", cell.symbol());
+        }
+    }
+    looks_like(
+        "dashboard_ascii",
+        &snapshot,
+        &on(Screen::Dashboard),
+        theme,
+        (80, 24),
+    );
+}
+
+#[test]
+fn frames_of_help_question_and_trouble() {
+    let mut snapshot = snapshot();
+    let mut app = on(Screen::Queue);
+    app.mode = Mode::Help;
+    looks_like("help", &snapshot, &app, PLAIN, (80, 24));
+    app.mode = Mode::Commands;
+    app.confirm(Request::Run(Verb::Cancel, RunId("nightly-41".to_owned())), 2);
+    looks_like("question", &snapshot, &app, PLAIN, (80, 24));
+    snapshot.trouble = Some(Trouble {
+        looked_for: "the tables tasks, workstreams in /srv/etl/.state/orchestration.db".to_owned(),
+        found: "the state database /srv/etl/.state/orchestration.db lacks required tables: tasks, workstreams (it has: runs, events)"
+            .to_owned(),
+        remedy: "name the tables that your orchestrator has in required_tables (runchain.toml), or another database with --db"
+            .to_owned(),
+        exit: Exit::SchemaInvalid,
+    });
+    snapshot.overview = None;
+    snapshot.run = None;
+    looks_like("trouble", &snapshot, &on(Screen::Dashboard), PLAIN, (80, 24));
+}
+
+#[test]
+fn without_an_executor_and_without_a_run_it_says_so() {
+    let mut snapshot = snapshot();
+    snapshot.run = None;
+    if let Some(overview) = &mut snapshot.overview {
+        overview.executor = Executor::None(None);
+        overview.list.clear();
+        overview.last_error = None;
+    }
+    looks_like("empty", &snapshot, &on(Screen::Dashboard), PLAIN, (80, 24));
+}
+
+#[test]
+fn without_colours_no_cell_has_one_and_with_them_only_the_sixteen() {
+    let sixteen = |colour| !matches!(colour, Color::Rgb(..) | Color::Indexed(_));
+    for screen in Screen::ALL {
+        let snapshot = snapshot();
+        for cell in buffer(&snapshot, &on(screen), PLAIN, 80, 24).content() {
+            assert_eq!((cell.fg, cell.bg), (Color::Reset, Color::Reset));
+        }
+        for light in [false, true] {
+            let theme = Theme { light, ..COLOURED };
+            for cell in buffer(&snapshot, &on(screen), theme, 80, 24).content() {
+                assert!(sixteen(cell.fg) && cell.bg == Color::Reset, "{cell:?}");
+                assert!(!light || cell.fg != Color::Yellow, "yellow on white");
+            }
+        }
+    }
+}
+
+/// The look of the first cell of a text.
+#[track_caller]
+fn look_of(buffer: &Buffer, text: &str) -> (Color, Modifier) {
+    let area = buffer.area;
+    for y in 0..area.height {
+        let row: String = (0..area.width).map(|x| buffer[(x, y)].symbol()).collect();
+        if let Some(at) = row.find(text) {
+            let x = u16::try_from(row[..at].chars().count()).unwrap();
+            return (buffer[(x, y)].fg, buffer[(x, y)].modifier);
+        }
+    }
+    panic!("{text} is not in {buffer:?}");
+}
+
+#[test]
+fn what_failed_is_red_and_a_firing_alert_stands_out() {
+    let snapshot = snapshot();
+    let events = buffer(&snapshot, &on(Screen::Events), COLOURED, 80, 24);
+    assert_eq!(look_of(&events, "pattern.execution.failed").0, Color::Red);
+    assert_eq!(look_of(&events, "RUN_ARCHIVED").0, Color::Reset);
+    let dashboard = buffer(&snapshot, &on(Screen::Dashboard), COLOURED, 80, 24);
+    let (colour, modifier) = look_of(&dashboard, "1 firing");
+    assert_eq!(colour, Color::Red);
+    assert!(modifier.contains(Modifier::REVERSED));
+}
+
+#[test]
+fn text_of_others_can_t_act_on_the_terminal() {
+    let mut snapshot = snapshot();
+    let hostile = "\u{1b}[2J\u{202e}run\r\n\u{9b}31m";
+    if let Some(overview) = &mut snapshot.overview {
+        overview.list.insert(0, line(hostile, hostile, "failed", NOW));
+        overview.last_error.as_mut().unwrap().error = hostile.to_owned();
+    }
+    snapshot.run.as_mut().unwrap().line.run_id = RunId(hostile.to_owned());
+    snapshot.run.as_mut().unwrap().causes[0].text = hostile.to_owned();
+    snapshot.events[0].text = hostile.to_owned();
+    snapshot.queue[0].error = Some(hostile.to_owned());
+    snapshot.alerts[0].message = hostile.to_owned();
+    for screen in Screen::ALL {
+        for cell in buffer(&snapshot, &on(screen), PLAIN, 80, 24).content() {
+            let acts = |letter: char| letter.is_control() || letter == '\u{202e}';
+            assert!(
+                !cell.symbol().chars().any(acts),
+                "{screen:?}: {:?}",
+                cell.symbol()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_size_is_too_small() {
+    let mut snapshot = snapshot();
+    snapshot.preview = Some(failed_run());
+    for screen in Screen::ALL {
+        for (columns, rows) in [(1, 1), (3, 2), (10, 4), (20, 8), (40, 10), (500, 3)] {
+            let mut app = on(screen);
+            buffer(&snapshot, &app, COLOURED, columns, rows);
+            app.key(Key::Char('?'), &snapshot);
+            buffer(&snapshot, &app, COLOURED, columns, rows);
+            app.mode = Mode::Commands;
+            app.confirm(Request::Pause("archive".to_owned()), 3);
+            buffer(&snapshot, &app, COLOURED, columns, rows);
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! `runchain monitor`: the real binary in a pseudo-terminal, beside a real executor, on a real database.
+
+use crate::support::{Project, SHAPE_A, Screen, eventually};
+use rustix::process::Signal;
+use std::fs;
+
+/// A step that fails until a file is there.
+const UPLOAD: &str = "
+retry.max_attempts = 1
+[steps.upload]
+after = ['archive']
+command = ['sh', '-c', \"test -e allowed || { echo '403 Forbidden: the key has expired' >&2; exit 1; }\"]
+";
+
+const RUNNING: &str = "INSERT INTO runs(run_id, status) VALUES ('run-1', 'RUNNING')";
+const COMPLETED: &str = "UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'run-1'";
+
+fn installed(config: &str) -> Project {
+    let project = Project::new(SHAPE_A, config);
+    project.runchain(&["install"]).exits(0);
+    project
+}
+
+fn monitor(project: &Project, arguments: &[&str]) -> Screen {
+    let mut command = project.command(&["monitor"]);
+    Screen::start(command.args(arguments), 80, 24)
+}
+
+#[test]
+fn a_run_appears_fails_is_explained_in_two_keys_and_is_retried_from_the_screen() {
+    let project = installed(UPLOAD);
+    let service = project.service();
+    let mut terminal = monitor(&project, &[]);
+    terminal.until(&["no run yet", "executor alive", "0 active"]);
+    project.sql(RUNNING);
+    terminal.until(&["run-1 (newest)", "RUNNING", "monitor ● running", "1 active"]);
+    project.sql(COMPLETED);
+    terminal.until(&["upload dead", "waiting for the next", "1 dead"]);
+    // First key: the run that needs somebody most is under the cursor.
+    terminal.types("\r");
+    terminal.until(&[
+        "WHAT WENT WRONG",
+        "step upload",
+        "403 Forbidden: the key has expired",
+    ]);
+
+    fs::write(project.path("allowed"), "").unwrap();
+    terminal.types("r");
+    terminal.until(&["Retry 1 step of run run-1?", "y yes"]);
+    terminal.types("y");
+    terminal.until(&["queued for 1 step", "upload ✓ done"]);
+    assert_eq!(
+        project.sql(
+            "SELECT run_id, json_extract(data, '$.action'), json_extract(data, '$.actor') LIKE 'uid %' OR
+               json_extract(data, '$.actor') LIKE '%@%' FROM runchain_events WHERE type = 'REQUEST'"
+        ),
+        "run-1|retry|1\n"
+    );
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+    terminal.assert_restored();
+    assert!(service.terminate().success());
+}
+
+#[test]
+fn what_was_not_confirmed_changes_nothing() {
+    let project = installed(UPLOAD);
+    project.sql(RUNNING);
+    project.sql(COMPLETED);
+    project.runchain(&["drain", "--until-idle"]);
+    let mut terminal = monitor(&project, &[]);
+    terminal.until(&["upload dead", "NO EXECUTOR"]);
+    terminal.types("3");
+    terminal.until(&["steps that have not ended"]);
+    terminal.types("c");
+    terminal.until(&["Cancel 1 step?"]);
+    terminal.types("n");
+    terminal.until(&["nothing was changed"]);
+    // Nobody drains, so that a request would still be there.
+    assert_eq!(project.sql("SELECT count(*) FROM runchain_queue"), "0\n");
+    terminal.types("p");
+    terminal.until(&["Pause the steps upload? 0 steps would wait."]);
+    terminal.types("y");
+    terminal.until(&["queued: pause the steps upload"]);
+    assert_eq!(
+        project.sql("SELECT action, step FROM runchain_queue"),
+        "pause|upload\n"
+    );
+    terminal.types("\u{3}");
+    assert_eq!(terminal.ended(), Some(0));
+}
+
+#[test]
+fn the_terminal_is_restored_after_sigterm_and_after_a_panic() {
+    let project = installed("");
+    let mut terminal = monitor(&project, &[]);
+    terminal.until(&["no run yet"]);
+    terminal.signal(Signal::TERM);
+    assert_eq!(terminal.ended(), Some(0));
+    terminal.assert_restored();
+
+    let mut command = project.command(&["monitor"]);
+    let mut terminal = Screen::start(
+        command
+            .env("RUNCHAIN_PANIC_AT", "monitor-key")
+            .env("RUST_BACKTRACE", "0"),
+        80,
+        24,
+    );
+    terminal.until(&["no run yet"]);
+    terminal.types("j");
+    assert_eq!(terminal.ended(), Some(101));
+    terminal.assert_restored();
+    terminal.until(&["a test asked for this panic"]);
+}
+
+#[test]
+fn a_database_that_is_missing_or_loses_a_table_is_said_with_what_mends_it_and_shown_when_it_is_mended() {
+    let project = Project::new(SHAPE_A, "");
+    let database = project.database();
+    fs::remove_file(&database).unwrap();
+    let mut terminal = monitor(&project, &[]);
+    terminal.until(&["looked for", "does not exist", "mend it"]);
+    fs::write(&database, "").unwrap();
+    terminal.until(&["empty file"]);
+    fs::write(&database, "not a database, and long enough to be taken for one").unwrap();
+    terminal.until(&["not an SQLite"]);
+    fs::remove_file(&database).unwrap();
+    project.sql(SHAPE_A);
+    terminal.until(&["none of them runchain's", "runchain install"]);
+    project.runchain(&["install"]).exits(0);
+    terminal.until(&["no run yet"]);
+    project.sql("ALTER TABLE runs RENAME TO runs_old");
+    terminal.until(&["lacks required", "runs_old"]);
+    project.sql("ALTER TABLE runs_old RENAME TO runs");
+    terminal.until(&["no run yet"]);
+    // Its folder goes, and comes back with another file.
+    fs::rename(project.path(".state"), project.path("gone")).unwrap();
+    terminal.until(&["does not exist"]);
+    fs::rename(project.path("gone"), project.path(".state")).unwrap();
+    terminal.until(&["no run yet"]);
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+}
+
+#[test]
+fn an_executor_that_is_killed_is_missed_at_once() {
+    let project = installed("");
+    let service = project.service();
+    let terminal = monitor(&project, &[]);
+    terminal.until(&["executor alive"]);
+    service.kill();
+    terminal.until(&["NO EXECUTOR: runchain drain"]);
+    let service = project.service();
+    terminal.until(&["executor alive"]);
+    service.kill();
+}
+
+#[test]
+fn a_terminal_that_grows_shows_more_and_one_that_shrinks_less() {
+    let project = installed("");
+    project.sql(RUNNING);
+    project.runchain(&["drain", "--once"]).exits(0);
+    let mut terminal = monitor(&project, &["--run", "run-1"]);
+    terminal.until(&["TIMELINE", "run-1"]);
+    terminal.resize(200, 60);
+    // Beside the timeline now, on the same line as the run's name.
+    eventually("events beside the run", || {
+        let screen = terminal.text();
+        let line = screen.lines().find(|line| line.contains("EVENTS")).unwrap_or("");
+        if line.contains("run-1") {
+            Ok(())
+        } else {
+            Err(screen)
+        }
+    });
+    terminal.resize(40, 10);
+    terminal.until(&["run-1 monitor ● running"]);
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+}
+
+#[test]
+fn colours_and_signs_follow_the_environment() {
+    let project = installed("");
+    let terminal = monitor(&project, &[]);
+    terminal.until(&["─── ", "✗ NO EXECUTOR"]);
+    assert!(terminal.has_colours());
+    let mut command = project.command(&["monitor"]);
+    let terminal = Screen::start(command.env("NO_COLOR", "1").env("LANG", "C"), 80, 24);
+    terminal.until(&["--- ", "x NO EXECUTOR"]);
+    assert!(!terminal.has_colours());
+    assert!(terminal.text().is_ascii());
+}
+
+#[test]
+fn auto_goes_on_to_the_next_run_when_one_ends() {
+    let project = installed("");
+    let service = project.service();
+    project.sql(RUNNING);
+    let mut terminal = monitor(&project, &["--auto"]);
+    terminal.until(&["run-1 (newest)"]);
+    project.sql(COMPLETED);
+    terminal.until(&["run-1 (waiting for the next)", "report ✓ done"]);
+    project.sql("INSERT INTO runs(run_id, status) VALUES ('run-2', 'RUNNING')");
+    terminal.until(&["run-2 (newest)"]);
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+    assert!(service.terminate().success());
+}
+
+#[test]
+fn complete_does_what_the_chain_lacks_shows_it_and_ends_with_its_outcome() {
+    let project = installed(UPLOAD);
+    project.sql(RUNNING);
+    let mut terminal = monitor(&project, &["--complete", "--run", "run-1"]);
+    terminal.until(&["RUNNING", "monitor"]);
+    // No executor: it does the chain itself as soon as the run is over.
+    project.sql(COMPLETED);
+    assert_eq!(terminal.ended(), Some(14), "{}", terminal.text());
+    terminal.assert_restored();
+    terminal.until(&["step upload of run run-1 is dead"]);
+    fs::write(project.path("allowed"), "").unwrap();
+    project
+        .runchain(&["monitor", "--complete", "--run", "run-1"])
+        .exits(0);
+    let upload = "SELECT state, attempts FROM runchain_steps WHERE step = 'upload'";
+    let archived = "SELECT count(*) FROM runchain_events WHERE type = 'RUN_ARCHIVED'";
+    assert_eq!(project.sql(archived), "1\n");
+    let done = project.sql(upload);
+    // Nothing is lacking any more: nothing is done again.
+    project
+        .runchain(&["monitor", "--complete", "--run", "run-1"])
+        .exits(0);
+    assert_eq!(
+        (project.sql(upload), project.sql(archived)),
+        (done, "1\n".to_owned())
+    );
+    project
+        .runchain(&["monitor", "--complete", "--run", "nobody"])
+        .exits(13);
+}
+
+#[test]
+fn once_prints_the_screen_as_text_and_json_all_screens() {
+    let project = installed(UPLOAD);
+    project.sql(RUNNING);
+    project.sql(COMPLETED);
+    project.runchain(&["drain", "--until-idle"]);
+    let once = project.runchain(&["monitor", "--once"]).exits(0).stdout;
+    assert_eq!(once.lines().count(), 24);
+    assert!(once.lines().all(|line| line.chars().count() <= 80), "{once}");
+    assert!(once.contains("upload dead") && !once.contains('\u{1b}'), "{once}");
+    let run = project
+        .runchain(&["monitor", "--once", "--run", "run-1"])
+        .exits(0)
+        .stdout;
+    assert!(run.contains("403 Forbidden"), "{run}");
+
+    let all = project.runchain(&["monitor", "--json"]).exits(0).json();
+    assert_eq!(all["overview"]["list"][0]["need"], "dead_step");
+    assert_eq!(all["overview"]["executor"]["state"], "none");
+    assert_eq!(all["queue"][0]["brief"]["state"], "dead");
+    assert_eq!(all["run"]["line"]["run_id"], "run-1");
+    assert!(all["run"]["causes"][0]["text"].as_str().unwrap().contains("403"));
+    assert!(
+        all["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["kind"] == "STEP_DEAD")
+    );
+    assert!(
+        all["health"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["check"] == "dead_steps")
+    );
+
+    let none = project
+        .runchain(&["monitor", "--json", "--db", "nowhere.db"])
+        .exits(4);
+    assert!(
+        none.json()["trouble"]["found"]
+            .as_str()
+            .unwrap()
+            .contains("does not exist")
+    );
+    // A pipe is no screen.
+    let piped = project.runchain(&["monitor"]).exits(2);
+    assert!(piped.stderr.contains("--once"), "{}", piped.stderr);
+}
+
+#[test]
+fn an_alert_that_fires_stands_out_and_is_acknowledged_by_whoever_says_yes() {
+    let project = installed("");
+    project.sql(
+        "INSERT INTO runchain_alerts(fingerprint, rule, severity, state, subject, message, count, first_at_ms, last_at_ms)
+         VALUES ('f', 'too_slow', 'error', 'firing', 'orders', 'an hour late', 1, 1, 1)",
+    );
+    let mut terminal = monitor(&project, &[]);
+    terminal.until(&["5 alerts (1)", "1 firing: too_slow orders an hour late"]);
+    terminal.types("5a");
+    terminal.until(&["Acknowledge 1 alert?"]);
+    terminal.types("y");
+    terminal.until(&["acknowledged  error"]);
+    assert_eq!(project.sql("SELECT state FROM runchain_alerts"), "acknowledged\n");
+    let audit = project.runchain(&["audit", "--json"]).exits(0).stdout;
+    assert!(audit.contains("acknowledge"), "{audit}");
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+}
