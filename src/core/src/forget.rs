@@ -72,11 +72,8 @@ const PLACES: [Place; 17] = [
                                 WHERE type = 'RUN_RENAMED' AND json_extract(data, '$.was') = ?1))
                  OR (EXISTS (SELECT 1 FROM runchain_alerts
                              WHERE run_id = ?1 OR instr(fingerprint, json_quote(?1)) > 0)
-                     AND id IN (SELECT e.id FROM runchain_events AS e
-                                WHERE e.type LIKE 'ALERT%' AND EXISTS (
-                                  SELECT 1 FROM runchain_alerts AS a
-                                  WHERE (a.run_id = ?1 OR instr(a.fingerprint, json_quote(?1)) > 0)
-                                    AND (json_extract(e.data, '$.alert') = a.id OR instr(e.data, json_quote(a.subject)) > 0))))",
+                     AND id IN (SELECT id FROM runchain_events
+                                WHERE type LIKE 'ALERT%' AND instr(data, json_quote(?1)) > 0))",
     },
     Place {
         table: "runchain_ingested",

@@ -49,6 +49,14 @@ pub struct News {
     pub subject: String,
     /// What happened.
     pub message: Option<String>,
+    /// A JSON array; who and what it is about stands in it.
+    pub fingerprint: String,
+}
+
+impl News {
+    fn fingerprint(&self) -> Value {
+        serde_json::from_str(&self.fingerprint).unwrap_or_else(|_| json!(self.fingerprint))
+    }
 }
 
 /// What was announced.
@@ -116,6 +124,7 @@ fn say(conn: &Connection, news: &News, now: Millis) -> Result<String> {
         ("severity".to_owned(), json!(news.severity)),
         ("subject".to_owned(), json!(news.subject)),
         ("message".to_owned(), json!(news.message)),
+        ("fingerprint".to_owned(), news.fingerprint()),
     ]);
     if let Some(actor) = &news.change.actor {
         data.insert("actor".to_owned(), json!(actor));
@@ -138,9 +147,15 @@ fn say_digest(conn: &Connection, rule: &str, group: &[&News], digest: bool, now:
         .take(SUBJECTS_NAMED)
         .map(|one| one.subject.as_str())
         .collect();
+    let fingerprints: Vec<Value> = group
+        .iter()
+        .take(SUBJECTS_NAMED)
+        .map(|one| one.fingerprint())
+        .collect();
     let state = group[0].change.state;
     let data = json!({
-        "rule": rule, "state": state, "alerts": group.len(), "subjects": subjects, "catching_up": digest,
+        "rule": rule, "state": state, "alerts": group.len(), "subjects": subjects, "fingerprints": fingerprints,
+        "catching_up": digest,
         "remedy": format!("runchain alerts list --rule {rule}"),
     });
     event::append(
@@ -159,7 +174,7 @@ fn read(conn: &Connection, after: i64) -> Result<Vec<News>> {
     let mut statement = conn
         .prepare_cached(
             "SELECT c.id, c.was, c.state, c.at_ms, c.actor, c.reason,
-                    a.id, a.rule, a.severity, a.run_id, a.subject, a.message
+                    a.id, a.rule, a.severity, a.run_id, a.subject, a.message, a.fingerprint
              FROM runchain_alert_changes AS c JOIN runchain_alerts AS a ON a.id = c.alert_id
              WHERE c.id > ?1 ORDER BY c.id LIMIT ?2",
         )
@@ -182,6 +197,7 @@ fn read(conn: &Connection, after: i64) -> Result<Vec<News>> {
                 run_id: row.get(9)?,
                 subject: row.get(10)?,
                 message: row.get(11)?,
+                fingerprint: row.get(12)?,
             })
         })
         .during("read the changes of alerts")?;

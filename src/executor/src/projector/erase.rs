@@ -101,7 +101,15 @@ fn overwrite(file: &File, line: &[u8], at: u64) -> io::Result<()> {
 fn blank(line: &[u8], run_id: &RunId) -> Option<Vec<u8>> {
     let parsed: Value = serde_json::from_slice(line).ok()?;
     let is = |value: &Value| value.as_str() == Some(run_id.as_str());
-    let of_run = is(&parsed["run_id"]) || (parsed["event"] == "RUN_RENAMED" && is(&parsed["data"]["was"]));
+    let data = &parsed["data"];
+    let names = |fingerprint: &Value| fingerprint.as_array().is_some_and(|parts| parts.iter().any(is));
+    let of_alerts = data["fingerprints"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(names));
+    let of_run = is(&parsed["run_id"])
+        || (parsed["event"] == "RUN_RENAMED" && is(&data["was"]))
+        || names(&data["fingerprint"])
+        || of_alerts;
     if !of_run {
         return None;
     }
