@@ -53,11 +53,12 @@ fn the_series_of_the_contract_count_what_has_happened() {
     for name in [
         "runchain_steps{runchain_instance=\"orders\",step=\"archive\",state=\"ready\"}",
         "runchain_steps{runchain_instance=\"orders\",step=\"report\",state=\"dead\"}",
-        "runchain_alerts_firing{runchain_instance=\"orders\",severity=\"error\"}",
         "runchain_step_retries_total{runchain_instance=\"orders\",step=\"archive\"}",
     ] {
         assert_eq!(found.get(name), Some(&0.0), "{name}");
     }
+    let firing = "runchain_alerts_firing{runchain_instance=\"orders\",severity=\"error\"}";
+    assert_eq!(found.get(firing), Some(&1.0), "of the run that failed");
     let of_archive = "{runchain_instance=\"orders\",step=\"archive\"}";
     assert_eq!(
         found[&format!("runchain_step_duration_seconds_count{of_archive}")],

@@ -162,6 +162,8 @@ class Job:
             "status": "running",
         }
         self.tasks.append(task)
+        # Who has only the log can't know of a cancellation that stands in the database.
+        self.outcome = "running"
         self.say(task, "selection.started", "in_progress", {"operation_kind": f"{tool}_scan"})
         self.say(task, "selection.resolved", "in_progress", {"selection_method": "auto"})
         self.say(task, "template.expanded", "in_progress", {"template_version": "1.2.0"})

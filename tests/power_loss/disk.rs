@@ -252,7 +252,10 @@ impl Disk {
     }
 
     fn content(&mut self, inode: Inode) -> &mut Content {
-        let file = self.by_inode[&inode];
+        let file = *self
+            .by_inode
+            .get(&inode)
+            .unwrap_or_else(|| panic!("a file that nobody created: {inode:?}"));
         &mut self.contents[file]
     }
 

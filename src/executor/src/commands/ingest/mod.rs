@@ -112,9 +112,16 @@ fn files(path: &Path, settings: &Settings) -> Result<(Vec<PathBuf>, Vec<Error>)>
         .map(|(path, why)| Error::refused(format!("{} is left out", path.display()), why));
     let mut refused: Vec<Error> = refused.collect();
     if scan.files.is_empty() && refused.is_empty() {
+        let path_is = match path.is_dir() {
+            true => format!(
+                "{} is a folder, no event log, and no *.jsonl stands below it",
+                path.display()
+            ),
+            false => format!("there is no event log {}", path.display()),
+        };
         refused.push(Error::refused(
-            format!("there is no event log {}", path.display()),
-            "name files, a folder with *.jsonl below it, or a glob that matches some",
+            path_is,
+            "name a file, a folder with *.jsonl below it, or a glob that matches some",
         ));
     }
     Ok((scan.files.into_keys().collect(), refused))
