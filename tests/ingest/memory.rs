@@ -1,6 +1,7 @@
 //! Memory stays below a bound whatever the file: its size, the length of its lines, what stands in them.
 //!
 //! The inputs are small enough for every day; `RUNCHAIN_MEMORY_MB` makes the large ones larger.
+#![allow(clippy::print_stdout, reason = "the peaks are worth reading")]
 
 use super::*;
 use std::fs::{self, File};
@@ -105,7 +106,7 @@ fn a_large_ordinary_log() {
     let count = size_mb() * 600;
     stays_bounded("ordinary events", stored(count as u64), |log| {
         for number in 0..count {
-            let details = format!("{{\"tool\":\"t\",\"text\":\"{:1500}\"}}", number);
+            let details = format!("{{\"tool\":\"t\",\"text\":\"{number:1500}\"}}");
             let line = failure(number, &details).replace(".failed", ".started");
             log.write_all(line.as_bytes()).unwrap();
         }
