@@ -4,7 +4,10 @@
 //!
 //! `RUNCHAIN_TEST_SEED` repeats the random choices (not the scheduling), `RUNCHAIN_INGEST_KILLS` says how
 //! many kills.
-#![allow(clippy::print_stdout, reason = "the seed repeats a failure; the rest is what it is for")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the seed repeats a failure; the rest is what it is for"
+)]
 
 use super::*;
 use fastrand::Rng;
