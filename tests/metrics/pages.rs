@@ -41,6 +41,9 @@ fn the_series_of_the_contract_count_what_has_happened() {
     ] {
         assert_eq!(found.get(&of(name)), Some(&wanted), "{name}");
     }
+    // The run that failed.
+    let firing = "runchain_alerts_firing{runchain_instance=\"orders\",severity=\"error\"}";
+    assert_eq!(found.get(firing), Some(&1.0));
     for name in [
         "runchain_wake_latency_seconds_count",
         "runchain_heartbeat_age_seconds",

@@ -1,11 +1,18 @@
 //! `config schema`: what a configuration file can say, as JSON Schema, for editors.
 
 use super::shape::Table;
-use super::{flags, keys, mappings, steps};
+use super::{alerts, flags, keys, mappings, steps};
 use serde_json::{Map, Value, json};
 
-/// Every table that the user names or numbers.
-pub(super) const TABLES: [&Table; 3] = [&steps::TABLE, &flags::TABLE, &mappings::TABLE];
+/// Every table that is read by code of its own.
+pub(super) const TABLES: [&Table; 6] = [
+    &steps::TABLE,
+    &flags::TABLE,
+    &mappings::TABLE,
+    &alerts::RULES,
+    &alerts::CHANNELS,
+    &alerts::DEADMAN,
+];
 
 /// The schema of a whole file.
 pub(crate) fn schema() -> Value {
@@ -20,7 +27,9 @@ pub(crate) fn schema() -> Value {
         let mut names = table.path();
         let last = names.pop().unwrap_or_default();
         let parent = names.into_iter().fold(&mut root, section);
-        parent["properties"][last] = if table.is_list() {
+        parent["properties"][last] = if table.is_single() {
+            table.schema()
+        } else if table.is_list() {
             json!({"type": "array", "items": table.schema()})
         } else {
             json!({"type": "object", "additionalProperties": table.schema()})

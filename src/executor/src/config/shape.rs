@@ -69,6 +69,11 @@ impl Table {
         self.heading.starts_with("[[")
     }
 
+    /// Whether there is one of them, under its own name: `[deadman]`.
+    pub(super) fn is_single(&self) -> bool {
+        !self.is_list() && !self.heading.contains("NAME")
+    }
+
     /// The names up to the user's own: `steps`, `flags`.
     pub(super) fn path(&self) -> Vec<&'static str> {
         let words = self.heading.trim_matches(['[', ']']).split('.');
@@ -143,6 +148,10 @@ pub(super) enum Kind {
     WordTable(&'static [&'static str]),
     /// A table of values or lists of them.
     Conditions,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A string, a number, true or false.
+    Scalar,
 }
 
 impl Kind {
@@ -157,6 +166,8 @@ impl Kind {
             Self::TextTable => "table of strings".to_owned(),
             Self::WordTable(words) => format!("table of the words {}", words.join(", ")),
             Self::Conditions => "table of values, or of lists of values".to_owned(),
+            Self::Word(words) => words.join(", "),
+            Self::Scalar => "string, number, true or false".to_owned(),
         }
     }
 
@@ -175,6 +186,8 @@ impl Kind {
             Self::Conditions => json!({"type": "object", "additionalProperties": {
                 "anyOf": [scalar, {"type": "array", "items": scalar}]
             }}),
+            Self::Word(words) => json!({"enum": words}),
+            Self::Scalar => scalar,
         }
     }
 }

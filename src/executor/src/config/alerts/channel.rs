@@ -2,6 +2,7 @@
 
 use super::super::error::{Problem, suggest};
 use super::super::file::{File, Located};
+use super::super::shape::{self, Field, Kind as Form, Table};
 use super::read::Reading;
 use super::rule::severity;
 use super::secret::{self, Secret, Ways};
@@ -67,32 +68,163 @@ pub(crate) enum Kind {
     },
 }
 
-const KEYS: [&str; 20] = [
-    "kind",
-    "rules",
-    "min_severity",
-    "resolved",
-    "group_ms",
-    "throttle_ms",
-    "timeout_ms",
-    "max_attempts",
-    "url",
-    "url_file",
-    "url_credential",
-    "url_env",
-    "token",
-    "token_file",
-    "token_credential",
-    "token_env",
-    "labels",
-    "resend_ms",
-    "command",
-    "env",
+const KINDS: [&str; 3] = ["webhook", "alertmanager", "command"];
+
+const FIELDS: [Field; 20] = [
+    Field {
+        name: "kind",
+        kind: Form::Word(&KINDS),
+        is_required: true,
+        default: "none",
+        doc: "What it is.",
+    },
+    Field {
+        name: "rules",
+        kind: Form::Texts,
+        is_required: false,
+        default: "every rule",
+        doc: "Globs of the rules that it hears of.",
+    },
+    Field {
+        name: "min_severity",
+        kind: Form::Word(&["info", "warning", "error", "critical"]),
+        is_required: false,
+        default: "info",
+        doc: "It hears of nothing less bad.",
+    },
+    Field {
+        name: "resolved",
+        kind: Form::Bool,
+        is_required: false,
+        default: "true",
+        doc: "Whether it hears that an alert is over.",
+    },
+    Field {
+        name: "group_ms",
+        kind: Form::Integer(0, 3_600_000),
+        is_required: false,
+        default: "1000 for a webhook, else 0",
+        doc: "What changes within this time leaves as one message.",
+    },
+    Field {
+        name: "throttle_ms",
+        kind: Form::Integer(0, 86_400_000),
+        is_required: false,
+        default: "60000",
+        doc: "That an alert fires is told once within this time.",
+    },
+    Field {
+        name: "timeout_ms",
+        kind: Form::Integer(100, 600_000),
+        is_required: false,
+        default: "10000",
+        doc: "What one attempt may take.",
+    },
+    Field {
+        name: "max_attempts",
+        kind: Form::Integer(1, 1_000),
+        is_required: false,
+        default: "20",
+        doc: "Attempts before a message is given up.",
+    },
+    Field {
+        name: "url",
+        kind: Form::Text,
+        is_required: false,
+        default: "none",
+        doc: "What is asked (webhook, alertmanager); it is never shown.",
+    },
+    Field {
+        name: "url_file",
+        kind: Form::Text,
+        is_required: false,
+        default: "none",
+        doc: "A file that holds it.",
+    },
+    Field {
+        name: "url_credential",
+        kind: Form::Text,
+        is_required: false,
+        default: "none",
+        doc: "A credential (LoadCredential) that holds it.",
+    },
+    Field {
+        name: "url_env",
+        kind: Form::Text,
+        is_required: false,
+        default: "none",
+        doc: "A variable that holds it.",
+    },
+    Field {
+        name: "token",
+        kind: Form::Text,
+        is_required: false,
+        default: "none",
+        doc: "Sent as Authorization: Bearer; it is never shown.",
+    },
+    Field {
+        name: "token_file",
+        kind: Form::Text,
+        is_required: false,
+        default: "none",
+        doc: "A file that holds it.",
+    },
+    Field {
+        name: "token_credential",
+        kind: Form::Text,
+        is_required: false,
+        default: "none",
+        doc: "A credential (LoadCredential) that holds it.",
+    },
+    Field {
+        name: "token_env",
+        kind: Form::Text,
+        is_required: false,
+        default: "none",
+        doc: "A variable that holds it.",
+    },
+    Field {
+        name: "labels",
+        kind: Form::TextTable,
+        is_required: false,
+        default: "none",
+        doc: "Labels on every alert (alertmanager).",
+    },
+    Field {
+        name: "resend_ms",
+        kind: Form::Integer(100, 3_600_000),
+        is_required: false,
+        default: "60000",
+        doc: "How often it hears of what is open (alertmanager).",
+    },
+    Field {
+        name: "command",
+        kind: Form::Texts,
+        is_required: false,
+        default: "none",
+        doc: "Program and arguments, without a shell (command).",
+    },
+    Field {
+        name: "env",
+        kind: Form::TextTable,
+        is_required: false,
+        default: "none",
+        doc: "Variables of the command; PATH is handed on.",
+    },
 ];
+
+const KEYS: [&str; 20] = shape::names(&FIELDS);
+
+/// `[alerts.channels.NAME]`
+pub(crate) const CHANNELS: Table = Table {
+    heading: "[alerts.channels.NAME]",
+    doc: "Where alerts are sent. See docs/alerts.md.",
+    fields: &FIELDS,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct Written {
     kind: Option<String>,
     rules: Option<Vec<String>>,
     min_severity: Option<String>,
@@ -128,8 +260,7 @@ pub(super) fn read(
         value,
     };
     reading.check_name(name)?;
-    let mut table: Table = reading.table(&KEYS)?;
-    const KINDS: [&str; 3] = ["webhook", "alertmanager", "command"];
+    let mut table: Written = reading.table(&KEYS)?;
     let word = table.kind.take().ok_or_else(|| {
         reading.problem(
             "there is no kind",
@@ -191,7 +322,7 @@ fn none_of(reading: &Reading<'_, '_>, keys: &[(&str, bool)]) -> Result<(), Probl
     }
 }
 
-fn no_command(reading: &Reading<'_, '_>, table: &Table) -> Result<(), Problem> {
+fn no_command(reading: &Reading<'_, '_>, table: &Written) -> Result<(), Problem> {
     none_of(
         reading,
         &[("command", table.command.is_some()), ("env", table.env.is_some())],
@@ -200,7 +331,7 @@ fn no_command(reading: &Reading<'_, '_>, table: &Table) -> Result<(), Problem> {
 
 fn asked(
     reading: &Reading<'_, '_>,
-    table: &mut Table,
+    table: &mut Written,
     root: &Path,
 ) -> Result<(Secret, Option<Secret>), Problem> {
     let url = Ways {
@@ -240,7 +371,7 @@ fn labels(
     }
 }
 
-fn command(reading: &Reading<'_, '_>, table: &mut Table, root: &Path) -> Result<Kind, Problem> {
+fn command(reading: &Reading<'_, '_>, table: &mut Written, root: &Path) -> Result<Kind, Problem> {
     let asks = [
         ("url", table.url.is_some()),
         ("url_file", table.url_file.is_some()),

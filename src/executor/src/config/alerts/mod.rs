@@ -8,7 +8,10 @@ mod read;
 mod rule;
 mod secret;
 
+pub(super) use channel::CHANNELS;
 pub(crate) use channel::{Channel, Kind};
+pub(super) use rule::RULES;
+pub(super) use secret::DEADMAN;
 pub(crate) use secret::{DeadMan, Secret, is_http};
 
 use super::error::Problem;

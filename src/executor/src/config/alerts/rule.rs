@@ -2,6 +2,7 @@
 
 use super::super::error::Problem;
 use super::super::file::{File, Located};
+use super::super::shape::{self, Field, Kind, Table};
 use super::read::Reading;
 use runchain_core::alert::rule::{FieldTest, Op, Own, Per, Rule, Severity};
 use serde::Deserialize;
@@ -10,23 +11,98 @@ use serde_json::{Value, json};
 /// The longest window or silence: 31 days.
 const LONGEST_MS: i64 = 31 * 24 * 60 * 60 * 1000;
 
-const KEYS: [&str; 11] = [
-    "enabled",
-    "severity",
-    "type",
-    "status",
-    "field",
-    "op",
-    "value",
-    "per",
-    "count",
-    "window_ms",
-    "silence_ms",
+const FIELDS: [Field; 11] = [
+    Field {
+        name: "enabled",
+        kind: Kind::Bool,
+        is_required: false,
+        default: "true",
+        doc: "Whether the rule is in force.",
+    },
+    Field {
+        name: "severity",
+        kind: Kind::Word(&["info", "warning", "error", "critical"]),
+        is_required: false,
+        default: "error, or the built-in rule's own",
+        doc: "How bad it is.",
+    },
+    Field {
+        name: "type",
+        kind: Kind::Text,
+        is_required: false,
+        default: "every type",
+        doc: "Types of events, with * and ?.",
+    },
+    Field {
+        name: "status",
+        kind: Kind::Text,
+        is_required: false,
+        default: "every status",
+        doc: "Status of the events.",
+    },
+    Field {
+        name: "field",
+        kind: Kind::Text,
+        is_required: false,
+        default: "none",
+        doc: "A field that is compared, dotted: details.exit_code.",
+    },
+    Field {
+        name: "op",
+        kind: Kind::Word(&["=", "!=", "<", "<=", ">", ">=", "contains"]),
+        is_required: false,
+        default: "=",
+        doc: "How it is compared; as numbers where both are.",
+    },
+    Field {
+        name: "value",
+        kind: Kind::Scalar,
+        is_required: false,
+        default: "none",
+        doc: "With what.",
+    },
+    Field {
+        name: "per",
+        kind: Kind::Word(&["task", "job", "type", "rule"]),
+        is_required: false,
+        default: "task; with window_ms rule",
+        doc: "What one alert is of.",
+    },
+    Field {
+        name: "count",
+        kind: Kind::Integer(1, 1_000_000_000),
+        is_required: false,
+        default: "1",
+        doc: "So many matching events make an alert.",
+    },
+    Field {
+        name: "window_ms",
+        kind: Kind::Integer(1, LONGEST_MS),
+        is_required: false,
+        default: "none",
+        doc: "Within this time, by the events' own times.",
+    },
+    Field {
+        name: "silence_ms",
+        kind: Kind::Integer(1, LONGEST_MS),
+        is_required: false,
+        default: "none",
+        doc: "No matching event for this long makes an alert.",
+    },
 ];
+
+const KEYS: [&str; 11] = shape::names(&FIELDS);
+
+/// `[alerts.rules.NAME]`
+pub(crate) const RULES: Table = Table {
+    heading: "[alerts.rules.NAME]",
+    doc: "When an event of a log is an alert; under the name of a built-in rule, what changes of it. See docs/alerts.md.",
+    fields: &FIELDS,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct Written {
     enabled: Option<bool>,
     severity: Option<String>,
     #[serde(rename = "type")]
@@ -49,7 +125,7 @@ pub(super) fn read(file: &File<'_>, name: &str, value: &Located<'_>) -> Result<R
         value,
     };
     reading.check_name(name)?;
-    let table: Table = reading.table(&KEYS)?;
+    let table: Written = reading.table(&KEYS)?;
     let mut rule = Rule::of_name(name);
     rule.enabled = table.enabled.unwrap_or(true);
     if let Some(word) = &table.severity {
@@ -88,7 +164,7 @@ pub(super) fn read(file: &File<'_>, name: &str, value: &Located<'_>) -> Result<R
 }
 
 /// Of our own alerts only whether and how bad can be said.
-fn changed(reading: &Reading<'_, '_>, own: Own, table: &Table, rule: Rule) -> Result<Rule, Problem> {
+fn changed(reading: &Reading<'_, '_>, own: Own, table: &Written, rule: Rule) -> Result<Rule, Problem> {
     let others = table.kind.is_some()
         || table.status.is_some()
         || table.field.is_some()
@@ -132,7 +208,7 @@ pub(super) fn severity(reading: &Reading<'_, '_>, word: &str) -> Result<Severity
     })
 }
 
-fn test(reading: &Reading<'_, '_>, table: &Table) -> Result<Option<FieldTest>, Problem> {
+fn test(reading: &Reading<'_, '_>, table: &Written) -> Result<Option<FieldTest>, Problem> {
     let (path, value) = match (&table.field, &table.value) {
         (None, None) if table.op.is_none() => return Ok(None),
         (Some(path), Some(value)) if !path.is_empty() => (path, value),

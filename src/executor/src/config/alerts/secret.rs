@@ -6,6 +6,7 @@
 
 use super::super::error::Problem;
 use super::super::file::{File, Located};
+use super::super::shape::{self, Field, Kind, Table};
 use super::read::Reading;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -163,6 +164,60 @@ pub(crate) struct DeadMan {
     pub(crate) timeout_ms: i64,
 }
 
+const FIELDS: [Field; 6] = [
+    Field {
+        name: "url",
+        kind: Kind::Text,
+        is_required: false,
+        default: "none",
+        doc: "What is asked; it is never shown.",
+    },
+    Field {
+        name: "url_file",
+        kind: Kind::Text,
+        is_required: false,
+        default: "none",
+        doc: "A file that holds it.",
+    },
+    Field {
+        name: "url_credential",
+        kind: Kind::Text,
+        is_required: false,
+        default: "none",
+        doc: "A credential (LoadCredential) that holds it.",
+    },
+    Field {
+        name: "url_env",
+        kind: Kind::Text,
+        is_required: false,
+        default: "none",
+        doc: "A variable that holds it.",
+    },
+    Field {
+        name: "every_ms",
+        kind: Kind::Integer(100, 86_400_000),
+        is_required: false,
+        default: "60000",
+        doc: "How often.",
+    },
+    Field {
+        name: "timeout_ms",
+        kind: Kind::Integer(100, 600_000),
+        is_required: false,
+        default: "10000",
+        doc: "What one request may take.",
+    },
+];
+
+const KEYS: [&str; 6] = shape::names(&FIELDS);
+
+/// `[deadman]`
+pub(crate) const DEADMAN: Table = Table {
+    heading: "[deadman]",
+    doc: "A service that expects a sign of life, sent while the main loop can do real work. See docs/alerts.md.",
+    fields: &FIELDS,
+};
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DeadManTable {
@@ -181,15 +236,7 @@ pub(super) fn read_deadman(file: &File<'_>, value: &Located<'_>, root: &Path) ->
         name: "deadman".to_owned(),
         value,
     };
-    let keys = [
-        "url",
-        "url_file",
-        "url_credential",
-        "url_env",
-        "every_ms",
-        "timeout_ms",
-    ];
-    let table: DeadManTable = reading.table(&keys)?;
+    let table: DeadManTable = reading.table(&KEYS)?;
     let ways = Ways {
         text: table.url,
         file: table.url_file,
