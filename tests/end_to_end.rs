@@ -150,7 +150,8 @@ fn of_run<'a>(events: &'a [Event], run: &Run) -> impl Iterator<Item = &'a str> {
 /// failed in between.
 fn lifecycle<'a>(events: &'a [Event], run: &Run) -> Vec<&'a str> {
     of_run(events, run)
-        .filter(|kind| !kind.starts_with("MONITOR_") && !matches!(*kind, "CHAIN_CANCELLED" | "STEP_FAILED"))
+        .filter(|kind| !kind.starts_with("MONITOR_") && !kind.starts_with("ALERT_"))
+        .filter(|kind| !matches!(*kind, "CHAIN_CANCELLED" | "STEP_FAILED"))
         .collect()
 }
 

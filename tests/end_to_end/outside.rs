@@ -275,6 +275,9 @@ pub(crate) fn events_of_files_are_stored_once(project: &Project, ledger: &Ledger
     let failed: usize = ledger.jobs().map(|job| job.failed_events).sum();
     let firing = "SELECT count(*) FROM runchain_alerts WHERE state = 'firing' AND rule = 'event.failed'";
     assert_eq!(number(&conn, firing, []), failed as i64);
+    let failed = ledger.runs.iter().filter(|run| run.phase() == "failed").count();
+    let firing = "SELECT count(*) FROM runchain_alerts WHERE state = 'firing' AND rule = 'run_failed'";
+    assert_eq!(number(&conn, firing, []), failed as i64);
 
     for job in ledger.jobs() {
         let execution = texts(
