@@ -1,7 +1,7 @@
 //! What is generated from the list of keys: the reference and the JSON Schema; and what `config check` says
 //! about folders.
 
-use crate::support::{Project, SHAPE_A, monitoring, repository, run};
+use crate::support::{Project, SHAPE_A, everybodys_runchain, monitoring, repository, run};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -155,7 +155,7 @@ fn folders_that_can_t_be_written_are_found_before_work_is() {
     let mut nobody = Command::new("setpriv");
     nobody
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(env!("CARGO_BIN_EXE_runchain"))
+        .arg(everybodys_runchain())
         .args(["config", "check"])
         .current_dir(project.root());
     let said = run(&mut nobody, "").stderr;

@@ -1,13 +1,11 @@
 //! Orchestrator and executor under two users: the orchestrator can always write, or the executor has
 //! not begun and says which commands mend it.
 
-use crate::support::{Project, SHAPE_A, Service, eventually, run, runchain};
+use crate::support::{Project, SHAPE_A, Service, eventually, everybodys_runchain, run, runchain};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
-use tempfile::TempDir;
 
 /// Ids that need no entry in /etc/passwd.
 const OWNER: u32 = 30_001;
@@ -66,19 +64,6 @@ impl Who {
     }
 }
 
-/// The binary where every user can reach it.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = PROGRAM.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let path = folder.path().join("runchain");
-        fs::copy(env!("CARGO_BIN_EXE_runchain"), &path).unwrap();
-        (folder, path)
-    });
-    path
-}
-
 /// A project of the owner's, with a folder of the executor's for what comes out.
 struct Shared {
     project: Project,
@@ -116,7 +101,7 @@ impl Shared {
 
     /// `runchain` as somebody; the service is the process itself, not a shell around it.
     fn runchain(&self, who: Who, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = Command::new(everybodys_runchain());
         command.args(arguments);
         command.current_dir(runchain(self.project.root()).get_current_dir().unwrap());
         who.is_running(&command)

@@ -1,8 +1,9 @@
 //! What is an alert, and how it ends.
 
 use super::{alerts, event, ingest, project, told, until_told};
-use crate::support::{Sqlite, extension};
+use crate::support::{Sqlite, everybodys_runchain, extension};
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 const ROWS: &str = "SELECT rule, state, subject, count FROM runchain_alerts ORDER BY id;";
 
@@ -183,8 +184,9 @@ fn acknowledging_and_resolving_are_audited_with_who_and_why() {
     for path in [project.path(".state"), project.database()] {
         nix_chown(&path);
     }
-    let acked = project
-        .command(&["alerts", "ack", &id, "--reason", "on it", "--json"])
+    let acked = Command::new(everybodys_runchain())
+        .args(["alerts", "ack", &id, "--reason", "on it", "--json"])
+        .current_dir(project.root())
         .uid(65534)
         .gid(65534)
         .output()

@@ -2,9 +2,13 @@
 
 use super::build::{repository, target};
 use std::collections::HashMap;
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use tempfile::TempDir;
 
 /// A program that has ended by itself.
 pub(crate) struct Finished {
@@ -103,6 +107,25 @@ pub(crate) fn matrix(key: &str) -> &'static str {
 pub(crate) fn step_host(key: &str) -> &'static str {
     static STEP_HOSTS: Lines = OnceLock::new();
     line_of("scripts/step-hosts", &STEP_HOSTS, key)
+}
+
+/// The binary where every user of the machine can reach it.
+pub(crate) fn everybodys_runchain() -> &'static Path {
+    static PROGRAM: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = PROGRAM.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.path().join("runchain");
+        // By cp: a file that this process has open for writing can't be executed while a child that
+        // another test has just started still holds the descriptor (ETXTBSY).
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_runchain"))
+            .arg(&path)
+            .status();
+        assert!(copied.unwrap().success());
+        (folder, path)
+    });
+    path
 }
 
 /// A line of what `scripts/alertmanager` prints.

@@ -321,7 +321,7 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
     let result: Json = result
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
-    let named = ["path", "summary", "metrics"].iter();
+    let named = ["path", "page", "summary", "metrics"].iter();
     let files = named
         .filter_map(|key| result.get(key)?.as_str().map(str::to_owned))
         .collect();

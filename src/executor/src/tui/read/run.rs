@@ -74,7 +74,7 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepView> {
             .unwrap_or_default()
     };
     let result = json(row.get(11)?);
-    let files = ["path", "summary", "metrics", "html"].iter();
+    let files = ["path", "page", "summary", "metrics"].iter();
     let files = files.filter_map(|key| result.get(key)?.as_str().map(str::to_owned));
     let needs = json(row.get(10)?);
     let needs = needs.as_array().into_iter().flatten();
