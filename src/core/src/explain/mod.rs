@@ -112,6 +112,9 @@ impl Remedy {
         let words: Vec<String> = match (&self.sql, self.arguments.as_slice()) {
             (Some(sql), []) => vec![
                 "sqlite3".to_owned(),
+                // By itself it doesn't wait for a moment in which somebody else writes.
+                "-cmd".to_owned(),
+                ".timeout 5000".to_owned(),
                 database.to_string_lossy().into_owned(),
                 sql.clone(),
             ],

@@ -18,7 +18,12 @@ pub(super) fn sql(statement: &str, settings: &Settings) -> Option<String> {
     let is_ours = statement.contains("runchain_") && statement.contains('(') && !statement.contains("FROM");
     (is_sql(statement) && is_whole && !is_ours).then(|| {
         let database = settings.state_db_path.to_string_lossy();
-        format!("sqlite3 {} {}", quoted(&database), quoted(statement))
+        // By itself the shell doesn't wait for a moment in which somebody else writes.
+        format!(
+            "sqlite3 -cmd '.timeout 5000' {} {}",
+            quoted(&database),
+            quoted(statement)
+        )
     })
 }
 
