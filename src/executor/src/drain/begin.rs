@@ -16,7 +16,7 @@ use crate::metrics::{Listen, Server, Shared};
 use crate::pulse::{PATIENCE, Pulse};
 use crate::service_manager::Manager;
 use crate::wake::{self, Watch};
-use runchain_core::alert::rule;
+use runchain_core::alert::rulebook;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::file_system::{FileSystem, Under};
 use runchain_core::identity::Place;
@@ -74,7 +74,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
             adopt::record_place(conn, &place)?;
         }
         executor.renew(conn, settings.lease_ms, Millis::now())?;
-        rule::adopt(conn, &settings.alerts.rules, Millis::now())?;
+        rulebook::adopt(conn, &settings.alerts.rules, Millis::now())?;
         if *goal == Goal::Forever {
             trail::began(conn, &executor, settings)?;
         }
