@@ -20,6 +20,7 @@ use runchain_core::alert::rule;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::file_system::{FileSystem, Under};
 use runchain_core::identity::Place;
+use runchain_core::queue::Rush;
 use runchain_core::{Millis, adopt, downtime, functions, install};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -147,6 +148,8 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         expand_after: None,
         expand_rows: turn::EXPAND_ROWS,
         backlog_took: Duration::ZERO,
+        has_backlog: false,
+        rush: Rush::default(),
         overtake_after: None,
         lease_after: None,
         stopping: None,
