@@ -17,7 +17,7 @@ import time
 
 RUNCHAIN = pathlib.Path(__file__).resolve().parents[2] / "target" / "release" / "runchain"
 SETTINGS = {"RUNCHAIN_REQUIRED_TABLES": "runs", "RUNCHAIN_ARCHIVE_SETTLE_MS": "0"}
-EVERY_S = 0.1
+EVERY_S = 0.2
 WRITERS = {"checkpoints": 1000, "never": 0}
 WORDS = {"checkpoints": "checkpoints", "never": "never checkpoints"}
 
@@ -47,7 +47,7 @@ def storm(connection):
 
 
 def others(database, name, checkpoint_pages, stop, waits):
-    """An orchestrator that ends a run every 100 ms; what each commit took."""
+    """An orchestrator that ends a run every 200 ms; what each commit took."""
     connection, number = connect(database), 0
     connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
     while not stop.is_set():

@@ -171,6 +171,8 @@ struct Drain<'a> {
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
     complaints: Vec<String>,
+    /// The logs were asked what they know of the database.
+    is_compared: bool,
     /// What the database says about the logs.
     logs_told: logs::Told,
     /// Since when the database looks damaged or without our tables.
