@@ -92,13 +92,13 @@ impl Mark {
 impl Drain<'_> {
     /// The lead was just taken.
     pub(super) fn send_couriers(&mut self) {
-        match Couriers::start(&self.settings, &self.workshop, &self.sender) {
+        match Couriers::start(&self.settings, &self.workshop, self.mailbox.waker()) {
             Ok(couriers) => self.couriers = Some(couriers),
             Err(error) => (self.say)(&format!("can't start the couriers of alerts: {error}")),
         }
         let deadman = self.settings.alerts.deadman.as_ref();
         if let Some(deadman) = deadman.filter(|_| *self.goal == Goal::Forever) {
-            match SignOfLife::start(deadman, &self.sender) {
+            match SignOfLife::start(deadman, self.mailbox.waker()) {
                 Ok(sign) => self.sign_of_life = Some(sign),
                 Err(error) => (self.say)(&format!("can't start the sign of life: {error}")),
             }

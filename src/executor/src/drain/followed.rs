@@ -16,9 +16,11 @@ impl Drain<'_> {
             return;
         };
         lead.follow(None);
-        let sender = self.sender.clone();
+        let waker = self.mailbox.waker().clone();
         // Whoever doesn't hear any more is about to end.
-        let tell = move |news| drop(sender.send(Wake::Followed(Box::new(news))));
+        let tell = move |news| {
+            waker.send(Wake::Followed(Box::new(news)));
+        };
         let started = Places::of_service(&self.settings).and_then(|places| {
             let any = !places.is_empty();
             let how = How {

@@ -32,7 +32,9 @@ pub(super) fn follow(
     schema::check_writer(conn)?;
     let places = Places::named(&arguments.paths, settings)?;
     let (sender, wakes) = channel();
-    wake::signals(sender.clone()).map_err(|error| Error::io("set signal handlers for", "runchain", error))?;
+    let signals = sender.clone();
+    wake::signals(move |wake| signals.send(wake).is_ok())
+        .map_err(|error| Error::io("set signal handlers for", "runchain", error))?;
     let how = How {
         settings: Arc::clone(settings),
         format,
