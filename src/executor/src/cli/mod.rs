@@ -166,6 +166,8 @@ impl Cli {
         });
         let events = match &self.command {
             Command::Drain(arguments) => arguments.ingest_events.as_slice(),
+            #[cfg(feature = "tui")]
+            Command::Monitor(arguments) => arguments.ingest_events.as_slice(),
             _ => &[],
         };
         let events = (!events.is_empty()).then(|| Flag {

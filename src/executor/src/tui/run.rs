@@ -17,6 +17,7 @@ use crate::config::Settings;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fault;
+use crate::follow::Beside;
 use crate::wake::{Watch, is_write_or_executor};
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{self, Event};
@@ -60,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) theme: Theme,
     /// Do what the chain of the run in view lacks.
     pub(crate) complete: bool,
+    /// Event logs that are followed while no executor does.
+    pub(crate) ingests: bool,
 }
 
 /// What wakes the loop.
@@ -69,6 +72,8 @@ enum Heard {
     Changed,
     Stop,
     Completed,
+    /// By whoever follows event logs.
+    Told(String),
 }
 
 /// The screen, until a key or a signal ends it.
@@ -88,7 +93,15 @@ pub(crate) fn interactive(session: Session) -> Outcome<Exit> {
     })?;
     listen_to_keys(sender.clone())?;
     let run_id = session.app.want(None).follow;
+    let beside = session.ingests.then(|| {
+        let sender = sender.clone();
+        Beside::new(&session.settings, move |sentence| {
+            let _ = sender.send(Heard::Told(sentence));
+        })
+    });
+    let beside = beside.transpose()?;
     let mut screen = Monitor::new(session, terminal, sender);
+    screen.beside = beside;
     let ended = screen.run(&heard);
     ratatui::restore();
     drop(screen);
@@ -169,6 +182,7 @@ struct Monitor {
     terminal: DefaultTerminal,
     sender: Sender<Heard>,
     watch: Option<Watch>,
+    beside: Option<Beside>,
     snapshot: Option<Snapshot>,
     /// What is shown is outdated.
     dirty: bool,
@@ -187,6 +201,7 @@ impl Monitor {
             terminal,
             sender,
             watch: None,
+            beside: None,
             snapshot: None,
             dirty: true,
             look_after: now,
@@ -256,6 +271,7 @@ impl Monitor {
                     self.watch = None;
                 }
                 self.snapshot = Some(*snapshot);
+                self.follow_logs();
                 // Another run is under the cursor now than the one that was read to be shown beside it.
                 let wanted = self.session.app.want(self.snapshot.as_ref());
                 self.dirty = wanted.preview != want.preview;
@@ -267,6 +283,16 @@ impl Monitor {
             Looked::Busy => self.look_after = Instant::now() + POLL_TROUBLE,
         }
         self.polled = Instant::now();
+    }
+
+    /// Event logs, where they were asked for and no executor does it.
+    fn follow_logs(&mut self) {
+        let (Some(beside), Some(conn)) = (&mut self.beside, self.session.reader.connection()) else {
+            return;
+        };
+        if let Err(error) = beside.look(conn) {
+            self.session.app.said = Some(error.to_string());
+        }
     }
 
     fn draw(&mut self) -> std::io::Result<()> {
@@ -360,6 +386,7 @@ impl Monitor {
                 }
             }
             Heard::Input(_) => {}
+            Heard::Told(sentence) => self.session.app.said = Some(sentence.clone()),
         }
         Ok(None)
     }

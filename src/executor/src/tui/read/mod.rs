@@ -196,6 +196,11 @@ impl Reader {
         Ok(())
     }
 
+    /// The database, while it can be read.
+    pub(crate) fn connection(&self) -> Option<&Connection> {
+        self.source.as_ref().map(|source| &source.conn)
+    }
+
     /// How many steps a pause of a kind would hold up.
     pub(crate) fn held_up_by_pause(&self, kind: &str) -> Result<i64> {
         match &self.source {
