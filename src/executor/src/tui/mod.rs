@@ -11,6 +11,7 @@ pub(crate) mod ask;
 #[cfg(test)]
 mod fixture;
 mod keys;
+pub(crate) mod links;
 pub(crate) mod model;
 pub(crate) mod read;
 pub(crate) mod run;

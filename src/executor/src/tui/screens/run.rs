@@ -1,6 +1,8 @@
 //! One run: why it failed, its timeline, every attempt, its events.
 
 use super::{View, WIDE_COLUMNS, phase_style, text};
+use crate::output::hyperlink;
+use crate::tui::links::Link;
 use crate::tui::model::{Event, RunView, Snapshot, StepView};
 use crate::tui::read::Follow;
 use crate::tui::theme::Theme;
@@ -10,7 +12,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use runchain_core::Millis;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Columns of a name in the timeline.
 const NAME: usize = 18;
@@ -18,6 +20,9 @@ const NAME: usize = 18;
 const STATE: usize = 11;
 /// Tasks that the timeline shows before it says how many more there are.
 const TASKS: usize = 40;
+/// Where the files of a step begin, and what stands between them.
+const FILE_COLUMN: usize = 10;
+const BETWEEN_FILES: &str = "  ";
 /// Lines of a cause.
 const CAUSE_LINES: usize = 4;
 
@@ -33,20 +38,54 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
         frame.render_widget(Line::styled(text, view.theme.quiet()), area);
         return;
     };
-    if area.width >= WIDE_COLUMNS {
-        let [left, right] =
-            Layout::horizontal([Constraint::Percentage(58), Constraint::Percentage(42)]).areas(area);
-        draw_view(frame, left, view, run, view.app.scroll);
+    let [left, right] = columns(area);
+    scrolled(frame, left, left_lines(area, view, run), view.app.scroll);
+    if right.width > 0 {
         draw_events(frame, right, view, &run.events);
-    } else {
-        let mut lines = lines(run, view, usize::from(area.width));
+    }
+}
+
+/// Everything but the events, and the events beside it where there is room for them.
+fn columns(area: Rect) -> [Rect; 2] {
+    let share = if area.width >= WIDE_COLUMNS { 58 } else { 100 };
+    Layout::horizontal([Constraint::Percentage(share), Constraint::Min(0)]).areas(area)
+}
+
+fn left_lines(area: Rect, view: View<'_>, run: &RunView) -> Vec<Line<'static>> {
+    let [left, right] = columns(area);
+    let width = usize::from(left.width);
+    let mut lines = lines(run, view, width);
+    if right.width == 0 {
         lines.push(Line::raw(""));
         lines.push(heading("EVENTS", view.theme));
         // The newest first: below the rest they would never be seen.
         let events = run.events.iter().rev();
-        lines.extend(events.map(|event| event_line(event, view.theme, usize::from(area.width))));
-        scrolled(frame, area, lines, view.app.scroll);
+        lines.extend(events.map(|event| event_line(event, view.theme, width)));
     }
+    lines
+}
+
+/// Where the files stand that are shown, as the terminal opens them.
+pub(super) fn links(area: Rect, view: View<'_>, run: &RunView) -> Vec<Link> {
+    let [left, _] = columns(area);
+    let above = offset(&left_lines(area, view, run), left, view.app.scroll);
+    let room = FILE_COLUMN + usize::from(left.width).saturating_sub(FILE_COLUMN + 1);
+    let number = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
+    let mut links = Vec::new();
+    // The title stands above them.
+    for (line, shown) in (1..).zip(files(run, view)) {
+        let Some(row) = usize::checked_sub(line, above).filter(|row| *row < usize::from(left.height)) else {
+            continue;
+        };
+        let visible = shown.files.iter().filter(|file| file.column < room);
+        links.extend(visible.map(|file| Link {
+            x: left.x + number(file.column),
+            y: left.y + number(row),
+            columns: number(text::width(&file.text).min(room - file.column)),
+            address: hyperlink::of_file(&file.path),
+        }));
+    }
+    links
 }
 
 /// Everything but the events, in a part of the screen.
@@ -55,9 +94,14 @@ pub(super) fn draw_view(frame: &mut Frame<'_>, area: Rect, view: View<'_>, run: 
 }
 
 fn scrolled(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'static>>, scroll: usize) {
-    let most = lines.len().saturating_sub(usize::from(area.height));
-    let visible: Vec<Line<'static>> = lines.into_iter().skip(scroll.min(most)).collect();
+    let above = offset(&lines, area, scroll);
+    let visible: Vec<Line<'static>> = lines.into_iter().skip(above).collect();
     frame.render_widget(Paragraph::new(visible), area);
+}
+
+/// Lines that are above the window: the last one never leaves its lower edge.
+fn offset(lines: &[Line<'static>], area: Rect, scroll: usize) -> usize {
+    scroll.min(lines.len().saturating_sub(usize::from(area.height)))
 }
 
 fn draw_events(frame: &mut Frame<'_>, area: Rect, view: View<'_>, events: &[Event]) {
@@ -75,7 +119,7 @@ fn heading(text: &str, theme: Theme) -> Line<'static> {
 
 fn lines(run: &RunView, view: View<'_>, width: usize) -> Vec<Line<'static>> {
     let mut lines = vec![title(run, view)];
-    lines.extend(files(run, view, width));
+    lines.extend(files(run, view).iter().map(|shown| shown.line(view, width)));
     lines.extend(causes(run, view.theme, width));
     lines.push(Line::raw(""));
     lines.extend(timeline(run, view, width));
@@ -123,32 +167,61 @@ fn title(run: &RunView, view: View<'_>) -> Line<'static> {
     Line::from(spans)
 }
 
-/// Where the bag and the reports are, from the project's folder where they lie below it.
-fn files(run: &RunView, view: View<'_>, width: usize) -> Vec<Line<'static>> {
-    let root = view.snapshot.map(|snapshot| Path::new(&snapshot.root));
-    let short = |file: &str| {
-        let below = root.and_then(|root| Path::new(file).strip_prefix(root).ok());
-        below.map_or_else(|| file.to_owned(), |path| path.display().to_string())
-    };
-    let mut lines = Vec::new();
-    for step in run.steps.iter().filter(|step| !step.files.is_empty()) {
-        let label = if step.brief.step == "archive" {
-            "bag"
-        } else {
-            step.brief.step.as_str()
-        };
-        let files: Vec<String> = step.files.iter().map(|file| text::shown(&short(file))).collect();
-        let shown = text::cut(
-            &files.join("  "),
-            width.saturating_sub(11),
-            view.theme.signs().cut,
-        );
-        lines.push(Line::from(vec![
-            Span::styled(format!(" {:<9}", text::shown(label)), view.theme.quiet()),
+/// The files of a step: a line.
+struct Files {
+    label: String,
+    files: Vec<File>,
+}
+
+/// A file, from the project's folder where it lies below it.
+struct File {
+    text: String,
+    path: PathBuf,
+    /// Where it begins.
+    column: usize,
+}
+
+impl Files {
+    fn line(&self, view: View<'_>, width: usize) -> Line<'static> {
+        let files: Vec<&str> = self.files.iter().map(|file| file.text.as_str()).collect();
+        let room = width.saturating_sub(FILE_COLUMN + 1);
+        let shown = text::cut(&files.join(BETWEEN_FILES), room, view.theme.signs().cut);
+        let label = text::cut(&self.label, FILE_COLUMN - 2, view.theme.signs().cut);
+        let pad = " ".repeat(FILE_COLUMN - 1 - text::width(&label));
+        Line::from(vec![
+            Span::styled(format!(" {label}{pad}"), view.theme.quiet()),
             Span::raw(shown),
-        ]));
+        ])
     }
-    lines
+}
+
+/// Where the bag and the reports are.
+fn files(run: &RunView, view: View<'_>) -> Vec<Files> {
+    let root = Path::new(view.snapshot.map_or("/", |snapshot| snapshot.root.as_str()));
+    let steps = run.steps.iter().filter(|step| !step.files.is_empty());
+    let of_step = |step: &StepView| {
+        let mut column = FILE_COLUMN;
+        let files = step.files.iter().map(|file| {
+            let path = root.join(file);
+            let below = path.strip_prefix(root).unwrap_or(&path);
+            let text = text::shown(&below.display().to_string());
+            let file = File {
+                column,
+                path: path.clone(),
+                text,
+            };
+            column += text::width(&file.text) + BETWEEN_FILES.len();
+            file
+        });
+        Files {
+            files: files.collect(),
+            label: match step.brief.step.as_str() {
+                "archive" => "bag".to_owned(),
+                name => text::shown(name),
+            },
+        }
+    };
+    steps.map(of_step).collect()
 }
 
 fn causes(run: &RunView, theme: Theme, width: usize) -> Vec<Line<'static>> {
