@@ -63,6 +63,44 @@ fn a_run_appears_fails_is_explained_in_two_keys_and_is_retried_from_the_screen()
 }
 
 #[test]
+fn the_cause_of_a_failed_run_is_at_most_two_keys_from_the_first_screen() {
+    let project = installed("");
+    let service = project.service();
+    project.sql(
+        "CREATE TABLE step_attempts(id INTEGER PRIMARY KEY, run_id TEXT, step_name TEXT, status TEXT, error_message TEXT);
+         CREATE INDEX attempts_by_run ON step_attempts(run_id);
+         INSERT INTO runs(run_id, status) VALUES ('good', 'RUNNING'), ('early', 'RUNNING'), ('late', 'RUNNING');
+         INSERT INTO step_attempts(run_id, step_name, status, error_message) VALUES
+           ('early', 'extract', 'FAILED', 'no route to host'), ('late', 'load', 'FAILED', 'column \"price\" does not exist');
+         UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'good';",
+    );
+    for run_id in ["early", "late"] {
+        project.sql(&format!(
+            "UPDATE runs SET status = 'FAILED' WHERE run_id = '{run_id}'"
+        ));
+        project.until(
+            &format!("SELECT count(*) FROM runchain_steps WHERE run_id = '{run_id}' AND state = 'done'"),
+            "2",
+        );
+    }
+    let mut terminal = monitor(&project, &[]);
+    terminal.until(&["2 failed", "early", "late"]);
+    // The newest that needs somebody: one key.
+    terminal.types("\r");
+    terminal.until(&["WHAT WENT WRONG", "load", "column \"price\" does not exist"]);
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+    // The one below it: two.
+    let mut terminal = monitor(&project, &[]);
+    terminal.until(&["2 failed", "early", "late"]);
+    terminal.types("j\r");
+    terminal.until(&["WHAT WENT WRONG", "extract", "no route to host"]);
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+    assert!(service.terminate().success());
+}
+
+#[test]
 fn what_was_not_confirmed_changes_nothing() {
     let project = installed(UPLOAD);
     project.sql(RUNNING);

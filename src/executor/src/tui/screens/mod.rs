@@ -5,6 +5,7 @@
 mod alerts;
 mod dashboard;
 mod events;
+mod files;
 mod footer;
 mod health;
 mod overlay;

@@ -1,7 +1,6 @@
 //! One run: why it failed, its timeline, every attempt, its events.
 
-use super::{View, WIDE_COLUMNS, phase_style, text};
-use crate::output::hyperlink;
+use super::{View, WIDE_COLUMNS, files, phase_style, text};
 use crate::tui::links::Link;
 use crate::tui::model::{Event, RunView, Snapshot, StepView};
 use crate::tui::read::Follow;
@@ -12,7 +11,6 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use runchain_core::Millis;
-use std::path::{Path, PathBuf};
 
 /// Columns of a name in the timeline.
 const NAME: usize = 18;
@@ -20,11 +18,6 @@ const NAME: usize = 18;
 const STATE: usize = 11;
 /// Tasks that the timeline shows before it says how many more there are.
 const TASKS: usize = 40;
-/// Where the files of a step begin, and what stands between them.
-const FILE_COLUMN: usize = 10;
-const BETWEEN_FILES: &str = "  ";
-/// Lines of a cause.
-const CAUSE_LINES: usize = 4;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: &Snapshot) {
     let Some(run) = &snapshot.run else {
@@ -69,23 +62,13 @@ fn left_lines(area: Rect, view: View<'_>, run: &RunView) -> Vec<Line<'static>> {
 pub(super) fn links(area: Rect, view: View<'_>, run: &RunView) -> Vec<Link> {
     let [left, _] = columns(area);
     let above = offset(&left_lines(area, view, run), left, view.app.scroll);
-    let room = FILE_COLUMN + usize::from(left.width).saturating_sub(FILE_COLUMN + 1);
-    let number = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
-    let mut links = Vec::new();
     // The title stands above them.
-    for (line, shown) in (1..).zip(files(run, view)) {
-        let Some(row) = usize::checked_sub(line, above).filter(|row| *row < usize::from(left.height)) else {
-            continue;
-        };
-        let visible = shown.files.iter().filter(|file| file.column < room);
-        links.extend(visible.map(|file| Link {
-            x: left.x + number(file.column),
-            y: left.y + number(row),
-            columns: number(text::width(&file.text).min(room - file.column)),
-            address: hyperlink::of_file(&file.path),
-        }));
-    }
-    links
+    let lines = (1..).zip(files::of_run(run, view));
+    let visible = lines.filter_map(|(line, files)| {
+        let row = usize::checked_sub(line, above)?;
+        (row < usize::from(left.height)).then(|| files.links(left, row))
+    });
+    visible.flatten().collect()
 }
 
 /// Everything but the events, in a part of the screen.
@@ -119,7 +102,8 @@ fn heading(text: &str, theme: Theme) -> Line<'static> {
 
 fn lines(run: &RunView, view: View<'_>, width: usize) -> Vec<Line<'static>> {
     let mut lines = vec![title(run, view)];
-    lines.extend(files(run, view).iter().map(|shown| shown.line(view, width)));
+    let files = files::of_run(run, view);
+    lines.extend(files.iter().map(|files| files.line(view.theme, width)));
     lines.extend(causes(run, view.theme, width));
     lines.push(Line::raw(""));
     lines.extend(timeline(run, view, width));
@@ -167,63 +151,6 @@ fn title(run: &RunView, view: View<'_>) -> Line<'static> {
     Line::from(spans)
 }
 
-/// The files of a step: a line.
-struct Files {
-    label: String,
-    files: Vec<File>,
-}
-
-/// A file, from the project's folder where it lies below it.
-struct File {
-    text: String,
-    path: PathBuf,
-    /// Where it begins.
-    column: usize,
-}
-
-impl Files {
-    fn line(&self, view: View<'_>, width: usize) -> Line<'static> {
-        let files: Vec<&str> = self.files.iter().map(|file| file.text.as_str()).collect();
-        let room = width.saturating_sub(FILE_COLUMN + 1);
-        let shown = text::cut(&files.join(BETWEEN_FILES), room, view.theme.signs().cut);
-        let label = text::cut(&self.label, FILE_COLUMN - 2, view.theme.signs().cut);
-        let pad = " ".repeat(FILE_COLUMN - 1 - text::width(&label));
-        Line::from(vec![
-            Span::styled(format!(" {label}{pad}"), view.theme.quiet()),
-            Span::raw(shown),
-        ])
-    }
-}
-
-/// Where the bag and the reports are.
-fn files(run: &RunView, view: View<'_>) -> Vec<Files> {
-    let root = Path::new(view.snapshot.map_or("/", |snapshot| snapshot.root.as_str()));
-    let steps = run.steps.iter().filter(|step| !step.files.is_empty());
-    let of_step = |step: &StepView| {
-        let mut column = FILE_COLUMN;
-        let files = step.files.iter().map(|file| {
-            let path = root.join(file);
-            let below = path.strip_prefix(root).unwrap_or(&path);
-            let text = text::shown(&below.display().to_string());
-            let file = File {
-                column,
-                path: path.clone(),
-                text,
-            };
-            column += text::width(&file.text) + BETWEEN_FILES.len();
-            file
-        });
-        Files {
-            files: files.collect(),
-            label: match step.brief.step.as_str() {
-                "archive" => "bag".to_owned(),
-                name => text::shown(name),
-            },
-        }
-    };
-    steps.map(of_step).collect()
-}
-
 fn causes(run: &RunView, theme: Theme, width: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     if run.causes.is_empty() {
@@ -240,12 +167,10 @@ fn causes(run: &RunView, theme: Theme, width: usize) -> Vec<Line<'static>> {
     lines.push(Line::raw(""));
     lines.push(heading("WHAT WENT WRONG", theme));
     for cause in &run.causes {
-        let source = text::shown(&cause.source);
+        let whole = format!("{}: {}", cause.source, cause.text);
         let room = width.saturating_sub(5);
-        let whole = format!("{source}: {}", text::shown(&cause.text));
-        for (index, part) in text::wrapped(&whole, room)
+        for (index, part) in text::told(&whole, room, theme.signs().cut)
             .into_iter()
-            .take(CAUSE_LINES)
             .enumerate()
         {
             let sign = if index == 0 { theme.signs().dead } else { " " };
@@ -413,9 +338,13 @@ fn attempts(run: &RunView, theme: Theme, width: usize) -> Vec<Line<'static>> {
                 text::clock(failure.ended)
             );
             let indent = text::width(&head);
-            let parts = text::wrapped(&text::shown(&failure.error), width.saturating_sub(indent + 1));
+            let parts = text::told(
+                &failure.error,
+                width.saturating_sub(indent + 1),
+                theme.signs().cut,
+            );
             let mut head = Some(head);
-            for part in parts.into_iter().take(CAUSE_LINES) {
+            for part in parts {
                 lines.push(Line::from(vec![
                     Span::raw(head.take().unwrap_or_else(|| " ".repeat(indent))),
                     Span::styled(part, theme.bad()),
