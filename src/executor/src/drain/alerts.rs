@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::courier::{self, Couriers, SignOfLife};
 use crate::door;
 use runchain_core::alert::announce::{self, Announced};
-use runchain_core::alert::{delivery, due, rule};
+use runchain_core::alert::{delivery, due, rulebook};
 use runchain_core::error::{During, Result};
 use runchain_core::{Millis, steps};
 use rusqlite::Connection;
@@ -124,7 +124,7 @@ impl Drain<'_> {
             return;
         }
         let rules = &self.settings.alerts.rules;
-        let adopted = door::write(&self.conn, |conn| rule::adopt(conn, rules, Millis::now()));
+        let adopted = door::write(&self.conn, |conn| rulebook::adopt(conn, rules, Millis::now()));
         if let Err(error) = adopted {
             (self.say)(&format!("{error}; the alert rules stay as they were"));
         }

@@ -17,7 +17,7 @@ use crate::follow::Places;
 use crate::open::OpenMode;
 use crate::output::Output;
 use bar::Bar;
-use runchain_core::alert::rule;
+use runchain_core::alert::rulebook;
 use runchain_core::audit::{self, Action};
 use runchain_core::ingest::{self, IngestOptions, IngestReport};
 use runchain_core::{Error, Millis, Result, space};
@@ -144,10 +144,10 @@ fn whole(conn: &Connection, path: &Path, options: &IngestOptions, bar: &mut Bar)
 /// first `drain`.
 fn adopt_rules(conn: &Connection, settings: &Settings) -> Result<()> {
     let rules = &settings.alerts.rules;
-    if settings.file.is_none() || door::patiently(|| rule::same_as_config(conn, rules))? {
+    if settings.file.is_none() || door::patiently(|| rulebook::same_as_config(conn, rules))? {
         return Ok(());
     }
-    door::write(conn, |conn| rule::adopt(conn, rules, Millis::now())).map(|_| ())
+    door::write(conn, |conn| rulebook::adopt(conn, rules, Millis::now())).map(|_| ())
 }
 
 /// What was taken in stands in the audit trail; a look that found nothing doesn't.
