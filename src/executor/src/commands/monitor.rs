@@ -61,6 +61,7 @@ pub(super) fn monitor(arguments: &MonitorArgs, settings: &Arc<Settings>, output:
             settings: Arc::clone(settings),
             app: App::new(run_id),
             theme,
+            hyperlinks: output.hyperlinks,
             complete,
             ingests,
         }),

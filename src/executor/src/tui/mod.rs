@@ -12,6 +12,7 @@ pub(crate) mod ask;
 #[cfg(test)]
 mod fixture;
 mod keys;
+pub(crate) mod links;
 pub(crate) mod model;
 pub(crate) mod read;
 pub(crate) mod run;

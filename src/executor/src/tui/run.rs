@@ -8,6 +8,7 @@
 use super::app::{App, Effect, Mode};
 use super::ask::{self, Request};
 use super::keys::Key;
+use super::links::{self, Links};
 use super::model::{Overview, Snapshot};
 use super::read::{Looked, Reader};
 use super::screens::{self, View, WIDE_COLUMNS, page_rows};
@@ -59,6 +60,8 @@ pub(crate) struct Session {
     pub(crate) app: App,
     /// How it looks.
     pub(crate) theme: Theme,
+    /// Files are hyperlinks.
+    pub(crate) hyperlinks: bool,
     /// Do what the chain of the run in view lacks.
     pub(crate) complete: bool,
     /// Event logs that are followed while no executor does.
@@ -184,6 +187,7 @@ struct Monitor {
     watch: Option<Watch>,
     beside: Option<Beside>,
     snapshot: Option<Snapshot>,
+    links: Links,
     /// What is shown is outdated.
     dirty: bool,
     /// Not before this.
@@ -203,6 +207,7 @@ impl Monitor {
             watch: None,
             beside: None,
             snapshot: None,
+            links: Links::default(),
             dirty: true,
             look_after: now,
             looks: None,
@@ -302,7 +307,12 @@ impl Monitor {
             theme: self.session.theme,
             now: Millis::now(),
         };
-        self.terminal.draw(|frame| screens::draw(frame, view)).map(|_| ())
+        let drawn = self.terminal.draw(|frame| screens::draw(frame, view))?;
+        if !self.session.hyperlinks {
+            return Ok(());
+        }
+        let pieces = self.links.over(drawn.buffer, screens::links(drawn.area, view));
+        links::print(self.terminal.backend_mut(), &pieces)
     }
 
     /// How long nothing is known to happen.
@@ -413,8 +423,8 @@ impl Monitor {
                 let hits = self.hits(&request);
                 self.session.app.confirm(request, hits);
             }
-            Some(Effect::Queue(request)) => {
-                let queued = ask::queue(&self.session.settings, &request);
+            Some(Effect::Queue(request, reason)) => {
+                let queued = ask::queue(&self.session.settings, &request, reason.as_deref());
                 self.session.app.said = Some(queued.unwrap_or_else(|error| error));
                 self.session.app.marks.clear();
                 self.dirty = true;
@@ -441,7 +451,7 @@ impl Monitor {
             Request::Pause(kind) | Request::Resume(kind) => {
                 self.session.reader.held_up_by_pause(kind).unwrap_or(0)
             }
-            Request::Acknowledge(_) => 1,
+            Request::Alert(..) => 1,
         }
     }
 }
