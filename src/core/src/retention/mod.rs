@@ -280,29 +280,43 @@ impl Pass {
     }
 }
 
-/// Gives `uet_tasks` the index without which no execution can be removed (SQLite looks for the tasks
-/// of each), where runchain made the table and that takes milliseconds.
+/// Indexes of the tables that other tools know by name. They may be the user's own, so that no script makes
+/// these: `uet_tasks` without it no execution can be removed (SQLite looks for the tasks of each), in
+/// `archival_log` every bag that was already there, and `runchain verify --run`, would read all of it.
+const INDEXES: [(&str, &str, &str); 2] = [
+    (
+        "uet_tasks",
+        "execution_id",
+        "CREATE INDEX IF NOT EXISTS main.runchain_uet_tasks_by_execution ON uet_tasks(execution_id)",
+    ),
+    (
+        "archival_log",
+        "run_id",
+        "CREATE INDEX IF NOT EXISTS main.runchain_archival_log_by_run ON archival_log(run_id)",
+    ),
+];
+
+/// Gives those tables their indexes, where runchain made the table and that takes milliseconds.
 ///
 /// # Errors
 /// Whatever SQLite answers.
 pub fn prepare(conn: &Connection) -> Result<()> {
     /// Rows that an index is made of in some ten milliseconds.
     const FEW_ROWS: i64 = 50_000;
-    if !shown::lacks_index(conn)? {
-        return Ok(());
+    for (table, column, sql) in INDEXES {
+        if !shown::lacks_index(conn, table, column)? {
+            continue;
+        }
+        let newest = format!("SELECT coalesce(max(rowid), 0) FROM main.{table}");
+        let rows: i64 = conn
+            .query_row(&newest, [], |row| row.get(0))
+            .during("look for the newest row of a shared table")?;
+        if rows <= FEW_ROWS {
+            conn.execute_batch(sql)
+                .during("make an index on a shared table")?;
+        }
     }
-    let rows: i64 = conn
-        .query_row("SELECT coalesce(max(rowid), 0) FROM main.uet_tasks", [], |row| {
-            row.get(0)
-        })
-        .during("look for the newest task")?;
-    if rows > FEW_ROWS {
-        return Ok(());
-    }
-    conn.execute_batch(
-        "CREATE INDEX IF NOT EXISTS main.runchain_uet_tasks_by_execution ON uet_tasks(execution_id)",
-    )
-    .during("make an index on uet_tasks")
+    Ok(())
 }
 
 /// What one transaction removed.

@@ -62,18 +62,18 @@ pub(super) fn is_ours(conn: &Connection, table: &str) -> Result<bool> {
     )
 }
 
-/// Whether our own `uet_tasks` has no index on the execution.
-pub(super) fn lacks_index(conn: &Connection) -> Result<bool> {
-    if !is_ours(conn, "uet_tasks")? {
+/// Whether a shared table is our own and has no index on a column.
+pub(super) fn lacks_index(conn: &Connection, table: &str, column: &str) -> Result<bool> {
+    if !is_ours(conn, table)? {
         return Ok(false);
     }
     conn.query_row(
-        "SELECT NOT EXISTS (SELECT 1 FROM pragma_index_list('uet_tasks') AS l, pragma_index_info(l.name) AS c
-                            WHERE l.partial = 0 AND c.seqno = 0 AND c.name = 'execution_id')",
-        [],
+        "SELECT NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) AS l, pragma_index_info(l.name) AS c
+                            WHERE l.partial = 0 AND c.seqno = 0 AND c.name = ?2)",
+        [table, column],
         |row| row.get(0),
     )
-    .during("look at the indexes of uet_tasks")
+    .during("look at the indexes of a shared table")
 }
 
 /// A condition that no row of the user's refers to the row by a foreign key. `None` where that can't

@@ -355,3 +355,27 @@ fn every_statement_of_a_batch_finds_its_rows_by_key() {
         }
     }
 }
+
+#[test]
+fn shared_tables_get_the_indexes_that_they_need_where_they_are_ours() {
+    const INDEXES: &str = "SELECT name FROM sqlite_master WHERE type = 'index'
+        AND (tbl_name = 'uet_tasks' OR tbl_name = 'archival_log') AND sql IS NOT NULL ORDER BY name";
+    let conn = Connection::open_in_memory().unwrap();
+    schema::migrate(&conn).unwrap();
+    for _ in 0..2 {
+        prepare(&conn).unwrap();
+        assert_eq!(
+            texts(&conn, INDEXES),
+            ["runchain_archival_log_by_run", "runchain_uet_tasks_by_execution"]
+        );
+    }
+    // Where the user had the table before us, nothing is added to it.
+    conn.execute_batch(
+        "DROP INDEX runchain_archival_log_by_run;
+         DROP INDEX runchain_uet_tasks_by_execution;
+         UPDATE runchain_meta SET value = '0' WHERE key LIKE 'owns.%';",
+    )
+    .unwrap();
+    prepare(&conn).unwrap();
+    assert_eq!(texts(&conn, INDEXES), [""; 0]);
+}

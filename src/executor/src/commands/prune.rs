@@ -30,7 +30,7 @@ pub(super) fn prune(arguments: &PruneArgs, settings: &Settings, output: &Output)
     let mut work = if arguments.dry_run {
         Work::begin(settings, &conn, now)?
     } else {
-        Work::prepare(settings, &mut conn)?;
+        Work::prepare(&mut conn)?;
         Work::begin(settings, &conn, now)?
     };
     let mut free_since = Instant::now();

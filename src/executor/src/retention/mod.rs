@@ -104,14 +104,11 @@ pub(crate) enum Moved {
 }
 
 impl Work {
-    /// Before a pass that removes: the index that it needs.
+    /// Before a pass that removes: the indexes that it needs.
     ///
     /// # Errors
     /// Whatever SQLite answers.
-    pub(crate) fn prepare(settings: &Settings, conn: &mut Connection) -> Result<()> {
-        if settings.retention_executions_days == 0 {
-            return Ok(());
-        }
+    pub(crate) fn prepare(conn: &mut Connection) -> Result<()> {
         door::write(conn, retention::prepare)
     }
 
@@ -274,7 +271,7 @@ impl Duty {
             Some(work) => work,
             None => {
                 self.began = now;
-                Work::prepare(settings, conn)?;
+                Work::prepare(conn)?;
                 Work::begin(settings, conn, now)?
             }
         };

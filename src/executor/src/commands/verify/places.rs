@@ -57,8 +57,9 @@ impl Places {
     pub(super) fn count(&self, conn: &Connection, run_id: Option<&RunId>) -> Result<i64> {
         conn.query_row(
             &format!(
-                "SELECT count(*) FROM {} WHERE ?1 IS NULL OR run_id = ?1",
-                self.source
+                "SELECT count(*) FROM {} WHERE {}",
+                self.source,
+                of_run(run_id, "?1")
             ),
             [run_id],
             |row| row.get(0),
@@ -71,8 +72,9 @@ impl Places {
         const DOING: &str = "read which bags there are";
         let sql = format!(
             "SELECT id, run_id, generation, digest, path FROM {}
-             WHERE id > ?1 AND (?2 IS NULL OR run_id = ?2) ORDER BY id LIMIT {CHUNK}",
-            self.source
+             WHERE id > ?1 AND {} ORDER BY id LIMIT {CHUNK}",
+            self.source,
+            of_run(run_id, "?2")
         );
         let mut select = conn.prepare_cached(&sql).during(DOING)?;
         let rows = select
@@ -110,5 +112,13 @@ impl Places {
         let asides = || candidates.iter().skip(1).step_by(2).find(stands);
         let meant = found.or_else(asides).or_else(|| candidates.iter().find(stands));
         meant.unwrap_or(&candidates[0]).clone()
+    }
+}
+
+/// A condition that an index on the run answers, where one is asked for.
+fn of_run(run_id: Option<&RunId>, parameter: &str) -> String {
+    match run_id {
+        Some(_) => format!("run_id = {parameter}"),
+        None => format!("{parameter} IS NULL"),
     }
 }
