@@ -70,7 +70,7 @@ class Day:
 
     def run(self):
         run_id = self.orchestrator.begin_run()
-        if len(self.broken) < MOST_BROKEN and self.random.random() < 0.05:
+        if len(self.broken) < MOST_BROKEN * self.now() / self.seconds:
             (self.world.folder / "broken" / run_id).touch()
             self.broken.append(run_id)
         self.after(0, 2, self.end, run_id)
