@@ -188,7 +188,7 @@ mod tests {
             [
                 "runs: Traceback (most recent call last):",
                 "… price()",
-                "  File \"x.py\"",
+                "File \"x.py\"",
                 "KeyError: 'price'"
             ]
         );
