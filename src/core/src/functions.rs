@@ -4,15 +4,19 @@
 //! schema of a hostile database can call it. A failure is an SQL error with the text of [`Error`]; SQLITE_BUSY keeps
 //! its code, because callers retry on it. The rules themselves live in the other modules.
 
+use crate::alert::{self, ByHand};
 use crate::audit::{Actor, By};
 use crate::caller;
+use crate::checks_table::Checks;
 use crate::error::{During, Error, Result};
 use crate::explain;
 use crate::held::{self, BatchId, Decision};
 use crate::id::{RunId, StepId};
 use crate::ingest::{self, IngestOptions};
 use crate::install::{self, InstallOptions};
+use crate::read_events::Events;
 use crate::request::{self, StepVerb};
+use crate::table_function;
 use crate::validate::{self, ValidateOptions};
 use crate::{Mapping, Millis, schema, space, steps};
 use rusqlite::functions::{Context, FunctionFlags};
@@ -57,7 +61,7 @@ const fn function(name: &'static str, arguments: std::ops::RangeInclusive<usize>
 }
 
 /// Every scalar function.
-const FUNCTIONS: [Function; 15] = [
+const FUNCTIONS: [Function; 17] = [
     function("monitor_validate", 0..=0, monitor_validate),
     Function {
         reads_named_files: true,
@@ -91,6 +95,12 @@ const FUNCTIONS: [Function; 15] = [
     function("runchain_held_discard", 1..=2, |conn, arguments| {
         about_batch(conn, Decision::Discard, arguments)
     }),
+    function("runchain_alert_acknowledge", 1..=2, |conn, arguments| {
+        about_alert(conn, ByHand::Acknowledge, arguments)
+    }),
+    function("runchain_alert_resolve", 1..=2, |conn, arguments| {
+        about_alert(conn, ByHand::Resolve, arguments)
+    }),
 ];
 
 /// Registers the functions on a connection.
@@ -120,9 +130,9 @@ pub fn register(conn: &Connection, surface: Surface) -> Result<()> {
         }
     }
     if surface == Surface::Full {
-        crate::read_events::register(conn)?;
+        table_function::register::<Events>(conn)?;
     }
-    crate::checks_table::register(conn)
+    table_function::register::<Checks>(conn)
 }
 
 fn call(context: &Context<'_>, name: &'static str, pure: bool, body: Body) -> rusqlite::Result<String> {
@@ -320,6 +330,16 @@ fn about_batch(conn: &Connection, decision: Decision, arguments: &[Value]) -> Re
     Ok(json!({
         "action": decision.action(), "batch": batch.id, "left": batch.left(), "answer": "queued", "queued": true,
     }))
+}
+
+fn about_alert(conn: &Connection, what: ByHand, arguments: &[Value]) -> Result<Json> {
+    let Some(Value::Integer(alert)) = arguments.first() else {
+        return Err(Error::refused(
+            "the alert is no integer",
+            "give the id of a row in runchain_alerts",
+        ));
+    };
+    alert::ask(conn, *alert, what, &actor(), reason(arguments).as_deref())
 }
 
 fn reason(arguments: &[Value]) -> Option<String> {

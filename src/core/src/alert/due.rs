@@ -5,7 +5,9 @@
 //! two such moments nothing can become true. An ingest only writes down what it heard.
 
 use super::life::set_resolved;
-use super::rule::{self, Own, Rule};
+use super::own::Own;
+use super::rule::Rule;
+use super::rulebook;
 use super::{Alarm, State, fingerprint, flood, list, note_change, raise};
 use crate::error::{During, Result};
 use crate::{Millis, RunId, schema};
@@ -64,6 +66,19 @@ impl Look {
     fn at(&mut self, time: Millis) {
         self.next = Some(self.next.map_or(time, |next| next.min(time)));
     }
+
+    /// An alert is over when nothing was added to it for so long.
+    fn passes(&mut self, alert: &Open, after_ms: i64, now: Millis) {
+        let over = alert.last_at.plus(after_ms);
+        if over > now {
+            self.at(over);
+            return;
+        }
+        self.verdicts.push(Verdict::Over {
+            alert: alert.id,
+            state: alert.state,
+        });
+    }
 }
 
 /// Looks what the clock has decided. `since`: when whoever asks began to; nobody's silence from before
@@ -73,7 +88,7 @@ impl Look {
 /// Whatever SQLite answers.
 pub fn look(conn: &Connection, since: Millis, now: Millis) -> Result<Look> {
     let mut look = Look::default();
-    for rule in rule::in_force(conn)? {
+    for rule in rulebook::in_force(conn)? {
         if let Some(silence_ms) = rule.silence_ms {
             silence(conn, rule, silence_ms, since, now, &mut look)?;
         } else if let Some(window_ms) = rule.window_ms {
@@ -229,15 +244,7 @@ fn raise_silence(conn: &Connection, rule: &Rule, heard: Millis, now: Millis) -> 
 /// Alerts of a rule that are over when nothing was added for a time.
 fn passed(conn: &Connection, rule: &str, after_ms: i64, now: Millis, look: &mut Look) -> Result<()> {
     for alert in open_of(conn, rule)? {
-        let over = alert.last_at.plus(after_ms);
-        if over <= now {
-            look.verdicts.push(Verdict::Over {
-                alert: alert.id,
-                state: alert.state,
-            });
-        } else {
-            look.at(over);
-        }
+        look.passes(&alert, after_ms, now);
     }
     Ok(())
 }
@@ -252,15 +259,7 @@ fn floods(conn: &Connection, now: Millis, look: &mut Look) -> Result<()> {
         .during("look for floods")?;
     for rule in rules {
         for alert in open_of(conn, &rule)?.into_iter().filter(|alert| alert.is_flood) {
-            let over = alert.last_at.plus(flood::SLOT_MS);
-            if over <= now {
-                look.verdicts.push(Verdict::Over {
-                    alert: alert.id,
-                    state: alert.state,
-                });
-            } else {
-                look.at(over);
-            }
+            look.passes(&alert, flood::SLOT_MS, now);
         }
     }
     Ok(())
@@ -480,7 +479,7 @@ mod tests {
             silence_ms: Some(1_000),
             ..Rule::named("quiet")
         };
-        rule::adopt(&conn, &[rule], Millis(5_000)).unwrap();
+        rulebook::adopt(&conn, &[rule], Millis(5_000)).unwrap();
         assert_eq!(step(&conn, 0, 5_000), Some(6_000));
         heard(&conn, "quiet", Millis(5_500)).unwrap();
         assert_eq!(step(&conn, 0, 6_000), Some(6_500));

@@ -6,7 +6,7 @@ use super::pace::Pace;
 use super::vital::Vital;
 use super::worker::{Workers, Workshop};
 use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, logs, trail, turn};
-use crate::command::Init;
+use crate::command::init;
 use crate::config::Settings;
 use crate::disk::{self, Space};
 use crate::door;
@@ -16,10 +16,11 @@ use crate::metrics::{Listen, Server, Shared};
 use crate::pulse::{PATIENCE, Pulse};
 use crate::service_manager::Manager;
 use crate::wake::{self, Mailbox};
-use runchain_core::alert::rule;
+use runchain_core::alert::rulebook;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::file_system::{FileSystem, Under};
 use runchain_core::identity::Place;
+use runchain_core::queue::Rush;
 use runchain_core::{Millis, adopt, downtime, functions, install};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -39,10 +40,13 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         Goal::Forever => Manager::of_environment(now),
         _ => Manager::nobody(now),
     };
-    let init = Init::begin().map_err(|error| Error::io("take over the duties of", "process 1", error))?;
+    init::begin().map_err(|error| Error::io("take over the duties of", "process 1", error))?;
     let database = settings.state_db_path.clone();
     let (conn, file) = file_identity::open_pinned(&database)?;
-    let found = file_identity::require(&conn, settings)?;
+    let found = match goal {
+        Goal::Forever => file_identity::require_if_readable(&conn, settings)?,
+        _ => Some(file_identity::require(&conn, settings)?),
+    };
     // In WAL the same as FULL. In rollback mode the removal of the journal is the commit, and FULL
     // leaves it in memory: power loss would bring the journal back, and with it the older state.
     conn.execute_batch("PRAGMA synchronous = EXTRA")
@@ -57,7 +61,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
     let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
     let guard = Guard::of(&conn, file)?;
     let place = Place::of(&database)?;
-    if let Finding::Moved { from } = &found {
+    if let Some(Finding::Moved { from }) = &found {
         say(&format!("the database was moved here from {from}"));
     }
     guard.only_way(&conn)?;
@@ -68,14 +72,14 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
     // Before the start is told: whoever reads of it may signal.
     wake::signals(move |wake| waker.send(wake))
         .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
-    init.has_handlers();
+    init::loop_has_handlers();
     let executor = identity();
     door::write(&conn, |conn| {
         if Place::recorded(conn)?.as_ref() != Some(&place) {
             adopt::record_place(conn, &place)?;
         }
         executor.renew(conn, settings.lease_ms, Millis::now())?;
-        rule::adopt(conn, &settings.alerts.rules, Millis::now())?;
+        rulebook::adopt(conn, &settings.alerts.rules, Millis::now())?;
         if *goal == Goal::Forever {
             trail::began(conn, &executor, settings)?;
         }
@@ -145,6 +149,8 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         expand_after: None,
         expand_rows: turn::EXPAND_ROWS,
         backlog_took: Duration::ZERO,
+        has_backlog: false,
+        rush: Rush::default(),
         overtake_after: None,
         lease_after: None,
         stopping: None,
@@ -152,6 +158,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         looks: LOOK_AGAIN_US.len(),
         hold: None,
         complaints: Vec::new(),
+        is_compared: found.is_some(),
         logs_told: logs::Told::Unknown,
         doubt: Cell::default(),
         more: false,

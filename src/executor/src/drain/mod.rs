@@ -47,6 +47,7 @@ use runchain_core::chain::Chain;
 use runchain_core::downtime::Backlog;
 use runchain_core::error::{Error, Result};
 use runchain_core::identity::Place;
+use runchain_core::queue::Rush;
 use runchain_core::steps::{self, Backoff, Claim, Executor, Settled};
 use runchain_core::{Mapping, Millis, RunId, StepId};
 use rusqlite::Connection;
@@ -148,6 +149,10 @@ struct Drain<'a> {
     expand_rows: usize,
     /// How long turns of this pass took of which more was left in the queue.
     backlog_took: Duration,
+    /// More was left in the queue than the last turn took.
+    has_backlog: bool,
+    /// The rush that the queue begins with.
+    rush: Rush,
     /// Nothing overtakes a rush again before this.
     overtake_after: Option<Instant>,
     /// Nothing of what is due could be had; not again before this, or a commit of others.
@@ -161,6 +166,8 @@ struct Drain<'a> {
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
     complaints: Vec<String>,
+    /// The logs were asked what they know of the database.
+    is_compared: bool,
     /// What the database says about the logs.
     logs_told: logs::Told,
     /// Since when the database looks damaged or without our tables.

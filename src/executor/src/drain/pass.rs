@@ -125,7 +125,7 @@ impl Drain<'_> {
             return self.turn(first.to_do).map(|_| ());
         };
         self.mapping = mapping;
-        if let Err(error) = self.try_to_lead() {
+        if let Err(error) = self.compare_with_logs().and_then(|()| self.try_to_lead()) {
             self.tell_of_logs(&error);
             // What runs is ours to renew and settle, whether or not there are logs.
             if self.running > 0 {

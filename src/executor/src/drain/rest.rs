@@ -123,7 +123,7 @@ impl Drain<'_> {
                 Wake::Changed => self.looks = 0,
                 Wake::Finished(finished) => self.finished.push(*finished),
                 Wake::Told(text) => (self.say)(&text),
-                Wake::Followed(news) => self.hear(*news),
+                Wake::Followed(news) => self.hear(&news),
                 Wake::Reload => self.reload_settings(),
                 Wake::Stop(signal) => {
                     if let Some(ended) = self.stop(signal) {

@@ -21,9 +21,16 @@ use std::time::{Duration, Instant};
 pub(super) const EXPAND_ROWS: usize = 1_000;
 /// And at least.
 const EXPAND_ROWS_LEAST: usize = 50;
-/// How long expanding may take in one turn: steps are settled and started once in each.
+/// How long expanding should take in one turn: steps are settled and started once in each.
 const EXPAND_TIME: Duration = Duration::from_millis(20);
-/// Looking for what needn't wait behind a rush rests this many times as long as it took, with the lock held.
+/// However slow the machine is at this moment, no row is begun after this: others wait for the lock.
+const EXPAND_TIME_MOST: Duration = Duration::from_millis(30);
+/// Rows of a rush that are read by one statement: some milliseconds, for which a rollback journal keeps
+/// writers waiting.
+const RUSH_ROWS: usize = 5_000;
+/// How long a rush is read in one turn.
+const RUSH_TIME: Duration = Duration::from_millis(20);
+/// Taking what needn't wait behind a rush rests this many times as long as it took, with the lock held.
 const OVERTAKE_REST_TIMES: u32 = 10;
 /// After expanding failed: the user's table is being rebuilt, perhaps.
 const EXPAND_AGAIN: Duration = Duration::from_secs(1);
@@ -52,7 +59,7 @@ struct Turn {
     expanded: Result<Expanded>,
     /// How long that took.
     expanding: Duration,
-    /// How long it took to look for what needn't wait behind a rush.
+    /// How long it took to take what needn't wait behind a rush.
     overtaking: Option<Duration>,
     claims: Vec<Claim>,
     /// What the leader had to say besides.
@@ -81,6 +88,7 @@ impl Drain<'_> {
         if to_do.expand {
             trace::mark(trace::Mark::Seen);
             self.measure_queue()?;
+            self.read_of_a_rush()?;
         }
         let began = Instant::now();
         let turn = self.commit_turn(to_do)?;
@@ -142,6 +150,18 @@ impl Drain<'_> {
         (self.settings.workers + self.finished.len()).saturating_sub(self.running)
     }
 
+    /// Before the lock is taken: more of the rush that the queue begins with, if it does.
+    fn read_of_a_rush(&mut self) -> Result<()> {
+        if !self.has_backlog {
+            return Ok(());
+        }
+        let until = Instant::now() + RUSH_TIME;
+        while door::patiently(|| self.rush.read_on(&self.conn, EXPAND_ROWS, RUSH_ROWS))?
+            && Instant::now() < until
+        {}
+        Ok(())
+    }
+
     /// Whether what is left in the queue waits, so that steps don't.
     pub(super) fn backlog_rests(&self) -> bool {
         !self.pace.backlog_rest(Instant::now()).is_zero()
@@ -180,8 +200,9 @@ impl Drain<'_> {
         let storm = super::storm::limit(&self.settings);
         let held = &self.held;
         let rows = self.expand_rows;
-        let lead = self.lead.as_ref();
         let monitors = self.monitors();
+        let lead = self.lead.as_ref();
+        let rush = &mut self.rush;
         let may_overtake = self.overtake_after.is_none_or(|at| Instant::now() >= at);
         let (lease_ms, forever) = (self.settings.lease_ms, *self.goal == Goal::Forever);
         door::write(&self.conn, |conn| {
@@ -208,11 +229,14 @@ impl Drain<'_> {
             let expanded = if to_do.expand {
                 atomically(conn, true, || {
                     let began = Instant::now();
-                    let expanded = queue::expand_within(conn, mapping, chain, rows, storm, now)?;
+                    let go_on = || began.elapsed() < EXPAND_TIME_MOST;
+                    let expanded = queue::expand_while(conn, mapping, chain, rows, storm, &go_on, now)?;
                     expanding = began.elapsed();
                     if expanded.more && may_overtake {
-                        queue::overtake(conn, mapping, chain, EXPAND_ROWS, storm, now)?;
-                        overtaking = Some(began.elapsed() - expanding);
+                        let began = Instant::now();
+                        let go_on = || began.elapsed() < EXPAND_TIME;
+                        queue::overtake(conn, mapping, chain, rush, EXPAND_ROWS, storm, &go_on, now)?;
+                        overtaking = Some(began.elapsed());
                     }
                     Ok(expanded)
                 })
@@ -332,6 +356,7 @@ impl Drain<'_> {
         let more = match &turn.expanded {
             Ok(expanded) => {
                 if to_do.expand {
+                    self.has_backlog = expanded.more;
                     self.expand_after = None;
                     self.expand_rows = rows_next(self.expand_rows, turn.expanding);
                 }
