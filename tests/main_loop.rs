@@ -183,7 +183,8 @@ fn a_second_signal_ends_it_within_two_seconds_also_while_it_waits_for_a_lock() {
 /// An archive step that waits for a file of its run's own, and fails the first time it is asked to.
 const WAITS_FOR_ITS_RUN: &str = r#"
 workers = 1
-retry.base_ms = 300
+retry.base_ms = 5000
+retry.cap_ms = 5000
 [steps.archive]
 command = ["sh", "-c", 'until test -e "go.$RUNCHAIN_RUN_ID"; do sleep 0.02; done; if test -e fail; then rm fail; exit 1; fi']
 "#;
