@@ -179,3 +179,72 @@ fn a_second_signal_ends_it_within_two_seconds_also_while_it_waits_for_a_lock() {
     assert_eq!(service.ended(), Some(143), "{}", service.told());
     assert!(!holder.is_autocommit(), "the lock was held all the time");
 }
+
+/// An archive step that waits for a file of its run's own, and fails the first time it is asked to.
+const WAITS_FOR_ITS_RUN: &str = r#"
+workers = 1
+retry.base_ms = 5000
+retry.cap_ms = 5000
+[steps.archive]
+command = ["sh", "-c", 'until test -e "go.$RUNCHAIN_RUN_ID"; do sleep 0.02; done; if test -e fail; then rm fail; exit 1; fi']
+"#;
+
+/// Nobody writes and nothing polls: what was put off is done at its time, by a timer.
+#[test]
+fn a_retry_comes_at_its_time_without_a_write_or_a_poll() {
+    let project = project(&format!("{NO_POLL}{WAITS_FOR_ITS_RUN}"));
+    fs::write(project.path("fail"), "").unwrap();
+    fs::write(project.path("go.r"), "").unwrap();
+    let _service = project.service();
+    end(&project, "r");
+    project.until("SELECT count(*) FROM runchain_steps WHERE state = 'done'", "2");
+    assert_eq!(
+        project.sql("SELECT attempts FROM runchain_steps WHERE step = 'archive';"),
+        "2\n"
+    );
+}
+
+/// The leader is idle when the other one dies, and nobody writes that.
+#[test]
+fn an_idle_executor_takes_back_what_a_dead_one_held_without_a_write_or_a_poll() {
+    let project = project(&format!("{NO_POLL}lease_ms = 1500\n{WAITS_FOR_ITS_RUN}"));
+    let _leader = project.service();
+    end(&project, "first");
+    project.until(RUNNING, "1");
+    let other = project.service();
+    end(&project, "second");
+    project.until(RUNNING, "2");
+    fs::write(project.path("go.first"), "").unwrap();
+    project.until("SELECT count(*) FROM runchain_steps WHERE state = 'done'", "2");
+    other.kill();
+    fs::write(project.path("go.second"), "").unwrap();
+    project.until("SELECT count(*) FROM runchain_steps WHERE state = 'done'", "4");
+    assert_eq!(
+        project
+            .sql("SELECT attempts, lost FROM runchain_steps WHERE run_id = 'second' AND step = 'archive';"),
+        "2|1\n"
+    );
+}
+
+/// Duties that failed rest, while steps go on, and are taken up again by a timer.
+#[test]
+fn logs_that_could_not_be_written_are_written_later_without_a_write_to_the_database_or_a_poll() {
+    let project = project(&format!("{NO_POLL}archive.settle_ms = 0\n"));
+    let service = project.service();
+    project.until("SELECT count(*) FROM runchain_cursors", "2");
+    fs::rename(project.path("logs"), project.path("logs.away")).unwrap();
+    fs::write(project.path("logs"), "").unwrap();
+    end(&project, "r");
+    project.until("SELECT count(*) FROM runchain_steps WHERE state = 'done'", "2");
+    until_told(&service, "trying again");
+    fs::remove_file(project.path("logs")).unwrap();
+    fs::rename(project.path("logs.away"), project.path("logs")).unwrap();
+    eventually("the last line of the log", || {
+        let log = project.log("archival.jsonl");
+        if log.iter().any(|line| line["event"] == "REPORT_GENERATED") {
+            Ok(())
+        } else {
+            Err(format!("{log:?}"))
+        }
+    });
+}

@@ -84,7 +84,11 @@ impl Drain<'_> {
             Some(lead) => timeout = lead.next_duty().map_or(timeout, |due| timeout.min(until(due))),
             None => timeout = timeout.min(LEAD_EVERY),
         }
-        if self.running > 0 || door::read(&self.conn, |conn| self.others_hold(conn))? {
+        if self.running > 0 {
+            // From the last renewal, not from now: a busy machine needs what is left of the lease.
+            let renew_at = self.renewed + self.lease_part();
+            timeout = timeout.min(renew_at.saturating_duration_since(Instant::now()));
+        } else if door::read(&self.conn, |conn| self.others_hold(conn))? {
             timeout = timeout.min(self.lease_part());
         }
         if let Some(at) = self.space.as_ref().and_then(Space::due) {
