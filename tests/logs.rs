@@ -3,6 +3,7 @@
 use crate::support::{Project, SHAPE_A, eventually};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
 
 /// `tail -F`; dropped, it is killed.
@@ -139,4 +140,86 @@ fn logs_that_can_t_be_written_are_told_in_the_database_until_they_can() {
             .any(|line| line["data"]["rule"] == "logs_unwritable"),
         "{logged:?}"
     );
+}
+
+const ALERT: &str = "SELECT state FROM runchain_alerts WHERE rule = 'logs_unwritable'";
+
+/// A heartbeat of the run, and its end, stand in the log.
+#[track_caller]
+fn is_logged(project: &Project, active: &str, ended: &str) {
+    let stands = |event: &str, run: &str| {
+        let lines = project.log("monitor.jsonl");
+        lines
+            .iter()
+            .any(|line| line["event"] == event && line["run_id"] == run)
+    };
+    eventually("the log to tell of both runs", || {
+        if stands("HEARTBEAT", active) && stands("RUN_COMPLETED", ended) {
+            Ok(())
+        } else {
+            Err(format!("{:?}", project.log("monitor.jsonl")))
+        }
+    });
+}
+
+#[test]
+fn a_service_starts_where_no_logs_can_be_kept_says_so_and_works_when_they_can() {
+    for what in ["a file", "a symlink"] {
+        let project = Project::new(SHAPE_A, "monitor.heartbeat_ms = 100\n");
+        project.runchain(&["install"]).exits(0);
+        project.sql("INSERT INTO runs(run_id, status) VALUES ('ended', 'COMPLETED'), ('active', 'RUNNING');");
+        match what {
+            "a file" => fs::write(project.path("logs"), "").unwrap(),
+            _ => symlink("nowhere", project.path("logs")).unwrap(),
+        }
+        let mut service = project.service();
+        project.until(ALERT, "firing");
+        assert_eq!(
+            project.lines("SELECT count(*) FROM runchain_steps;"),
+            ["0"],
+            "nothing begins behind {what} in the place of the logs"
+        );
+        service.assert_alive();
+        fs::remove_file(project.path("logs")).unwrap();
+        project.until(ALERT, "resolved");
+        is_logged(&project, "active", "ended");
+        project.until("SELECT count(*) FROM runchain_steps WHERE state = 'done'", "2");
+        assert!(service.terminate().success());
+    }
+}
+
+/// Whoever is there for a moment waits for nobody to mend them.
+#[test]
+fn a_command_ends_where_no_logs_can_be_kept() {
+    let project = Project::new(SHAPE_A, "");
+    project.runchain(&["install"]).exits(0);
+    fs::write(project.path("logs"), "").unwrap();
+    let ran = project.runchain(&["drain", "--until-idle"]).exits(1);
+    let logs = project.path("logs");
+    assert!(ran.stderr.contains(&logs.display().to_string()), "{}", ran.stderr);
+}
+
+#[test]
+fn what_the_logs_know_of_an_older_database_counts_as_soon_as_they_can_be_read() {
+    let project = Project::new(SHAPE_A, "");
+    project.runchain(&["install"]).exits(0);
+    let backup = project.path("tuesday.db");
+    project.sql(&format!(".backup {}", backup.display()));
+    project.sql("INSERT INTO runs(run_id, status) VALUES ('lost', 'COMPLETED');");
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    project.sql(&format!(".restore {}", backup.display()));
+    project.sql("INSERT INTO runs(run_id, status) VALUES ('later', 'COMPLETED');");
+    fs::rename(project.path("logs"), project.path("logs.away")).unwrap();
+    fs::write(project.path("logs"), "").unwrap();
+    let mut service = project.service();
+    project.until(ALERT, "firing");
+    fs::remove_file(project.path("logs")).unwrap();
+    fs::rename(project.path("logs.away"), project.path("logs")).unwrap();
+    assert_eq!(service.ended(), Some(12), "{}", service.told());
+    assert!(
+        service.told().contains("runchain adopt --as restored"),
+        "{}",
+        service.told()
+    );
+    assert_eq!(project.lines("SELECT count(*) FROM runchain_steps;"), ["0"]);
 }

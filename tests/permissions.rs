@@ -244,3 +244,24 @@ fn files_that_somebody_left_beside_the_database_are_refused_with_the_commands_th
     assert_eq!(code, Some(0), "{said}");
     shared.owner_ends("s");
 }
+
+#[test]
+fn a_log_folder_that_the_executor_may_not_use_is_an_alert_until_it_may() {
+    for mode in [0o700, 0o755] {
+        let shared = Shared::new("wal", 0o660, 0o2770);
+        let logs = shared.project.path("out/logs");
+        fs::create_dir(&logs).unwrap();
+        fs::write(logs.join("monitor.jsonl"), "").unwrap();
+        shared.give(&logs, 0, mode);
+        shared.owner_ends("r");
+        let mut service = Service::of(&mut shared.runchain(who(EXECUTOR, SHARED, &[]), &["drain"]));
+        let alert = "SELECT state FROM runchain_alerts WHERE rule = 'logs_unwritable'";
+        shared.project.until(alert, "firing");
+        service.assert_alive();
+        shared.give(&logs.join("monitor.jsonl"), EXECUTOR, 0o644);
+        shared.give(&logs, EXECUTOR, 0o755);
+        shared.project.until(alert, "resolved");
+        shared.done(&service, "r");
+        assert!(service.terminate().success());
+    }
+}

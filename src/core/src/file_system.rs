@@ -57,9 +57,10 @@ const fn kind(magic: u32, name: &'static str, trust: Trust) -> Kind {
 }
 
 /// By the magic number of statfs(2). The numbers are those of Linux's `include/uapi/linux/magic.h` and
-/// of the statfs(2) manual page; those of file systems outside the kernel (ZFS, vboxsf before 5.6,
-/// vmhgfs, prl_fs, Lustre, GPFS, and BeeGFS under its old name FhGFS) are those that `stat -f` of
-/// coreutils knows.
+/// of the statfs(2) manual page; AFS has two there, OpenAFS' and the kernel's own. Not in them: GFS2
+/// (`include/uapi/linux/gfs2_ondisk.h`), vboxsf (`fs/vboxsf/super.c`), and those of file systems outside
+/// the kernel (ZFS, vmhgfs, prl_fs, Lustre, GPFS, and BeeGFS under its old name FhGFS), which are those
+/// that `stat -f` of coreutils knows.
 const KINDS: &[Kind] = &[
     kind(0x0000_ef53, "ext2/3/4", Trust::Local),
     kind(0x5846_5342, "XFS", Trust::Local),
@@ -81,6 +82,7 @@ const KINDS: &[Kind] = &[
     kind(0x7c7c_6673, "prl_fs", Trust::Shared),
     kind(0x00c3_6400, "Ceph", Trust::Shared),
     kind(0x5346_414f, "AFS", Trust::Shared),
+    kind(0x6b41_4653, "kAFS", Trust::Shared),
     kind(0x7375_7245, "Coda", Trust::Shared),
     kind(0x0bd0_0bd0, "Lustre", Trust::Shared),
     kind(0x4750_4653, "GPFS", Trust::Shared),
@@ -210,6 +212,29 @@ mod tests {
         assert_eq!(of("0:53").trust, Trust::Unclear);
         assert_eq!(of("0:99").name, "FUSE");
         assert_eq!(mount_type(mounts, "254:1").as_deref(), Some("ext4"));
+    }
+
+    /// As magic.h and statfs(2) write them.
+    #[test]
+    fn network_file_systems_are_shared_by_their_numbers_and_fuse_alone_is_unclear() {
+        for (magic, name) in [
+            (0x6969, "NFS"),
+            (0x517B, "SMB"),
+            (0xFF53_4D42, "CIFS"),
+            (0xFE53_4D42, "SMB2"),
+            (0x0102_1997, "9p"),
+            (0x5346_414F, "AFS"),
+            (0x6B41_4653, "kAFS"),
+            (0x00C3_6400, "Ceph"),
+            (0x7375_7245, "Coda"),
+            (0x7461_636F, "OCFS2"),
+        ] {
+            let found = of_magic(magic, None).unwrap();
+            assert_eq!((found.name.as_str(), found.trust), (name, Trust::Shared));
+        }
+        assert_eq!(of_magic(0x6573_5546, None).unwrap().trust, Trust::Unclear);
+        assert_eq!(of_magic(0xEF53, None).unwrap().trust, Trust::Local);
+        assert_eq!(of_magic(0x1234, None), None);
     }
 
     #[test]

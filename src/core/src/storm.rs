@@ -41,7 +41,31 @@ impl StormLimit {
     }
 }
 
-/// Which rows of a batch are ends that are held, by their place in it.
+/// What was judged of a batch.
+pub(crate) struct Judged {
+    /// Which of its rows are ends that are held, by their place in it.
+    pub(crate) held: Vec<bool>,
+    /// Ends that pass.
+    passing: Vec<End>,
+    limit: StormLimit,
+}
+
+impl Judged {
+    /// Writes down how many of the batch's first rows passed: those that were taken.
+    pub(crate) fn note(&self, conn: &Connection, taken: usize) -> Result<()> {
+        let mut passed = self.passing.iter().filter(|end| end.place < taken).peekable();
+        if passed.peek().is_none() {
+            return Ok(());
+        }
+        let mut pace = Pace::load(conn, self.limit)?;
+        for end in passed {
+            pace.add(end.at);
+        }
+        pace.save(conn)
+    }
+}
+
+/// Which rows of a batch are ends that are held. How many pass is written down by [`Judged::note`].
 ///
 /// # Errors
 /// Whatever SQLite answers.
@@ -53,10 +77,14 @@ pub(crate) fn judge(
     ahead: impl FnOnce() -> Result<Vec<QueueRow>>,
     limit: StormLimit,
     now: Millis,
-) -> Result<Vec<bool>> {
-    let mut held = vec![false; rows.len()];
+) -> Result<Judged> {
+    let mut judged = Judged {
+        held: vec![false; rows.len()],
+        passing: Vec::new(),
+        limit,
+    };
     if limit.is_off() {
-        return Ok(held);
+        return Ok(judged);
     }
     let mut finder = EndFinder {
         conn,
@@ -72,7 +100,7 @@ pub(crate) fn judge(
         }
     }
     if ends.is_empty() {
-        return Ok(held);
+        return Ok(judged);
     }
     let mut last_held = held::newest_capture(conn)?;
     let mut pace = Pace::load(conn, limit)?;
@@ -101,18 +129,19 @@ pub(crate) fn judge(
         }
         for end in rush {
             if is_held {
-                held[end.place] = true;
+                judged.held[end.place] = true;
                 last_held = Some(end.at);
             } else {
                 pace.add(end.at);
+                judged.passing.push(*end);
             }
         }
     }
-    pace.save(conn)?;
-    Ok(held)
+    Ok(judged)
 }
 
 /// A row that begins a chain.
+#[derive(Debug, Clone, Copy)]
 struct End {
     place: usize,
     at: Millis,

@@ -1,4 +1,5 @@
-//! What is captured behind a rush needn't wait for it, and nothing but the time differs.
+//! What is captured behind a rush needn't wait for it, and a slice may end early: nothing but the time
+//! differs.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,9 +10,11 @@
 
 use runchain_core::chain::Chain;
 use runchain_core::install::{InstallOptions, install};
+use runchain_core::queue::{self, Rush};
 use runchain_core::storm::StormLimit;
-use runchain_core::{Mapping, Millis, queue};
+use runchain_core::{Mapping, Millis};
 use rusqlite::Connection;
+use std::cell::RefCell;
 
 const SLICE: usize = 10;
 const NOW: Millis = Millis(100_000);
@@ -20,9 +23,13 @@ const STORM: StormLimit = StormLimit {
     window_ms: 60_000,
 };
 
+/// Rows that are read of a rush at once.
+const READ_ROWS: usize = 7;
+
 struct Database {
     conn: Connection,
     mapping: Mapping,
+    rush: RefCell<Rush>,
 }
 
 impl Database {
@@ -34,7 +41,11 @@ impl Database {
         let mapping = install(&conn, &InstallOptions::default(), Millis(1_000))
             .unwrap()
             .mapping;
-        let database = Self { conn, mapping };
+        let database = Self {
+            conn,
+            mapping,
+            rush: RefCell::default(),
+        };
         database.write(
             0,
             "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 49)
@@ -67,8 +78,38 @@ impl Database {
             .more
     }
 
+    /// Takes no more than one row, as if there were no time for another.
+    fn expand_one(&self, storm: StormLimit) -> bool {
+        let chain = Chain::builtin(3);
+        let (conn, mapping) = (&self.conn, &self.mapping);
+        let expanded = queue::expand_while(conn, mapping, &chain, SLICE, storm, &|| false, NOW).unwrap();
+        assert!(expanded.rows <= 1);
+        expanded.more
+    }
+
     fn overtake(&self, storm: StormLimit) -> usize {
-        queue::overtake(&self.conn, &self.mapping, &Chain::builtin(3), SLICE, storm, NOW).unwrap()
+        while self.read_on() {}
+        self.overtake_what_was_read(storm)
+    }
+
+    fn read_on(&self) -> bool {
+        let mut rush = self.rush.borrow_mut();
+        rush.read_on(&self.conn, SLICE, READ_ROWS).unwrap()
+    }
+
+    fn overtake_what_was_read(&self, storm: StormLimit) -> usize {
+        let (chain, mut rush) = (Chain::builtin(3), self.rush.borrow_mut());
+        queue::overtake(
+            &self.conn,
+            &self.mapping,
+            &chain,
+            &mut rush,
+            SLICE,
+            storm,
+            &|| true,
+            NOW,
+        )
+        .unwrap()
     }
 
     fn lines(&self, sql: &str) -> Vec<String> {
@@ -147,6 +188,80 @@ fn what_has_no_end_yet_is_not_overtaken_in_its_middle() {
     assert_eq!(database.overtake(STORM), 1);
 }
 
+#[test]
+fn what_was_read_of_a_rush_counts_only_while_its_last_row_stands() {
+    let database = Database::new();
+    database.write(10_000, "UPDATE runs SET status = 'EXPIRED'");
+    database.write(10_200, "INSERT INTO runs VALUES ('other', 'RUNNING')");
+    while database.read_on() {}
+    while database.expand(STORM) {}
+    // Ids begin anew: the rows of the next rush stand where those of the last one stood.
+    database.write(90_000, "UPDATE runs SET status = 'FAILED' WHERE run_id < 'r40'");
+    database.write(90_200, "UPDATE runs SET status = 'FAILED' WHERE run_id = 'r05'");
+    database.write(90_400, "INSERT INTO runs VALUES ('one', 'RUNNING')");
+    assert_eq!(database.overtake_what_was_read(STORM), 0);
+    assert_eq!(
+        database.overtake(STORM),
+        1,
+        "'one', and not 'r05' before its row in the rush"
+    );
+}
+
+#[test]
+fn a_run_may_overtake_what_is_left_of_a_rush_once_its_own_row_was_taken() {
+    let database = Database::new();
+    database.write(10_000, "UPDATE runs SET status = 'EXPIRED'");
+    database.write(10_200, "UPDATE runs SET status = 'RUNNING' WHERE run_id = 'r03'");
+    database.write(10_400, "UPDATE runs SET status = 'RUNNING' WHERE run_id = 'r33'");
+    assert_eq!(database.overtake(STORM), 0);
+    assert!(database.expand(STORM), "r00 to r09 are taken");
+    assert_eq!(database.overtake(STORM), 1);
+    assert_eq!(
+        database.lines(
+            "SELECT run_id || ' ' || phase FROM runchain_runs WHERE run_id IN ('r03', 'r33') ORDER BY 1"
+        ),
+        ["r03 active", "r33 active"]
+    );
+    assert_eq!(
+        database.lines("SELECT run_id FROM runchain_queue WHERE new_status = 'RUNNING'"),
+        ["r33"]
+    );
+}
+
+#[test]
+fn a_storm_that_is_taken_row_by_row_is_held_whole() {
+    let database = Database::new();
+    database.write(10_000, "UPDATE runs SET status = 'EXPIRED'");
+    while database.expand_one(STORM) {}
+    assert_eq!(
+        database.lines("SELECT CAST(count(*) AS TEXT) FROM runchain_held"),
+        ["50"]
+    );
+}
+
+#[test]
+fn what_passes_row_by_row_is_counted_once() {
+    let database = Database::new();
+    database.write(
+        10_000,
+        "UPDATE runs SET status = 'COMPLETED' WHERE run_id < 'r15'",
+    );
+    while database.expand_one(STORM) {}
+    database.write(
+        10_500,
+        "UPDATE runs SET status = 'COMPLETED' WHERE run_id BETWEEN 'r15' AND 'r19'",
+    );
+    while database.expand(STORM) {}
+    let held = "SELECT CAST(count(*) AS TEXT) FROM runchain_held";
+    assert_eq!(database.lines(held), ["0"], "20 may pass");
+    database.write(
+        11_000,
+        "UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'r20'",
+    );
+    while database.expand(STORM) {}
+    assert_eq!(database.lines(held), ["1"], "and no more");
+}
+
 /// One writer's writes, as they might be: rushes, single writes, re-runs, renames, deletes.
 fn write_at_random(random: &mut fastrand::Rng, databases: [&Database; 2]) {
     const WORDS: [&str; 4] = ["RUNNING", "COMPLETED", "FAILED", "odd"];
@@ -182,8 +297,12 @@ fn overtaking_makes_no_difference_to_any_run() {
         write_at_random(&mut random, [&in_order, &overtaking]);
         while in_order.expand(StormLimit::OFF) {}
         while overtaking.expand(StormLimit::OFF) {
-            if random.bool() {
-                taken += overtaking.overtake(StormLimit::OFF);
+            match random.u32(..5) {
+                0 => taken += overtaking.overtake(StormLimit::OFF),
+                1 => taken += overtaking.overtake_what_was_read(StormLimit::OFF),
+                2 => drop(overtaking.read_on()),
+                3 => drop(overtaking.expand_one(StormLimit::OFF)),
+                _ => {}
             }
         }
         assert_eq!(in_order.state(), overtaking.state());

@@ -12,17 +12,20 @@
 //! | `known` | what was last acted on |
 //! | `judge` | what a status means for a run |
 //! | `look` | what the user's row says |
-//! | `overtake` | which rows needn't wait behind a rush |
+//! | `rush` | the rush that the queue begins with |
+//! | `overtake` | which rows needn't wait behind it |
 
 mod judge;
 mod known;
 mod look;
 mod overtake;
 mod row;
+mod rush;
 
 pub use known::{KnownRun, known_run};
 pub use overtake::overtake;
 pub(crate) use row::QueueRow;
+pub use rush::Rush;
 
 use crate::chain::Chain;
 use crate::error::{During, Result};
@@ -75,6 +78,22 @@ pub fn expand_within(
     storm: StormLimit,
     now: Millis,
 ) -> Result<Expanded> {
+    expand_while(conn, mapping, chain, limit, storm, &|| true, now)
+}
+
+/// The same, but ends before a row when `go_on` says no: the first one is always taken.
+///
+/// # Errors
+/// As [`expand_within`].
+pub fn expand_while(
+    conn: &Connection,
+    mapping: &Mapping,
+    chain: &Chain,
+    limit: usize,
+    storm: StormLimit,
+    go_on: &dyn Fn() -> bool,
+    now: Millis,
+) -> Result<Expanded> {
     crate::schema::check_writer(conn)?;
     let mut rows = read(conn, i64::MIN, limit.saturating_add(1))?;
     let more = rows.len() > limit;
@@ -86,14 +105,15 @@ pub fn expand_within(
         rows: &rows,
         last,
         more,
+        go_on,
     };
-    take_slice(conn, mapping, chain, &slice, storm, now)?;
+    let taken = take_slice(conn, mapping, chain, &slice, storm, now)?;
     conn.prepare_cached("DELETE FROM runchain_queue WHERE id <= ?1")
-        .and_then(|mut statement| statement.execute([last]))
+        .and_then(|mut statement| statement.execute([taken.last().map(|row| row.id)]))
         .during("take expanded rows from the queue")?;
     Ok(Expanded {
-        rows: rows.len(),
-        more,
+        rows: taken.len(),
+        more: more || taken.len() < rows.len(),
     })
 }
 
@@ -104,16 +124,19 @@ struct Slice<'a> {
     last: i64,
     /// Something stands there.
     more: bool,
+    /// Whether there is time for another row.
+    go_on: &'a dyn Fn() -> bool,
 }
 
-fn take_slice(
+/// Returns the rows that were taken: all of them, while there is time.
+fn take_slice<'a>(
     conn: &Connection,
     mapping: &Mapping,
     chain: &Chain,
-    slice: &Slice<'_>,
+    slice: &Slice<'a>,
     storm: StormLimit,
     now: Millis,
-) -> Result<()> {
+) -> Result<&'a [QueueRow]> {
     // Another install may have named another table since the caller looked.
     let installed = Mapping::installed(conn)?;
     let mapping = installed.as_ref().unwrap_or(mapping);
@@ -125,16 +148,23 @@ fn take_slice(
             Ok(Vec::new())
         }
     };
-    let held = storm::judge(conn, mapping, &expander.vocabulary, slice.rows, ahead, storm, now)?;
-    for (row, is_held) in slice.rows.iter().zip(held) {
-        expander.holds.set(is_held);
+    let judged = storm::judge(conn, mapping, &expander.vocabulary, slice.rows, ahead, storm, now)?;
+    let mut taken = 0;
+    for (row, is_held) in slice.rows.iter().zip(&judged.held) {
+        if taken > 0 && !(slice.go_on)() {
+            break;
+        }
+        expander.holds.set(*is_held);
         expander.take(row)?;
+        taken += 1;
     }
     expander.holds.set(false);
-    if !slice.more {
+    judged.note(conn, taken)?;
+    if !slice.more && taken == slice.rows.len() {
         expander.look_at_doubtful()?;
     }
-    expander.keeper.borrow_mut().save()
+    expander.keeper.borrow_mut().save()?;
+    Ok(&slice.rows[..taken])
 }
 
 /// Everything that the judgement of one batch needs.

@@ -17,7 +17,10 @@
 //! What does not belong here: when a pass is due, how long a batch may take, removing files (the rows
 //! that name bags and reports are found here, the caller removes what they name first).
 
+mod criteria;
 mod kinds;
+mod shown;
+mod statements;
 #[cfg(test)]
 mod tests;
 
@@ -25,10 +28,10 @@ use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
 use crate::{Mapping, Millis};
 pub use kinds::Kind;
-use kinds::Statements;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::{Map, Value as Json, json};
+use statements::Statements;
 use std::collections::BTreeMap;
 
 /// When rows of one kind go. 0 means never, for each of the three.
@@ -187,7 +190,7 @@ impl Pass {
                 let Some(&kind) = self.left.last() else {
                     return Ok(None);
                 };
-                self.under_way = kinds::statements(conn, mapping, kind, &self.policy, self.now)?
+                self.under_way = criteria::statements(conn, mapping, kind, &self.policy, self.now)?
                     .map(|statements| (kind, statements, None));
                 // Not before: a busy database is asked again.
                 self.left.pop();
@@ -285,7 +288,7 @@ impl Pass {
 pub fn prepare(conn: &Connection) -> Result<()> {
     /// Rows that an index is made of in some ten milliseconds.
     const FEW_ROWS: i64 = 50_000;
-    if !kinds::lacks_index(conn)? {
+    if !shown::lacks_index(conn)? {
         return Ok(());
     }
     let rows: i64 = conn

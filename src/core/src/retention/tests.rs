@@ -341,7 +341,7 @@ fn every_statement_of_a_batch_finds_its_rows_by_key() {
     let (conn, mapping) = database();
     prepare(&conn).unwrap();
     for kind in Kind::ALL {
-        let statements = kinds::statements(&conn, &mapping, *kind, &policy(), NOW)
+        let statements = criteria::statements(&conn, &mapping, *kind, &policy(), NOW)
             .unwrap()
             .unwrap();
         let sql = format!("EXPLAIN QUERY PLAN {}", statements.look_sql(true, 10));

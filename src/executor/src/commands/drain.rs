@@ -1,6 +1,6 @@
 //! `runchain drain`: the service, and the two ways of running it to an end.
 
-use super::open_checked;
+use super::{open_checked, open_to_serve};
 use crate::cli::DrainArgs;
 use crate::config::{self, ConfigError, Known, Settings};
 use crate::door;
@@ -54,7 +54,10 @@ pub(super) fn until(
 
 /// The exit code says how it ended.
 fn work(goal: &Goal, settings: &Arc<Settings>, reload: Reload<'_>, log: &Log) -> Outcome<Exit> {
-    let conn = open_checked(settings)?;
+    let conn = match goal {
+        Goal::Forever => open_to_serve(settings)?,
+        _ => open_checked(settings)?,
+    };
     if *goal == Goal::Forever {
         log.info(&format!("draining {}", settings.state_db_path.display()));
         say_misfits(settings, &conn, log);

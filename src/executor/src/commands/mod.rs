@@ -158,11 +158,25 @@ pub(crate) fn open(settings: &Settings, mode: OpenMode) -> Outcome<Connection> {
     Ok(conn)
 }
 
-/// Opens the state database for work, which needs the required tables.
+/// Opens the state database for work, which needs the required tables, and that it is the one that its logs
+/// know.
 fn open_checked(settings: &Settings) -> Outcome<Connection> {
+    let conn = open_with_tables(settings)?;
+    identity::require(&conn, settings).inspect_err(|error| identity::log(settings, error, Millis::now()))?;
+    Ok(conn)
+}
+
+/// The same for a service, which starts also where its logs can't be read.
+fn open_to_serve(settings: &Settings) -> Outcome<Connection> {
+    let conn = open_with_tables(settings)?;
+    identity::require_if_readable(&conn, settings)
+        .inspect_err(|error| identity::log(settings, error, Millis::now()))?;
+    Ok(conn)
+}
+
+fn open_with_tables(settings: &Settings) -> Outcome<Connection> {
     let conn = open(settings, OpenMode::ReadWrite)?;
     open::required_tables(&conn, &required(&conn, settings)?).map_err(|error| logged(settings, error))?;
-    identity::require(&conn, settings).inspect_err(|error| identity::log(settings, error, Millis::now()))?;
     Ok(conn)
 }
 

@@ -1,9 +1,13 @@
 //! Logs that can't be written are told in the database, where SQL sees it: an alert `logs_unwritable`, until
 //! they are written again. The events stay in the database meanwhile and are written then.
+//!
+//! A service starts whether or not its logs can be used, so that this can be said. What they know of the
+//! database (that it is an older one, or a copy) is asked before anything is drained.
 
 use super::Drain;
 use crate::config::Settings;
 use crate::door;
+use crate::identity;
 use runchain_core::alert::{self, Alarm, Own};
 use runchain_core::error::{Error, Result};
 use runchain_core::{Millis, schema};
@@ -21,6 +25,16 @@ pub(super) enum Told {
 }
 
 impl Drain<'_> {
+    /// What could not be done at the start, because the logs could not be read.
+    pub(super) fn compare_with_logs(&mut self) -> Result<()> {
+        if self.is_compared {
+            return Ok(());
+        }
+        identity::require(&self.conn, &self.settings)?;
+        self.is_compared = true;
+        Ok(())
+    }
+
     /// After a failure; what isn't about the logs is none of this.
     pub(super) fn tell_of_logs(&mut self, error: &Error) {
         if self.logs_told == Told::Unwritable || !is_about(error, &self.settings) {

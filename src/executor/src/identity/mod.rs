@@ -23,7 +23,7 @@ pub(crate) mod witness;
 
 pub(crate) use guard::{Guard, WatchedFile, open_pinned};
 pub(crate) use later::outside;
-pub(crate) use refusal::{log, require, unadopted};
+pub(crate) use refusal::{log, require, require_if_readable, unadopted};
 
 use crate::config::Settings;
 use crate::projector::{self, NewestLine};

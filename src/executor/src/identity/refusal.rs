@@ -67,6 +67,18 @@ pub(crate) fn require(conn: &Connection, settings: &Settings) -> Result<Finding>
     }
 }
 
+/// The same for a service, which starts whether or not its logs can be read, so that it can say so: `None`
+/// where they can't. It asks again before it drains anything.
+///
+/// # Errors
+/// As [`require`], but for that.
+pub(crate) fn require_if_readable(conn: &Connection, settings: &Settings) -> Result<Option<Finding>> {
+    match require(conn, settings) {
+        Err(Error::Io { path, .. }) if path.starts_with(&settings.logs_dir) => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 /// Why no executor drains this database, as far as the logs and the system tell, and what mends it.
 pub(crate) fn unadopted(conn: &Connection, settings: &Settings) -> Option<Unadopted> {
     match require(conn, settings) {

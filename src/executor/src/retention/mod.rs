@@ -5,6 +5,8 @@
 //! waits as well. What goes is judged in the core; here stands when, and the files.
 
 mod files;
+#[cfg(test)]
+mod tests;
 mod unlogged;
 
 use files::Folders;
