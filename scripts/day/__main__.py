@@ -103,7 +103,7 @@ class Day:
 
     def restart(self):
         """In the first half only."""
-        pause = self.seconds / 25
+        pause = min(6, self.seconds / 25)
         if self.now() > self.seconds / 2:
             return
         if self.now() > pause / 2 and self.world.is_running():
