@@ -31,6 +31,9 @@ mod configuration;
 mod contention;
 /// Executors killed at any moment, and what is left.
 mod crash;
+/// Failures, restarts and outages of a day, and whether everybody heard of everything once.
+#[cfg(target_os = "linux")]
+mod day;
 /// Disks that are full or fail.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod disk;

@@ -18,7 +18,6 @@ import socket
 import sys
 import tempfile
 import time
-import datetime
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from books import Books  # noqa: E402
@@ -104,7 +103,7 @@ class Day:
 
     def restart(self):
         """In the first half only."""
-        pause = self.seconds / 25
+        pause = min(6, self.seconds / 25)
         if self.now() > self.seconds / 2:
             return
         if self.now() > pause / 2 and self.world.is_running():
@@ -148,18 +147,12 @@ class Day:
         self.world.until_quiet(60)
 
     def scrape(self):
-        """The totals, once every event is counted."""
+        """A page of /metrics."""
         client = http.client.HTTPConnection("localhost")
         client.sock = socket.socket(socket.AF_UNIX)
         client.sock.connect(str(self.world.folder / "metrics"))
         client.request("GET", "/metrics")
         return client.getresponse().read().decode()
-
-    def told_to_alertmanager_since_quiet(self):
-        """What is open is told again: the ends of it lie ahead then."""
-        began = datetime.datetime.now(datetime.timezone.utc).isoformat()
-        time.sleep(5)
-        return began
 
 
 def main():
@@ -174,8 +167,7 @@ def main():
     try:
         day.live()
         books = Books(day.world, day.orchestrator, day.receiver)
-        books.ended_at = day.told_to_alertmanager_since_quiet()
-        books.totals(day.scrape())
+        books.totals(day.scrape, patience_s=60)
         day.world.stop(signal.SIGTERM)
         books.close()
         books.weight(day.weights)

@@ -7,6 +7,7 @@ import collections
 import hashlib
 import json
 import re
+import time
 
 from orchestrator import changes_of_alert
 
@@ -187,18 +188,14 @@ class Books:
 
     def alertmanager(self):
         """What Alertmanager was told last of each alert is how it stands."""
-        last = {(alert["labels"]["alertname"], alert["labels"]["subject"]): alert for alert in self.receiver.told_last.values()}
-        over = {what for what, alert in last.items() if self.is_over(alert)}
+        told = list(self.receiver.told_last.values())
+        found = {(one.labels["alertname"], one.labels["subject"]): one.is_over for one in told}
         wanted = {(rule, subject): state == "resolved" for rule, subject, state in self.ask("SELECT rule, subject, state FROM runchain_alerts")}
-        self.must_be("alerts that are over, to Alertmanager", {what: what in over for what in last}, wanted)
-        self.must_be("the instance in Alertmanager's labels", {alert["labels"]["instance"] for alert in last.values()}, {"day"})
+        self.must_be("alerts that are over, to Alertmanager", found, wanted)
+        self.must_be("the instance in Alertmanager's labels", {one.labels["instance"] for one in told}, {"day"})
         self.numbers("am", "/api/v2/alerts")
         self.entries["messages to Alertmanager"] = len(self.receiver.boxes["/api/v2/alerts"])
         self.entries["repeated over HTTP, under their number"] = self.receiver.repeated
-
-    def is_over(self, alert):
-        """While it fires its end lies four times `resend_ms` after the message."""
-        return alert["endsAt"] < self.ended_at
 
     def numbers(self, channel, path):
         """The ids that let a receiver tell repetitions are one for each message that was sent."""
@@ -207,12 +204,17 @@ class Books:
             "SELECT DISTINCT message FROM runchain_alert_deliveries WHERE channel = ? AND state = 'sent' ORDER BY 1", channel)]
         self.must_be(f"numbers of messages that {channel} has heard", found, wanted)
 
-    def totals(self, page):
-        """`/metrics` counts the same."""
+    def totals(self, scrape, patience_s):
+        """`/metrics` counts the same, as soon as the newest events are counted."""
         ends = collections.Counter(end for ends in self.ends().values() for end in ends)
-        for name, wanted in (("runs_completed", ends["COMPLETED"]), ("runs_failed", ends["FAILED"]), ("runs_created", len(self.ends()))):
-            found = re.findall(rf"^runchain_{name}_total\{{[^}}]*\}} (\S+)$", page, re.MULTILINE)
-            self.must_be(f"runchain_{name}_total", [float(value) for value in found], [float(wanted)])
+        wanted = {"runs_completed": ends["COMPLETED"], "runs_failed": ends["FAILED"], "runs_created": len(self.ends())}
+        deadline = time.monotonic() + patience_s
+        found = {}
+        while found != wanted and time.monotonic() < deadline:
+            page = scrape()
+            values = {name: re.search(rf"^runchain_{name}_total\{{[^}}]*\}} (\S+)$", page, re.MULTILINE) for name in wanted}
+            found = {name: value and int(float(value[1])) for name, value in values.items()}
+        self.must_be("totals in /metrics", found, wanted)
 
     def weight(self, samples):
         """Of the time in which nobody killed it: the first quarter against the last."""

@@ -4,6 +4,8 @@ What a receiver has read it may have taken, whether its answer arrived or not: s
 id that lets it tell a repetition, and counts the repetitions. It knows nothing of the executor's tables.
 """
 
+import dataclasses
+import datetime
 import json
 import socket
 import struct
@@ -12,6 +14,14 @@ import time
 
 WEATHER = ("fine", "delay", "429", "500", "slow", "reset", "down")
 HEAD = "HTTP/1.1 {} x\r\nContent-Length: 0\r\nConnection: close\r\n{}\r\n"
+
+
+@dataclasses.dataclass
+class Told:
+    """What Alertmanager was told last of an alert."""
+
+    labels: dict
+    is_over: bool
 
 
 class Receiver:
@@ -28,7 +38,6 @@ class Receiver:
         self.answers = dict.fromkeys(WEATHER, 0)
         # Alertmanager's open alerts are told again and again, by no number of their own: label sets with their end.
         self.told_last = {}
-        self.first_heard = {}
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         self.listener = listener
@@ -63,7 +72,7 @@ class Receiver:
                 connection.settimeout(30)
                 path, number, body = read_request(connection.makefile("rb"))
                 self._reply(connection, path, number, body)
-            except (OSError, ValueError):
+            except (OSError, ValueError, IndexError):
                 pass
 
     def _reply(self, connection, path, number, body):
@@ -71,14 +80,14 @@ class Receiver:
         with self.lock:
             self.answers[weather] += 1
             chance = self.random.random()
-        if weather == "delay":
-            time.sleep(self.patience_s * chance / 2)
         if weather in ("429", "500"):
             more = "Retry-After: 1\r\n" if weather == "429" else ""
             connection.sendall(HEAD.format(weather, more).encode())
             return
         if weather in ("fine", "delay") or chance < 0.5:
             self._keep(path, number, body)
+        if weather == "delay":
+            time.sleep(self.patience_s * chance / 2)
         if weather == "slow":
             # Longer than anybody waits.
             until = time.monotonic() + 3 * self.patience_s
@@ -94,8 +103,11 @@ class Receiver:
     def _keep(self, path, number, body):
         with self.lock:
             if path == "/api/v2/alerts":
+                now = datetime.datetime.now(datetime.timezone.utc)
                 for alert in body:
-                    self.told_last[json.dumps(alert["labels"], sort_keys=True)] = alert
+                    # While it fires, its end lies ahead.
+                    is_over = datetime.datetime.fromisoformat(alert["endsAt"]) <= now
+                    self.told_last[json.dumps(alert["labels"], sort_keys=True)] = Told(alert["labels"], is_over)
                 if number.endswith("/0"):
                     return
             box = self.boxes[path]
@@ -103,15 +115,6 @@ class Receiver:
                 self.repeated += 1
             else:
                 box[number] = body
-                for run_id in named_runs(path, body):
-                    self.first_heard.setdefault(run_id, time.monotonic())
-
-
-def named_runs(path, body):
-    """The runs whose failure a message names, as far as it does."""
-    if path == "/api/v2/alerts":
-        return [alert["labels"]["run_id"] for alert in body if alert["labels"]["alertname"] == "run_failed"]
-    return []
 
 
 def read_request(reader):

@@ -169,6 +169,7 @@ CREATE TABLE IF NOT EXISTS runchain_alert_deliveries (
   UNIQUE (change_id, channel)
 );
 CREATE INDEX IF NOT EXISTS runchain_alert_deliveries_pending ON runchain_alert_deliveries(channel, due_ms, id) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS runchain_alert_deliveries_begun ON runchain_alert_deliveries(channel, message) WHERE state = 'pending' AND message IS NOT NULL;
 CREATE INDEX IF NOT EXISTS runchain_alert_deliveries_dead ON runchain_alert_deliveries(channel, id) WHERE state = 'dead';
 CREATE INDEX IF NOT EXISTS runchain_alert_deliveries_by_alert ON runchain_alert_deliveries(alert_id, channel, id);
 

@@ -124,16 +124,44 @@ impl Message {
     }
 }
 
-/// When the next delivery of a channel is due; `None` when nothing waits.
+/// When the next delivery of a channel is due; `None` when nothing waits. Nothing passes a message that was
+/// begun: that an alert is over must not be told before that it fires.
 ///
 /// # Errors
 /// Whatever SQLite answers.
 pub fn next_due(conn: &Connection, channel: &str) -> Result<Option<Millis>> {
+    if let Some(begun) = begun(conn, channel)? {
+        return Ok(Some(begun.due));
+    }
     conn.prepare_cached(
         "SELECT min(due_ms) FROM runchain_alert_deliveries WHERE channel = ?1 AND state = 'pending'",
     )
     .and_then(|mut statement| statement.query_row([channel], |row| row.get(0)))
     .during("look for deliveries that are due")
+}
+
+/// A message that was begun and isn't through.
+struct Begun {
+    message: i64,
+    due: Millis,
+}
+
+fn begun(conn: &Connection, channel: &str) -> Result<Option<Begun>> {
+    conn.prepare_cached(
+        "SELECT message, due_ms FROM runchain_alert_deliveries
+         WHERE channel = ?1 AND state = 'pending' AND message IS NOT NULL ORDER BY message LIMIT 1",
+    )
+    .and_then(|mut statement| {
+        statement
+            .query_row([channel], |row| {
+                Ok(Begun {
+                    message: row.get(0)?,
+                    due: row.get(1)?,
+                })
+            })
+            .optional()
+    })
+    .during("look for a message that was begun")
 }
 
 /// Whether anything is due to any channel.
@@ -155,28 +183,22 @@ pub fn any_due(conn: &Connection, now: Millis) -> Result<bool> {
 /// Whatever SQLite answers.
 pub fn take(conn: &Connection, channel: &str, now: Millis) -> Result<Option<Message>> {
     drop_orphans(conn, channel, now)?;
-    let begun: Option<Option<i64>> = conn
-        .prepare_cached(
-            "SELECT message FROM runchain_alert_deliveries
-             WHERE channel = ?1 AND state = 'pending' AND due_ms <= ?2 ORDER BY message IS NULL, due_ms, id LIMIT 1",
-        )
-        .and_then(|mut statement| statement.query_row((channel, now), |row| row.get(0)).optional())
-        .during("look for deliveries that are due")?;
-    let id = match begun {
-        None => return Ok(None),
-        Some(Some(message)) => message,
-        Some(None) => begin(conn, channel, now)?,
+    let id = match begun(conn, channel)? {
+        Some(begun) if begun.due > now => return Ok(None),
+        Some(begun) => begun.message,
+        None if next_due(conn, channel)?.is_none_or(|due| due > now) => return Ok(None),
+        None => begin(conn, channel, now)?,
     };
     let items = items(conn, channel, id)?;
     Ok((!items.is_empty()).then_some(Message { id, items }))
 }
 
-/// What is due becomes one message. Its number is that of its first row.
+/// What is due becomes one message, oldest first. Its number is that of its first row.
 fn begin(conn: &Connection, channel: &str, now: Millis) -> Result<i64> {
     let first: i64 = conn
         .query_row(
             "SELECT min(id) FROM (SELECT id FROM runchain_alert_deliveries
-             WHERE channel = ?1 AND state = 'pending' AND message IS NULL AND due_ms <= ?2 ORDER BY due_ms, id LIMIT ?3)",
+             WHERE channel = ?1 AND state = 'pending' AND message IS NULL AND due_ms <= ?2 ORDER BY id LIMIT ?3)",
             (channel, now, IN_ONE_MESSAGE as i64),
             |row| row.get(0),
         )
@@ -184,7 +206,7 @@ fn begin(conn: &Connection, channel: &str, now: Millis) -> Result<i64> {
     conn.execute(
         "UPDATE runchain_alert_deliveries SET message = ?4 WHERE id IN (
            SELECT id FROM runchain_alert_deliveries
-           WHERE channel = ?1 AND state = 'pending' AND message IS NULL AND due_ms <= ?2 ORDER BY due_ms, id LIMIT ?3)",
+           WHERE channel = ?1 AND state = 'pending' AND message IS NULL AND due_ms <= ?2 ORDER BY id LIMIT ?3)",
         (channel, now, IN_ONE_MESSAGE as i64, first),
     )
     .during("begin a message")?;
@@ -290,19 +312,6 @@ pub fn settle(conn: &Connection, channel: &str, message: i64, outcome: &Outcome,
     .and_then(|mut statement| statement.execute((channel, message, state, due, done, error)))
     .map(drop)
     .during("keep what came of a delivery")
-}
-
-/// A channel that can't be reached is not tried for anything else before this.
-///
-/// # Errors
-/// Whatever SQLite answers.
-pub fn hold(conn: &Connection, channel: &str, until: Millis) -> Result<()> {
-    conn.prepare_cached(
-        "UPDATE runchain_alert_deliveries SET due_ms = ?2 WHERE channel = ?1 AND state = 'pending' AND due_ms < ?2",
-    )
-    .and_then(|mut statement| statement.execute((channel, until)))
-    .map(drop)
-    .during("hold what waits for a channel")
 }
 
 /// Makes dead deliveries pending again, of one channel or all; how many.
@@ -478,4 +487,60 @@ pub fn open_alerts(conn: &Connection, after: i64, limit: usize) -> Result<Vec<Op
         }
     }
     Ok(open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Alarm, Own, raise, resolve};
+    use super::*;
+
+    #[test]
+    fn that_an_alert_is_over_is_never_told_before_that_it_fires() {
+        let conn = Connection::open_in_memory().unwrap();
+        schema::migrate(&conn).unwrap();
+        let alarm = Alarm {
+            own: Own::RunFailed,
+            of: &[Some("r")],
+            run_id: None,
+            subject: "r",
+            message: "it broke",
+        };
+        let plan_newest = |state: State, now: Millis| {
+            let change = super::super::announce::newest(&conn).unwrap();
+            let planned = Planned {
+                channel: "ops",
+                change,
+                alert: 1,
+                state,
+                digest: false,
+                throttle_ms: 0,
+                due: now,
+            };
+            assert!(plan(&conn, &planned, now).unwrap());
+        };
+        let told = |now: i64| {
+            let message = take(&conn, "ops", Millis(now)).unwrap()?;
+            let states = message
+                .items
+                .iter()
+                .map(|item| item.change.state)
+                .collect::<Vec<_>>();
+            Some((message.id, states))
+        };
+        raise(&conn, &alarm, Millis(1)).unwrap();
+        plan_newest(State::Firing, Millis(1));
+        assert_eq!(told(1), Some((1, vec![State::Firing])));
+        let again = Outcome::Again {
+            at: Millis(1_000),
+            error: "down".to_owned(),
+        };
+        settle(&conn, "ops", 1, &again, Millis(2)).unwrap();
+        resolve(&conn, Own::RunFailed, &[Some("r")], Millis(3)).unwrap();
+        plan_newest(State::Resolved, Millis(3));
+        assert_eq!(told(999), None);
+        assert_eq!(next_due(&conn, "ops").unwrap(), Some(Millis(1_000)));
+        assert_eq!(told(1_000), Some((1, vec![State::Firing])));
+        settle(&conn, "ops", 1, &Outcome::Sent, Millis(1_001)).unwrap();
+        assert_eq!(told(1_001), Some((2, vec![State::Resolved])));
+    }
 }

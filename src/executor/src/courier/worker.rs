@@ -122,10 +122,8 @@ impl Courier {
             door::write(conn, |conn| {
                 delivery::settle(conn, &self.channel.name, message.id, &outcome, Millis::now())
             })?;
-            // The channel is not asked again for another message before this one's time has come.
-            if let Outcome::Again { at, .. } = &outcome {
-                let at = *at;
-                door::write(conn, |conn| delivery::hold(conn, &self.channel.name, at))?;
+            // Nothing passes this message: the channel is not asked again before its time has come.
+            if matches!(outcome, Outcome::Again { .. }) {
                 break;
             }
             if matches!(
