@@ -4,6 +4,8 @@
 //! Nothing is timed but by waiting; where the time is of interest, it is printed.
 
 mod files;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod on_screen;
 mod once;
 mod places;
 mod typed;

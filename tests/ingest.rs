@@ -10,6 +10,9 @@ mod damaged;
 mod identity;
 /// The binary killed at random moments, while the log is written and rotated.
 mod killed;
+/// Who else can write meanwhile.
+#[cfg(target_os = "linux")]
+mod lock;
 /// How much memory it takes, whatever the input.
 mod memory;
 /// Whose transaction it is, in a stock host.

@@ -63,6 +63,44 @@ fn a_run_appears_fails_is_explained_in_two_keys_and_is_retried_from_the_screen()
 }
 
 #[test]
+fn the_cause_of_a_failed_run_is_at_most_two_keys_from_the_first_screen() {
+    let project = installed("");
+    let service = project.service();
+    project.sql(
+        "CREATE TABLE step_attempts(id INTEGER PRIMARY KEY, run_id TEXT, step_name TEXT, status TEXT, error_message TEXT);
+         CREATE INDEX attempts_by_run ON step_attempts(run_id);
+         INSERT INTO runs(run_id, status) VALUES ('good', 'RUNNING'), ('early', 'RUNNING'), ('late', 'RUNNING');
+         INSERT INTO step_attempts(run_id, step_name, status, error_message) VALUES
+           ('early', 'extract', 'FAILED', 'no route to host'), ('late', 'load', 'FAILED', 'column \"price\" does not exist');
+         UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'good';",
+    );
+    for run_id in ["early", "late"] {
+        project.sql(&format!(
+            "UPDATE runs SET status = 'FAILED' WHERE run_id = '{run_id}'"
+        ));
+        project.until(
+            &format!("SELECT count(*) FROM runchain_steps WHERE run_id = '{run_id}' AND state = 'done'"),
+            "2",
+        );
+    }
+    let mut terminal = monitor(&project, &[]);
+    terminal.until(&["2 failed", "early", "late"]);
+    // The newest that needs somebody: one key.
+    terminal.types("\r");
+    terminal.until(&["WHAT WENT WRONG", "load", "column \"price\" does not exist"]);
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+    // The one below it: two.
+    let mut terminal = monitor(&project, &[]);
+    terminal.until(&["2 failed", "early", "late"]);
+    terminal.types("j\r");
+    terminal.until(&["WHAT WENT WRONG", "extract", "no route to host"]);
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+    assert!(service.terminate().success());
+}
+
+#[test]
 fn what_was_not_confirmed_changes_nothing() {
     let project = installed(UPLOAD);
     project.sql(RUNNING);
@@ -306,8 +344,122 @@ fn an_alert_that_fires_stands_out_and_is_acknowledged_by_whoever_says_yes() {
     terminal.types("y");
     terminal.until(&["acknowledged  error"]);
     assert_eq!(project.sql("SELECT state FROM runchain_alerts"), "acknowledged\n");
-    let audit = project.runchain(&["audit", "--json"]).exits(0).stdout;
-    assert!(audit.contains("acknowledge"), "{audit}");
+    terminal.types("r");
+    terminal.until(&["Resolve 1 alert?", "y yes   n no   r yes, with a reason"]);
+    terminal.types("rthe orders came\r");
+    terminal.until(&["resolved", "5 alerts  6 health"]);
+    assert_eq!(project.sql("SELECT state FROM runchain_alerts"), "resolved\n");
+    assert_eq!(
+        audited(&project),
+        ["acknowledge_alert -", "resolve_alert the orders came"]
+    );
     terminal.types("q");
     assert_eq!(terminal.ended(), Some(0));
+}
+
+/// What was asked for or done, and why, in order.
+fn audited(project: &Project) -> Vec<String> {
+    project.lines(
+        "SELECT json_extract(data, '$.action') || ' ' || coalesce(json_extract(data, '$.reason'), '-')
+         FROM runchain_events WHERE json_extract(data, '$.action') NOT IN ('install', 'executor_start') ORDER BY id",
+    )
+}
+
+#[test]
+fn a_reason_that_was_typed_stands_in_the_audit() {
+    let project = installed(UPLOAD);
+    let service = project.service();
+    project.sql(RUNNING);
+    project.sql(COMPLETED);
+    let mut terminal = monitor(&project, &["--run", "run-1"]);
+    terminal.until(&["upload ✗ dead"]);
+    fs::write(project.path("allowed"), "").unwrap();
+    terminal.types("r");
+    terminal.until(&["Retry 1 step of run run-1?", "r yes, with a reason"]);
+    terminal.types("r");
+    terminal.until(&["reason: _", "enter yes   esc back"]);
+    terminal.types("a new key, by q");
+    terminal.until(&["reason: a new key, by q_"]);
+    terminal.types("\r");
+    terminal.until(&["upload ✓ done"]);
+    terminal.types("3p");
+    terminal.until(&["nothing waits"]);
+    terminal.types("P");
+    terminal.until(&["Pause every kind of steps?"]);
+    terminal.types("rdisk is changed\r");
+    terminal.until(&["PAUSED: *"]);
+    terminal.types("u");
+    terminal.until(&["Resume every kind of steps?"]);
+    terminal.types("ry\r");
+    eventually("the pause to end", || {
+        match project.sql("SELECT count(*) FROM runchain_pauses").as_str() {
+            "0\n" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    });
+    assert_eq!(
+        audited(&project),
+        ["retry a new key, by q", "pause disk is changed", "resume y"]
+    );
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+    assert!(service.terminate().success());
+}
+
+/// Begins a hyperlink to a file of the project.
+fn link_to(project: &Project, path: &str) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("\u{1b}]8;;file://{host}{}\u{1b}\\", project.path(path).display())
+}
+
+#[test]
+fn bag_and_report_are_hyperlinks_where_the_terminal_takes_them_and_nowhere_else() {
+    let project = installed("");
+    project.sql(RUNNING);
+    project.sql(COMPLETED);
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    let (bag, page) = (
+        link_to(&project, ".archive/run-1"),
+        link_to(&project, "reports/run-1.html"),
+    );
+    let known = ("VTE_VERSION", "7600");
+    for (variables, options, linked) in [
+        (vec![("TERM", "xterm-kitty")], &[][..], true),
+        (vec![known], &[], true),
+        (vec![known, ("TERM", "linux")], &[], false),
+        (vec![known, ("TERM", "dumb")], &[], false),
+        (vec![known, ("FORCE_HYPERLINK", "0")], &[], false),
+        (vec![known], &["--hyperlink", "never"], false),
+        (vec![("TERM", "linux")], &["--hyperlink", "always"], true),
+    ] {
+        let mut command = project.command(&["monitor", "--run", "run-1"]);
+        let mut terminal = Screen::start(command.args(options).envs(variables.clone()), 80, 24);
+        terminal.until(&["bag      .archive/run-1", "report   reports/run-1.html"]);
+        // A key later every frame before it is through.
+        terminal.types("y");
+        terminal.until(&["copied: "]);
+        let printed = terminal.printed();
+        assert_eq!(
+            (printed.contains(&bag), printed.contains(&page)),
+            (linked, linked),
+            "{variables:?} {options:?}"
+        );
+        terminal.types("q");
+        assert_eq!(terminal.ended(), Some(0));
+        let mut command = project.command(&["show", "run-1"]);
+        let mut terminal = Screen::start(command.args(options).envs(variables.clone()), 80, 24);
+        assert_eq!(terminal.ended(), Some(0));
+        terminal.until(&["report  reports/run-1.html", "bag     .archive/run-1"]);
+        let printed = terminal.printed();
+        assert_eq!(
+            (printed.contains(&bag), printed.contains(&page)),
+            (linked, linked),
+            "show: {variables:?} {options:?}"
+        );
+    }
+    let piped = project.runchain(&["show", "run-1"]).exits(0).stdout;
+    assert!(
+        piped.contains("report  reports/run-1.html\nbag     .archive/run-1\n") && !piped.contains('\u{1b}'),
+        "{piped}"
+    );
 }

@@ -204,6 +204,30 @@ fn retry_and_cancel_do_the_same_by_function_command_line_and_insert() {
 }
 
 #[test]
+fn an_answer_explains_why_nothing_was_done_and_nothing_else() {
+    let project = project();
+    project.sql(
+        "INSERT INTO runchain_queue(action, run_id) VALUES
+           ('retry', 'dead'), ('retry', 'done'), ('cancel', 'busy'), ('cancel', 'done');",
+    );
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    let answers = project.lines(
+        "SELECT run_id || ' ' || json_extract(data, '$.action') || ' ' || json_extract(data, '$.answer')
+           || ': ' || coalesce(json_extract(data, '$.message'), '-')
+         FROM runchain_events WHERE type = 'REQUEST' ORDER BY id;",
+    );
+    assert_eq!(
+        answers,
+        [
+            "dead retry done: -",
+            "done retry nothing_to_do: only a dead step can be retried; to do a whole chain again use enqueue_chain(run_id)",
+            "busy cancel done: -",
+            "done cancel nothing_to_do: only a step that has not ended can be cancelled",
+        ]
+    );
+}
+
+#[test]
 fn a_request_that_makes_no_sense_says_so() {
     let project = project();
     for (sql, says) in [

@@ -4,6 +4,7 @@
     python3 scripts/bench queue --quick     less of each, about two minutes
     python3 scripts/bench queue --only wake --only idle
     python3 scripts/bench ingest
+    python3 scripts/bench ingest --only resume --resume-gb 10   also one line after 10 GB of events (on the disk)
 
 Writes results/queue.json and results/queue.md beside this file (with --quick or --only, and wherever
 --out says, elsewhere); of ingest the same. Peers are installed into target/bench, never globally; one that can't be had is
@@ -51,8 +52,8 @@ SECTIONS = {"queue": QUEUE, "ingest": INGEST}
 class Bench:
     """What is measured, and how much of it."""
 
-    def __init__(self, target, quick):
-        self.quick = quick
+    def __init__(self, target, quick, resume_gb):
+        self.quick, self.resume_gb = quick, resume_gb
         release = target / "release"
         self.runchain, self.extension = release / "runchain", release / "librunchain"
         if not self.runchain.exists():
@@ -85,6 +86,7 @@ def main():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=SECTIONS)
     parser.add_argument("--quick", action="store_true", help="less of each")
+    parser.add_argument("--resume-gb", type=int, default=0, metavar="GB", help="ingest: also a log of so many GB of events")
     parser.add_argument("--only", action="append", choices=[*QUEUE, *INGEST], help="only this section; may be repeated")
     parser.add_argument("--dir", type=Path, help="where the databases are made, which decides the disk [target/bench/work]")
     parser.add_argument("--out", type=Path, help="folder of the results")
@@ -96,7 +98,7 @@ def main():
     folder = arguments.dir or target / "bench/work"
     folder.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    meta, bench, results = machine(arguments.quick), Bench(target, arguments.quick), Results(folder)
+    meta, bench, results = machine(arguments.quick), Bench(target, arguments.quick, arguments.resume_gb), Results(folder)
     for key, (title, measure) in SECTIONS[arguments.what].items():
         if not arguments.only or key in arguments.only:
             with results.section(title):

@@ -111,7 +111,7 @@ class Ingest:
 SYSTEMS = [
     ("runchain, ingest_events() in sqlite3", "extension", "synchronous NORMAL", events.KINDS),
     ("runchain ingest", "binary", "the process's start included", events.KINDS),
-    ("floor: the same SQL statements, rows already parsed", "floor", "without reading and parsing", ("ulid", "random", "duplicates")),
+    ("floor: the same SQL statements, rows already parsed", "floor", "without reading and parsing", events.KINDS),
     ("DuckDB 2.0.0 read_json into a table", "duckdb", "columnar, no duplicates found, no derived rows", ("ulid", "broken")),
     ("Python loop, sqlite3 + json", "loop", "one table, duplicates found, no derived rows, no checkpoint", events.KINDS),
     ("sqlite-utils 4.2.1 insert --nl", "sqlite_utils", "one table, duplicates found, no derived rows, no checkpoint", ("ulid",)),
@@ -152,17 +152,38 @@ def once(systems, method, log, results, measure, system):
 
 
 def resume(bench, results):
-    """One line appended to a log of 10 GB (a hole, which reads as NUL bytes) that was read before."""
-    systems, size = Ingest(bench), bench.size(10 << 30, 1 << 30)
+    """One line appended to a large log that was read before: to one that is a hole (which reads as NUL bytes), and
+    with --resume-gb to one of events all through."""
+    size = bench.size(10 << 30, 1 << 30)
+    resumed(bench, results, f"{size >> 30} GB of NUL bytes", lambda log, line: write_hole(log, line, size))
+    if bench.resume_gb:
+        size = bench.resume_gb << 30
+        resumed(bench, results, f"{bench.resume_gb} GB of events, the same again and again", lambda log, _: write_events(log, size))
+
+
+def write_hole(log, line, size):
+    log.write_text(line)
+    os.truncate(log, size)
+    with log.open("a") as file:
+        file.write("\n")
+
+
+def write_events(log, size):
+    block = "".join(json.dumps(event) + "\n" for event in events.events(100_000, "ulid"))
+    with log.open("w") as file:
+        while file.tell() < size:
+            file.write(block)
+
+
+def resumed(bench, results, what, write):
+    systems = Ingest(bench)
     with results.scratch("resume") as folder:
         log, database = folder / "large.jsonl", systems.database(folder)
         line = json.dumps(next(events.events(1, "ulid"))) + "\n"
-        log.write_text(line)
-        os.truncate(log, size)
-        with log.open("a") as file:
-            file.write("\n")
+        write(log, line)
         command = [bench.runchain, "ingest", "--db", database, log]
-        print(f"   the first time: {run(command, cwd=folder)[0]:.1f} s", flush=True)
+        seconds, peak_mb = run(command, cwd=folder)[:2]
+        print(f"   {what}: the first time {seconds:.1f} s, {peak_mb:.0f} MB", flush=True)
         took = []
         for number in range(bench.size(50, 10)):
             with log.open("a") as file:
@@ -170,5 +191,5 @@ def resume(bench, results):
             begun = time.perf_counter()
             subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
             took.append((time.perf_counter() - begun) * 1e3)
-        results.add(f"one line appended to {size >> 30} GB", "runchain ingest", "WAL", "EXTRA", "ms",
+        results.add(f"one line appended to {what}", "runchain ingest", "WAL", "EXTRA", "ms",
                     {"p50": statistics.median(took), "max": max(took)}, len(took), True, "a process each time")

@@ -41,7 +41,10 @@ fn valid(of: &str, value: &Value) {
 fn rich() -> Project {
     let project = project();
     end(&project, &["good", "x-bad"]);
-    project.configure(&format!("{}\n[storm]\nmax_transitions = 2\n", super::OWN_STEP));
+    project.configure(&format!(
+        "{}\n[storm]\nmax_transitions = 2\n[alerts.channels.echo]\nkind = 'command'\ncommand = ['true']\n",
+        super::OWN_STEP
+    ));
     project.sql(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6)
          INSERT INTO runs(run_id, status) SELECT 'rush-' || i, 'COMPLETED' FROM n;
@@ -94,6 +97,57 @@ fn what_is_printed_is_what_the_schema_says() {
         words.push("--json");
         valid(of, &project.runchain(&words).json());
     }
+}
+
+/// Commands that do something, in an order in which each has something to do.
+#[test]
+fn what_is_printed_by_those_that_act_is_what_the_schema_says() {
+    let project = rich();
+    let cases: [(&str, i32, &[&str]); 28] = [
+        ("monitor", 0, &["monitor"]),
+        ("monitor", 0, &["monitor", "--run", "x-bad"]),
+        ("alerts", 0, &["alerts"]),
+        ("alert_shown", 0, &["alerts", "show", "1"]),
+        ("alerts_changed", 0, &["alerts", "ack", "1", "--reason", "seen"]),
+        ("alerts_changed", 0, &["alerts", "resolve", "1"]),
+        ("alert_shown", 0, &["alerts", "show", "1"]),
+        ("deliveries_again", 0, &["alerts", "retry"]),
+        ("channel_test", 0, &["alerts", "test", "echo"]),
+        ("paused", 0, &["resume", "upload"]),
+        ("finish", 0, &["finish", "--run", "good"]),
+        ("finish", 0, &["archive", "--run", "good"]),
+        ("finish", 14, &["finish", "--run", "x-bad"]),
+        (
+            "exec_dry_run",
+            0,
+            &["exec", "upload", "--run", "good", "--dry-run"],
+        ),
+        (
+            "exec_dry_run",
+            0,
+            &["exec", "archive", "--run", "good", "--dry-run"],
+        ),
+        ("ingest", 0, &["ingest", "e.jsonl"]),
+        ("config_show", 0, &["config", "show", "--quiet"]),
+        ("config_check", 0, &["config", "check"]),
+        ("units", 0, &["service", "print"]),
+        ("rehearsed", 0, &["install", "--dry-run"]),
+        ("installed", 0, &["install"]),
+        ("installed", 0, &["install", "--repair"]),
+        ("prune", 0, &["prune", "--dry-run"]),
+        ("forget", 0, &["forget", "rush-1", "--dry-run"]),
+        ("forget", 0, &["forget", "rush-1"]),
+        ("adopted", 0, &["adopt", "--as", "moved"]),
+        ("uninstalled", 0, &["uninstall"]),
+        ("installed", 0, &["install"]),
+    ];
+    for (of, code, arguments) in cases {
+        let mut words = arguments.to_vec();
+        words.push("--json");
+        valid(of, &project.runchain(&words).exits(code).json());
+    }
+    let nothing = project.runchain(&["monitor", "--json", "--db", "nowhere.db"]);
+    valid("monitor", &nothing.json());
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Which files are followed: folders, globs, the usual places, what may not be read.
 
 use super::*;
+use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::os::unix::fs::symlink;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_failure_in_a_real_event_folder_is_an_alert_in_the_log_soon_after() {
@@ -40,6 +41,53 @@ fn a_failure_in_a_real_event_folder_is_an_alert_in_the_log_soon_after() {
             Err(format!("{told:?}"))
         }
     });
+}
+
+/// From the line to the row, as it was this time: under load that says nothing, so that nothing is asserted.
+#[test]
+fn a_real_event_folder_is_found_by_itself_and_each_failure_is_an_alert() {
+    let project = project("");
+    let own = |number: u32| format!("state/events/jobs/JOB-{number}/pattern_events.jsonl");
+    append(&project, EVENTS, &lines(0..3));
+    append(&project, &own(1), &lines(0..3));
+    let _service = project.service();
+    until_stored(&project, 3);
+    let conn = Connection::open(project.database()).unwrap();
+    let mut took: Vec<Duration> = (3..53)
+        .map(|number| {
+            let failed = line(number, "pattern.execution.failed");
+            let written = Instant::now();
+            append(&project, EVENTS, &failed);
+            let subject = format!("PRUN-{number}");
+            let took = eventually(&format!("the alert of {subject}"), || {
+                let sql = "SELECT message FROM runchain_alerts WHERE subject = ?1 AND state = 'firing'";
+                // The answer is asked for more often than `eventually` does.
+                for _ in 0..20 {
+                    let message = conn.query_row(sql, [&subject], |row| row.get::<_, String>(0));
+                    if message.as_deref() == Ok("disk on fire") {
+                        return Ok(written.elapsed());
+                    }
+                    std::thread::sleep(Duration::from_micros(250));
+                }
+                Err("none".to_owned())
+            });
+            append(&project, &own(number % 3), &failed);
+            took
+        })
+        .collect();
+    took.sort_unstable();
+    println!(
+        "from the written line to its alert: p50 {:?}, p99 {:?}",
+        took[25], took[49]
+    );
+    // The jobs' own files hold the same.
+    project.until("SELECT sum(duplicates) FROM runchain_ingest_files", "53");
+    until_stored(&project, 53);
+    project.until("SELECT count(*) FROM uet_tasks WHERE status = 'failed'", "50");
+    assert_eq!(
+        project.sql("SELECT count(*), sum(count) FROM runchain_alerts"),
+        "50|50\n"
+    );
 }
 
 #[test]
@@ -264,7 +312,7 @@ fn who_follows_and_has_nothing_to_read_sleeps() {
     // Its last duties may still be under way.
     let mut before = switches();
     eventually("the follower to sleep for a second", || {
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        std::thread::sleep(Duration::from_secs(1));
         let now = switches();
         if std::mem::replace(&mut before, now) == now {
             Ok(())

@@ -67,6 +67,46 @@ fn a_followed_file_is_printed_as_it_grows_until_a_signal_and_goes_on_from_there(
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
     until_stored(&project, 8);
+    let audit = |action: &str| {
+        let ran = project.runchain(&["--json", "audit", "--action", action]);
+        ran.exits(0).json().as_array().unwrap().clone()
+    };
+    let began = audit("ingest_follow_start");
+    assert_eq!(began.len(), 2);
+    assert_eq!(began[0]["after"]["paths"][0], "state/events");
+    let taken = audit("ingest_follow_stop");
+    let taken: Vec<_> = taken.iter().map(|entry| &entry["after"]["stored"]).collect();
+    assert_eq!(taken, [5, 3]);
+}
+
+#[test]
+fn the_table_says_what_each_file_was_and_where_its_rejects_are() {
+    let project = project("");
+    let row = |file: &str| -> (Vec<String>, String) {
+        let ran = project.runchain(&["ingest", file]).exits(0);
+        let row = ran.stdout.lines().nth(1).unwrap().split_whitespace().skip(1);
+        (row.map(str::to_owned).collect(), ran.stderr)
+    };
+    append(&project, "x.jsonl", &lines(0..40));
+    append(&project, "x.jsonl", "broken\n");
+    let (first, said) = row("x.jsonl");
+    assert_eq!(first, ["new", "pattern", "40", "0", "1", "0"]);
+    assert!(said.contains("1 lines rejected"), "{said}");
+    // The sentence has the SQL to look at them.
+    let sql = &said[said.find("SELECT").unwrap()..said.rfind(')').unwrap()];
+    assert!(project.sql(sql).starts_with("41|"), "{sql}");
+    append(&project, "x.jsonl", &lines(40..41));
+    let (second, said) = row("x.jsonl");
+    assert_eq!((second[0].as_str(), said.as_str()), ("resumed", ""));
+    fs::rename(project.path("x.jsonl"), project.path("x.jsonl.1")).unwrap();
+    append(&project, "x.jsonl", &lines(41..42));
+    assert_eq!(row("x.jsonl").0[0], "replaced");
+    append(&project, "x.jsonl.1", &lines(42..43));
+    assert_eq!(row("x.jsonl.1").0, ["rotated", "pattern", "1", "0", "0", "0"]);
+    fs::write(project.path("x.jsonl"), "{}\n").unwrap();
+    assert_eq!(row("x.jsonl").0[0], "truncated");
+    fs::write(project.path("x.jsonl"), format!("\n{}", lines(43..44))).unwrap();
+    assert_eq!(row("x.jsonl").0[0], "rewritten");
 }
 
 #[test]

@@ -36,11 +36,17 @@ fn select(project: &Project) -> String {
     )
 }
 
-#[test]
-fn everything_joins_the_callers_transaction_and_rolls_back_with_it() {
+/// A project with that log, and the SQL that takes it in.
+fn with_log() -> (Project, String) {
     let project = installed();
     fs::write(project.path("log.jsonl"), log()).unwrap();
     let select = select(&project);
+    (project, select)
+}
+
+#[test]
+fn everything_joins_the_callers_transaction_and_rolls_back_with_it() {
+    let (project, select) = with_log();
     let (answer, said) = shell(
         &project,
         &format!(
@@ -60,9 +66,7 @@ fn everything_joins_the_callers_transaction_and_rolls_back_with_it() {
 
 #[test]
 fn a_savepoint_of_the_callers_takes_it_back_alone() {
-    let project = installed();
-    fs::write(project.path("log.jsonl"), log()).unwrap();
-    let select = select(&project);
+    let (project, select) = with_log();
     let (answer, said) = shell(
         &project,
         &format!(
@@ -96,9 +100,7 @@ fn in_autocommit_each_bounded_batch_is_kept_whatever_comes_after_it() {
 
 #[test]
 fn inside_a_statement_that_writes_it_is_refused_and_the_callers_transaction_stands() {
-    let project = installed();
-    fs::write(project.path("log.jsonl"), log()).unwrap();
-    let select = select(&project);
+    let (project, select) = with_log();
     let (answer, said) = shell(
         &project,
         &format!(

@@ -17,6 +17,8 @@ pub(crate) struct Screen {
     slave: File,
     before: Termios,
     parser: Arc<Mutex<vt100::Parser>>,
+    /// Everything that was printed, with its escape sequences.
+    printed: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Screen {
@@ -58,10 +60,14 @@ impl Screen {
         let child = session.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let parser = Arc::new(Mutex::new(vt100::Parser::new(cells(rows), cells(columns), 0)));
         let (mut output, seen) = (master.try_clone().unwrap(), Arc::clone(&parser));
+        let printed = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&printed);
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             // It fails when the last end of the other side is closed.
             while let Ok(length @ 1..) = output.read(&mut bytes) {
+                // Kept first: what is on the screen has been printed.
+                kept.lock().unwrap().extend_from_slice(&bytes[..length]);
                 seen.lock().unwrap().process(&bytes[..length]);
             }
         });
@@ -71,6 +77,7 @@ impl Screen {
             slave,
             before,
             parser,
+            printed,
         }
     }
 
@@ -92,6 +99,11 @@ impl Screen {
     /// What is on the screen.
     pub(crate) fn text(&self) -> String {
         self.parser.lock().unwrap().screen().contents()
+    }
+
+    /// Everything that was printed so far, with its escape sequences.
+    pub(crate) fn printed(&self) -> String {
+        String::from_utf8_lossy(&self.printed.lock().unwrap()).into_owned()
     }
 
     /// Whether any cell has a colour.

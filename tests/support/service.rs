@@ -47,6 +47,14 @@ impl Service {
         self.child.wait().unwrap()
     }
 
+    /// Its exit code, after it was asked to stop or ended by itself.
+    pub(crate) fn stopped(&mut self) -> Option<i32> {
+        if self.is_running() {
+            self.signal(Signal::TERM);
+        }
+        self.ended()
+    }
+
     /// `kill -9`. It must have been alive: one that ended by itself fails the test.
     pub(crate) fn kill(mut self) {
         self.assert_alive();

@@ -6,13 +6,16 @@
 
 use crate::audit::{Actor, By};
 use crate::caller;
+use crate::checks_table::Checks;
 use crate::error::{During, Error, Result};
 use crate::explain;
 use crate::held::{self, BatchId, Decision};
 use crate::id::{RunId, StepId};
 use crate::ingest::{self, IngestOptions};
 use crate::install::{self, InstallOptions};
+use crate::read_events::Events;
 use crate::request::{self, StepVerb};
+use crate::table_function;
 use crate::validate::{self, ValidateOptions};
 use crate::{Mapping, Millis, schema, space, steps};
 use rusqlite::functions::{Context, FunctionFlags};
@@ -120,9 +123,9 @@ pub fn register(conn: &Connection, surface: Surface) -> Result<()> {
         }
     }
     if surface == Surface::Full {
-        crate::read_events::register(conn)?;
+        table_function::register::<Events>(conn)?;
     }
-    crate::checks_table::register(conn)
+    table_function::register::<Checks>(conn)
 }
 
 fn call(context: &Context<'_>, name: &'static str, pure: bool, body: Body) -> rusqlite::Result<String> {

@@ -50,6 +50,7 @@ pub mod space;
 pub mod steps;
 pub mod storm;
 pub mod sweep;
+mod table_function;
 pub mod time;
 pub mod transaction;
 pub mod triggers;

@@ -6,7 +6,7 @@
 //! What does not belong here: what changed.
 
 use crate::config::Settings;
-use crate::wake::{Wake, Watch};
+use crate::wake::{self, Watch};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use runchain_core::error::{During, Result};
 use rusqlite::Connection;
@@ -27,9 +27,9 @@ const PAUSES_MS: [u64; 11] = [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 #[derive(Debug)]
 pub(crate) struct Changes {
     watch: Option<Watch>,
-    hints: Receiver<Wake>,
+    hints: Receiver<()>,
     /// Keeps the channel open where nothing watches.
-    hint: Sender<Wake>,
+    hint: Sender<()>,
     /// The version of the database that was looked at last.
     seen: Option<i64>,
     /// Another folder, and whether something in it has changed.
@@ -49,9 +49,13 @@ impl Changes {
     /// Begins to watch. What is committed from now on ends the next wait.
     pub(crate) fn start(settings: &Settings) -> Self {
         let (hint, hints) = channel();
+        let writes = hint.clone();
+        let watch = Watch::calling(&settings.state_db_path, wake::is_write, move || {
+            let _ = writes.send(());
+        });
         Self {
             // Without a watch there is the poll.
-            watch: Watch::start(&settings.state_db_path, hint.clone()).ok(),
+            watch: watch.ok(),
             hints,
             hint,
             seen: None,
@@ -66,7 +70,7 @@ impl Changes {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let is_change = event.is_ok_and(|event| !matches!(event.kind, notify::EventKind::Access(_)));
             if is_change && !flag.swap(true, Ordering::AcqRel) {
-                let _ = hint.send(Wake::Changed);
+                let _ = hint.send(());
             }
         });
         self.folder = watcher

@@ -12,6 +12,7 @@
 //! file. Counts are taken from the user's tables as they are named in the field, and a table that is
 //! not there counts nothing. What does not belong here: totals over many runs.
 
+mod cells;
 mod compare;
 mod count;
 mod event_types;

@@ -5,14 +5,18 @@
 //! itself, once closed, would drop SQLite's locks), and lets through only what concerns the database
 //! file, its `-wal` and its `-journal`.
 
+#[cfg(target_os = "linux")]
+mod folder;
+mod mailbox;
+
 use crate::drain::worker::Finished;
 use crate::follow::News;
+pub(crate) use mailbox::{Mailbox, Sleep, Waker};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 /// Why the main loop wakes.
@@ -32,8 +36,9 @@ pub(crate) enum Wake {
     Reload,
 }
 
-/// Sends [`Wake::Changed`] for as long as it lives. One unread hint is enough, so a storm of writes
-/// can't fill the channel: [`Watch::rearm`] lets the next one through.
+/// Calls from a thread of its own, for as long as it lives, when something is written: for whoever waits
+/// for other things as well. One unread hint is enough, so a storm of writes can't fill a channel:
+/// [`Watch::rearm`] lets the next one through.
 #[derive(Debug)]
 pub(crate) struct Watch {
     _watcher: RecommendedWatcher,
@@ -44,17 +49,7 @@ impl Watch {
     /// Watches the folder of the database.
     ///
     /// # Errors
-    /// When the system has no watch to give; the caller polls instead, and says so.
-    pub(crate) fn start(database: &Path, wake: Sender<Wake>) -> notify::Result<Self> {
-        Self::calling(database, is_write, move || {
-            let _ = wake.send(Wake::Changed);
-        })
-    }
-
-    /// The same for whoever has other wakes, and perhaps other concerns.
-    ///
-    /// # Errors
-    /// When the system has no watch to give.
+    /// When the system has no watch to give; the caller polls instead.
     pub(crate) fn calling(
         database: &Path,
         concerns: fn(&std::ffi::OsStr, &notify::Event) -> bool,
@@ -118,11 +113,12 @@ fn is_ours(database: &std::ffi::OsStr, changed: &std::ffi::OsStr) -> bool {
 /// How long after a second signal the main loop may take to end by itself.
 const FORCED_AFTER: Duration = Duration::from_secs(2);
 
-/// Turns SIGTERM, SIGINT and SIGHUP into wakes. A second request to stop ends the process in any case.
+/// Turns SIGTERM, SIGINT and SIGHUP into wakes, until `send` answers that nobody takes them any more. A
+/// second request to stop ends the process in any case.
 ///
 /// # Errors
 /// When the handlers can't be set.
-pub(crate) fn signals(wake: Sender<Wake>) -> std::io::Result<()> {
+pub(crate) fn signals(send: impl Fn(Wake) -> bool + Send + 'static) -> std::io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     std::thread::Builder::new()
         .name("signals".to_owned())
@@ -135,7 +131,7 @@ pub(crate) fn signals(wake: Sender<Wake>) -> std::io::Result<()> {
                     Wake::Stop(signal)
                 };
                 stops += u32::from(signal != SIGHUP);
-                if wake.send(why).is_err() {
+                if !send(why) {
                     break;
                 }
                 if stops == 2 {

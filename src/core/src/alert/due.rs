@@ -5,7 +5,9 @@
 //! two such moments nothing can become true. An ingest only writes down what it heard.
 
 use super::life::set_resolved;
-use super::rule::{self, Own, Rule};
+use super::own::Own;
+use super::rule::Rule;
+use super::rulebook;
 use super::{Alarm, State, fingerprint, flood, list, note_change, raise};
 use crate::error::{During, Result};
 use crate::{Millis, RunId, schema};
@@ -73,7 +75,7 @@ impl Look {
 /// Whatever SQLite answers.
 pub fn look(conn: &Connection, since: Millis, now: Millis) -> Result<Look> {
     let mut look = Look::default();
-    for rule in rule::in_force(conn)? {
+    for rule in rulebook::in_force(conn)? {
         if let Some(silence_ms) = rule.silence_ms {
             silence(conn, rule, silence_ms, since, now, &mut look)?;
         } else if let Some(window_ms) = rule.window_ms {
@@ -480,7 +482,7 @@ mod tests {
             silence_ms: Some(1_000),
             ..Rule::named("quiet")
         };
-        rule::adopt(&conn, &[rule], Millis(5_000)).unwrap();
+        rulebook::adopt(&conn, &[rule], Millis(5_000)).unwrap();
         assert_eq!(step(&conn, 0, 5_000), Some(6_000));
         heard(&conn, "quiet", Millis(5_500)).unwrap();
         assert_eq!(step(&conn, 0, 6_000), Some(6_500));

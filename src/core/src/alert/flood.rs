@@ -3,7 +3,7 @@
 //!
 //! An alert that is there already is no part of this: it counts by itself.
 
-use super::rule::Severity;
+use super::own::Severity;
 use super::{State, fingerprint, note_change};
 use crate::Millis;
 use crate::error::{During, Result};

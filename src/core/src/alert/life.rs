@@ -3,7 +3,7 @@
 //! An acknowledged alert stays acknowledged however often its cause is repeated; one that is resolved
 //! fires again. Every change leaves a row, in the same transaction.
 
-use super::rule::Own;
+use super::own::Own;
 use super::{Admission, State, admit, fingerprint};
 use crate::audit::{self, Action, By};
 use crate::error::{During, Error, Result};

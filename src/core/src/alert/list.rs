@@ -1,7 +1,7 @@
 //! Reading alerts, for people: what is open first, by bounded looks into indexes.
 
 use super::State;
-use super::rule::Severity;
+use super::own::Severity;
 use crate::error::{During, Result};
 use crate::{Millis, RunId};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};

@@ -3,7 +3,9 @@
 //! of its cause.
 //!
 //! ```text
-//! rule.rs      what is an alert: built-in rules, those of people, and how an event is judged
+//! rule.rs      what is an alert: how an event is judged
+//! own.rs       our own alerts, and severities
+//! rulebook.rs  the rules that are kept in the database
 //! life.rs      raise and resolve, by a cause or by hand
 //! flood.rs     so many alerts of one rule at once are one
 //! window.rs    so many events within a time
@@ -23,7 +25,9 @@ pub mod due;
 mod flood;
 mod life;
 mod list;
+mod own;
 pub mod rule;
+pub mod rulebook;
 mod window;
 
 pub use flood::Admission;
@@ -31,7 +35,7 @@ pub(crate) use flood::admit;
 pub use life::{Alarm, ByHand, Raised, by_hand, is_open, raise, raise_or_renew, resolve, resolve_all_of};
 pub(crate) use life::{note_change, run_of};
 pub use list::{Change, Entry, Filter, changes_of, entries, find};
-pub use rule::{Own, Severity};
+pub use own::{Own, Severity};
 pub(crate) use window::{Counted, Windows};
 
 use serde::Serialize;

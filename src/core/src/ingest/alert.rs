@@ -7,7 +7,8 @@
 use super::fields::Event;
 use super::progress::{self, Entry};
 use crate::Millis;
-use crate::alert::rule::{self, Judged, Per, Rule};
+use crate::alert::rule::{Judged, Per, Rule};
+use crate::alert::rulebook;
 use crate::alert::{self, Admission, State, fingerprint};
 use crate::error::{During, Result};
 use rusqlite::{Connection, OptionalExtension};
@@ -45,7 +46,7 @@ impl Alerts {
     /// By the rules that are in force now.
     pub(super) fn begin(conn: &Connection) -> Result<Self> {
         Ok(Self {
-            rules: rule::in_force(conn)?,
+            rules: rulebook::in_force(conn)?,
             raised: Vec::new(),
             places: HashMap::new(),
             windows: alert::Windows::default(),

@@ -101,9 +101,9 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Whether this file was read before.
-    pub(super) fn is_known(conn: &Connection, log: &LogFile) -> Result<bool> {
-        Self::find(conn, log).map(|found| found.is_some())
+    /// How far this file was read; `None`: never.
+    pub(super) fn read_to(conn: &Connection, log: &LogFile) -> Result<Option<u64>> {
+        Self::find(conn, log).map(|found| found.map(|checkpoint| checkpoint.row.offset_bytes))
     }
 
     fn find(conn: &Connection, log: &LogFile) -> Result<Option<Self>> {

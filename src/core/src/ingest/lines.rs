@@ -85,7 +85,7 @@ pub(super) struct LineReader {
 }
 
 impl LineReader {
-    /// Before the first chunk: [`LineReader::seek`], [`LineReader::fill`].
+    /// Before the first chunk: [`LineReader::start`].
     pub(super) fn new(file: File, log: &LogFile, options: &IngestOptions) -> Self {
         let capacity = options.max_line_bytes.saturating_add(2).max(BUFFER_BYTES);
         // A small file needs no more than its own size.
@@ -142,6 +142,12 @@ impl LineReader {
         }
         let end = self.unread.start;
         &self.buffer[self.before.max(end.saturating_sub(TAIL_BYTES))..end]
+    }
+
+    /// Goes on from an offset of the log, up to which it was read.
+    pub(super) fn start(&mut self, log: &LogFile, offset: u64) -> Result<()> {
+        self.seek(offset, &log.read_before(offset, TAIL_BYTES)?)?;
+        self.fill()
     }
 
     /// Goes on from another offset; `before` are bytes of the file that end there.

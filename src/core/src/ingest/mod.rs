@@ -63,7 +63,6 @@ use batch::Batch;
 use checkpoint::Checkpoint;
 use file::LogFile;
 use lines::LineReader;
-use reading::TAIL_BYTES;
 use rusqlite::Connection;
 use scope::Scope;
 use serde::Serialize;
@@ -113,6 +112,7 @@ impl IngestReport {
     #[must_use]
     pub fn then(self, later: Self) -> Self {
         Self {
+            identity: self.identity,
             bytes: self.bytes + later.bytes,
             stored: self.stored + later.stored,
             duplicate: self.duplicate + later.duplicate,
@@ -154,21 +154,27 @@ pub fn ingest_path(
         path: log.path.clone(),
         ..IngestReport::default()
     };
-    if options.resume_only && !Checkpoint::is_known(conn, &log)? {
+    check_schema(conn)?;
+    let read_to = Checkpoint::read_to(conn, &log)?;
+    if options.resume_only && read_to.is_none() {
         scope.leave()?;
         return Ok(report);
     }
     let tables = uet::Tables::inspect(conn)?;
     let mut known = None;
+    // The file is read between the transactions only: neither a slow disk nor a line without end may
+    // hold the write lock.
+    reader.start(&log, read_to.unwrap_or(0))?;
     loop {
         scope.begin()?;
         check_schema(conn)?;
         let mut checkpoint = Checkpoint::locate(conn, &log, known, now)?;
-        // The first batch, or somebody else has read this file since our last one.
-        if known.is_none() || checkpoint.row.offset_bytes != reader.offset() {
-            let offset = checkpoint.row.offset_bytes;
-            reader.seek(offset, &log.read_before(offset, TAIL_BYTES)?)?;
-            reader.fill()?;
+        let offset = checkpoint.row.offset_bytes;
+        if offset != reader.offset() {
+            // Somebody else has read this file meanwhile, and got further.
+            scope.roll_back()?;
+            reader.start(&log, offset)?;
+            continue;
         }
         if known.replace(checkpoint.id).is_none() {
             report.identity = checkpoint.identity;
@@ -214,8 +220,8 @@ pub fn ingest_path(
             break;
         }
         if drained || reader.is_low() {
-            // Between the transactions: a slow disk must not hold the write lock. Also where something is
-            // left, so that no batch is smaller than it may be: a commit costs as much as a thousand lines.
+            // Also where something is left, so that no batch is smaller than it may be: a commit costs as
+            // much as a thousand lines.
             reader.fill()?;
         }
     }

@@ -60,6 +60,17 @@ impl<'c> Scope<'c> {
         Ok(())
     }
 
+    /// Takes back a batch that has only found its place; in the caller's transaction that may stand.
+    pub(super) fn roll_back(&mut self) -> Result<()> {
+        if !self.joined {
+            self.conn
+                .execute_batch("ROLLBACK")
+                .during("begin to ingest a batch again")?;
+            self.open = false;
+        }
+        Ok(())
+    }
+
     /// Commits a batch; in the caller's transaction that is left to the caller.
     pub(super) fn commit(&mut self) -> Result<()> {
         if !self.joined {

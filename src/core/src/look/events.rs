@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 /// Rows that are read at most for one answer, of each table.
-pub const LOOKED_THROUGH: usize = 500_000;
+pub const LOOKED_THROUGH: usize = 200_000;
 /// Rows that one statement reads.
 const CHUNK: usize = 1_000;
 
@@ -135,14 +135,19 @@ fn ingested(row: &Row<'_>) -> rusqlite::Result<Event> {
 }
 
 impl Table {
-    /// Downwards from `?2`, not below `?3`.
+    /// Downwards from `?2`, not below `?3`: what a filter asks about. A row has no more than that taken
+    /// apart until it is known to fit.
     pub(super) fn backwards(&self, condition: Option<&str>) -> String {
         format!(
-            "SELECT {columns} FROM {name} WHERE {of_run} id < ?2 AND id >= ?3 ORDER BY id DESC LIMIT {CHUNK}",
-            columns = self.columns,
+            "SELECT id, type, at_ms FROM {name} WHERE {of_run} id < ?2 AND id >= ?3 ORDER BY id DESC LIMIT {CHUNK}",
             name = self.name,
             of_run = condition.map_or_else(|| "?1 IS NULL AND".to_owned(), |of| format!("{of} AND")),
         )
+    }
+
+    /// The whole of `?1`.
+    pub(super) fn whole(&self) -> String {
+        format!("SELECT {} FROM {} WHERE id = ?1", self.columns, self.name)
     }
 
     /// Upwards past `?1`.
@@ -213,6 +218,7 @@ impl Table {
         const DOING: &str = "read the newest events";
         let enough = found.len() + query.limit;
         let mut select = conn.prepare_cached(&self.backwards(condition)).during(DOING)?;
+        let mut whole = conn.prepare_cached(&self.whole()).during(DOING)?;
         let (mut before, mut looked) = (i64::MAX, 0);
         loop {
             let mut rows = select.query((&query.run_id, before, floor)).during(DOING)?;
@@ -220,13 +226,14 @@ impl Table {
             while let Some(row) = rows.next().during(DOING)? {
                 in_chunk += 1;
                 before = row.get(0).during(DOING)?;
-                let kind: String = row.get(1).during(DOING)?;
                 let at: Option<Millis> = row.get(2).during(DOING)?;
                 let is_old = query.since.is_some_and(|since| at.is_none_or(|at| at < since));
-                if is_old || !(query.keep)(&kind) {
+                if is_old || !(query.keep)(kind_of(row).during(DOING)?) {
                     continue;
                 }
-                found.push((self.of_row)(row).during(DOING)?);
+                // Retention may have taken it away between the two statements.
+                let event = whole.query_row([before], self.of_row).optional().during(DOING)?;
+                found.extend(event);
                 if found.len() == enough {
                     return Ok(false);
                 }
@@ -262,6 +269,13 @@ impl Table {
         }
         Ok(low)
     }
+}
+
+/// The type of a row of [`Table::backwards`], where SQLite has it: most rows are looked at and left.
+fn kind_of<'row>(row: &'row Row<'_>) -> rusqlite::Result<&'row str> {
+    let kind = row.get_ref(1)?;
+    kind.as_str()
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, kind.data_type(), Box::new(error)))
 }
 
 /// The newest events of both kinds.

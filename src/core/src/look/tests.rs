@@ -82,7 +82,12 @@ fn no_look_scans_runs_steps_or_events() {
     ];
     statements.extend(problems::STATEMENTS.map(|(_, sql)| sql.to_owned()));
     for table in [LIFECYCLE, INGESTED] {
-        statements.extend([table.backwards(None), table.onwards(), table.first_from()]);
+        statements.extend([
+            table.backwards(None),
+            table.whole(),
+            table.onwards(),
+            table.first_from(),
+        ]);
         for condition in ["run_id = ?1", "job_id = ?1"] {
             if table.newest().contains("ingested") || condition.starts_with("run_id") {
                 statements.push(table.backwards(Some(condition)));

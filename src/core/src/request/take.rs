@@ -214,7 +214,8 @@ fn take_steps(expander: &Expander<'_>, row: &QueueRow, verb: StepVerb) -> Result
     };
     Ok(Taken::Answered {
         answer: done(changed > 0),
-        message: Some(verb.applies_when()),
+        // Only where nothing was done is there something to explain.
+        message: (changed == 0).then(|| verb.applies_when()),
     })
 }
 

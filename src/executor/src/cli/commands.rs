@@ -80,6 +80,7 @@ pub(crate) enum Command {
   runchain monitor                   follows the newest active run; ? shows the keys
   runchain monitor --run run-42      one run: what went wrong, its timeline, its events
   runchain monitor --complete --run run-42   do what its chain lacks, watch, exit with its outcome
+  runchain monitor --ingest-events state/events      also follow the event logs there
   runchain monitor --once            the screen as text
   runchain monitor --json | jq .overview.runs")]
     Monitor(look::MonitorArgs),

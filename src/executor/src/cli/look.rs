@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 use std::fmt;
+#[cfg(feature = "tui")]
+use std::path::PathBuf;
 
 /// `show`
 #[derive(Debug, Args)]
@@ -212,6 +214,10 @@ pub(crate) struct MonitorArgs {
     /// Do what the run's chain lacks as soon as it is over, and exit with its outcome
     #[arg(long, requires = "run_id")]
     pub(crate) complete: bool,
+    /// Follow this event log while no executor does: a file, a folder (its *.jsonl, up to 8 levels below),
+    /// or a glob; repeatable; with --once and --json it is read to its end first [else none is followed]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ingest_events: Vec<PathBuf>,
     /// Print the screen as text and exit; COLUMNS and LINES say how large it is in a pipe
     #[arg(long, conflicts_with = "complete")]
     pub(crate) once: bool,

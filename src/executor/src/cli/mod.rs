@@ -87,6 +87,26 @@ pub(crate) struct GlobalArgs {
         hide_default_value = true
     )]
     pub(crate) color: Color,
+    /// When to print files as hyperlinks [auto: on a terminal that is known to take them]
+    #[arg(
+        long,
+        global = true, help_heading = COMMON,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub(crate) hyperlink: Hyperlink,
+}
+
+/// When to print files as hyperlinks (OSC 8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Hyperlink {
+    /// On a terminal that is known to take them; FORCE_HYPERLINK=0 or =1 says it for all programs.
+    Auto,
+    /// Also in a pipe.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// When to colour.
@@ -166,6 +186,8 @@ impl Cli {
         });
         let events = match &self.command {
             Command::Drain(arguments) => arguments.ingest_events.as_slice(),
+            #[cfg(feature = "tui")]
+            Command::Monitor(arguments) => arguments.ingest_events.as_slice(),
             _ => &[],
         };
         let events = (!events.is_empty()).then(|| Flag {

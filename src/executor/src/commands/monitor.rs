@@ -1,18 +1,21 @@
 //! `runchain monitor`: on a terminal the screen, with `--once` the same as text, with `--json` what
 //! stands on all of its screens.
 
-use super::run;
 use super::suggest::options_to_repeat;
+use super::{ingest, open, run};
 use crate::cli::MonitorArgs;
 use crate::config::Settings;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::follow::{Beside, Places};
+use crate::open::OpenMode;
 use crate::output::Output;
 use crate::tui::app::App;
 use crate::tui::read::{Asked, Follow, Looked, Reader, Want};
 use crate::tui::run::{Session, as_text, interactive};
 use crate::tui::theme::Theme;
-use runchain_core::{Millis, RunId};
+use runchain_core::{Millis, RunId, schema};
+use serde_json::json;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +30,22 @@ pub(super) fn monitor(arguments: &MonitorArgs, settings: &Arc<Settings>, output:
         options: options_to_repeat(settings),
     };
     let theme = Theme::of_process(output.color, arguments.ascii);
+    let ingests = !arguments.ingest_events.is_empty();
+    if ingests {
+        // Refuses at once where nothing could be written.
+        let conn = open(settings, OpenMode::ReadWrite)?;
+        schema::check_writer(&conn)?;
+        ingest::adopt_rules(&conn, settings)?;
+        let paths = Places::of_service(settings)?.told();
+        let after = json!({ "paths": paths, "pid": std::process::id() });
+        ingest::record(&conn, "ingest_follow_start", after, None)?;
+    }
     let is_terminal = std::io::stdout().is_terminal();
+    if ingests && (output.json || arguments.once || !is_terminal) {
+        let output = *output;
+        let beside = Beside::new(settings, move |sentence| drop(output.note(&sentence)))?;
+        beside.catch_up()?;
+    }
     match (run_id, arguments.complete) {
         (Some(run_id), true) if output.json || !is_terminal => {
             let exit = run::complete(&run_id, settings)?;
@@ -43,7 +61,9 @@ pub(super) fn monitor(arguments: &MonitorArgs, settings: &Arc<Settings>, output:
             settings: Arc::clone(settings),
             app: App::new(run_id),
             theme,
+            hyperlinks: output.hyperlinks,
             complete,
+            ingests,
         }),
         _ => Err(Failure::new(
             Exit::Usage,

@@ -47,6 +47,13 @@ pub(super) fn show(id: &str, settings: &Settings, output: &Output) -> Outcome<Ex
         utc(run.since),
         run.generation
     ))?;
+    for (label, path) in files(&steps) {
+        output.file(
+            &format!("{label:<8}"),
+            below(&settings.root, path),
+            &settings.root.join(path),
+        )?;
+    }
     output.line("")?;
     output.table(
         &["ID", "GEN", "STEP", "STATE", "ATTEMPTS", "RESULT OR ERROR"],
@@ -107,6 +114,21 @@ impl Step {
                 .unwrap_or_default(),
         ]
     }
+}
+
+/// What the newest chain left for people: the report's page, then the bag.
+fn files(steps: &[Step]) -> Vec<(&'static str, &str)> {
+    let newest = steps.iter().map(|step| step.generation).max();
+    let of = |name: &str, key: &str| {
+        let mut done = steps
+            .iter()
+            .filter(|step| step.step == name && Some(step.generation) == newest);
+        done.next()?.result.as_ref()?.get(key)?.as_str()
+    };
+    [("report", of("report", "page")), ("bag", of("archive", "path"))]
+        .into_iter()
+        .filter_map(|(label, path)| Some((label, path?)))
+        .collect()
 }
 
 fn steps(conn: &Connection, run_id: &RunId) -> Result<Vec<Step>> {

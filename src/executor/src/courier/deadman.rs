@@ -3,8 +3,8 @@
 
 use super::http;
 use crate::config::DeadMan;
-use crate::wake::Wake;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
+use crate::wake::{Wake, Waker};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 /// The thread, and when the next sign is due. Dropped, the thread ends.
@@ -20,7 +20,7 @@ impl SignOfLife {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn start(deadman: &DeadMan, wake: &Sender<Wake>) -> std::io::Result<Self> {
+    pub(crate) fn start(deadman: &DeadMan, wake: &Waker) -> std::io::Result<Self> {
         // One sign under way is enough.
         let (asked, orders) = sync_channel(1);
         let (deadman, wake) = (deadman.clone(), wake.clone());
@@ -55,7 +55,7 @@ impl SignOfLife {
     }
 }
 
-fn work(deadman: &DeadMan, orders: &Receiver<()>, wake: &Sender<Wake>) {
+fn work(deadman: &DeadMan, orders: &Receiver<()>, wake: &Waker) {
     let timeout = Duration::from_millis(u64::try_from(deadman.timeout_ms).unwrap_or(0));
     let mut failing = false;
     while orders.recv().is_ok() {
@@ -70,7 +70,7 @@ fn work(deadman: &DeadMan, orders: &Receiver<()>, wake: &Sender<Wake>) {
             Ok(()) => failing = false,
             Err(error) if !failing => {
                 failing = true;
-                let _ = wake.send(Wake::Told(format!("deadman: {error}; trying again")));
+                wake.send(Wake::Told(format!("deadman: {error}; trying again")));
             }
             Err(_) => {}
         }

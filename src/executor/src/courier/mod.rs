@@ -27,7 +27,7 @@ pub(crate) use send::{Answer, Letter, send};
 
 use crate::config::Settings;
 use crate::drain::worker::Workshop;
-use crate::wake::Wake;
+use crate::wake::Waker;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ impl Couriers {
     pub(crate) fn start(
         settings: &Settings,
         workshop: &Arc<Workshop>,
-        wake: &Sender<Wake>,
+        wake: &Waker,
     ) -> std::io::Result<Self> {
         let (alive, ended) = channel();
         let mut orders = Vec::new();

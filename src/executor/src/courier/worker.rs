@@ -10,7 +10,7 @@ use crate::config::{Channel, ChannelKind, Settings};
 use crate::door;
 use crate::drain::worker::Workshop;
 use crate::fault;
-use crate::wake::Wake;
+use crate::wake::{Wake, Waker};
 use runchain_core::alert::delivery::{self, Outcome};
 use runchain_core::error::{During, Result};
 use runchain_core::steps::Backoff;
@@ -18,7 +18,7 @@ use runchain_core::{Millis, schema};
 use rusqlite::Connection;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 /// Between two attempts of one message.
@@ -41,7 +41,7 @@ pub(super) struct Courier {
     database: PathBuf,
     shown_database: String,
     workshop: Arc<Workshop>,
-    wake: Sender<Wake>,
+    wake: Waker,
     /// When who keeps hearing of open alerts hears of them again.
     resend_at: Option<Millis>,
     /// The last failure, so that it is said once.
@@ -53,7 +53,7 @@ impl Courier {
         channel: &Channel,
         settings: &Settings,
         workshop: &Arc<Workshop>,
-        wake: &Sender<Wake>,
+        wake: &Waker,
     ) -> Self {
         Self {
             channel: channel.clone(),
@@ -234,6 +234,6 @@ impl Courier {
 
     fn say(&self, text: String) {
         // Nobody is there to hear when the main loop has ended.
-        let _ = self.wake.send(Wake::Told(text));
+        self.wake.send(Wake::Told(text));
     }
 }

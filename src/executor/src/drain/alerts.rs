@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::courier::{self, Couriers, SignOfLife};
 use crate::door;
 use runchain_core::alert::announce::{self, Announced};
-use runchain_core::alert::{delivery, due, rule};
+use runchain_core::alert::{delivery, due, rulebook};
 use runchain_core::error::{During, Result};
 use runchain_core::{Millis, steps};
 use rusqlite::Connection;
@@ -92,13 +92,13 @@ impl Mark {
 impl Drain<'_> {
     /// The lead was just taken.
     pub(super) fn send_couriers(&mut self) {
-        match Couriers::start(&self.settings, &self.workshop, &self.sender) {
+        match Couriers::start(&self.settings, &self.workshop, self.mailbox.waker()) {
             Ok(couriers) => self.couriers = Some(couriers),
             Err(error) => (self.say)(&format!("can't start the couriers of alerts: {error}")),
         }
         let deadman = self.settings.alerts.deadman.as_ref();
         if let Some(deadman) = deadman.filter(|_| *self.goal == Goal::Forever) {
-            match SignOfLife::start(deadman, &self.sender) {
+            match SignOfLife::start(deadman, self.mailbox.waker()) {
                 Ok(sign) => self.sign_of_life = Some(sign),
                 Err(error) => (self.say)(&format!("can't start the sign of life: {error}")),
             }
@@ -124,7 +124,7 @@ impl Drain<'_> {
             return;
         }
         let rules = &self.settings.alerts.rules;
-        let adopted = door::write(&self.conn, |conn| rule::adopt(conn, rules, Millis::now()));
+        let adopted = door::write(&self.conn, |conn| rulebook::adopt(conn, rules, Millis::now()));
         if let Err(error) = adopted {
             (self.say)(&format!("{error}; the alert rules stay as they were"));
         }

@@ -15,8 +15,8 @@ use crate::log::Log;
 use crate::metrics::{Listen, Server, Shared};
 use crate::pulse::{PATIENCE, Pulse};
 use crate::service_manager::Manager;
-use crate::wake::{self, Watch};
-use runchain_core::alert::rule;
+use crate::wake::{self, Mailbox};
+use runchain_core::alert::rulebook;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::file_system::{FileSystem, Under};
 use runchain_core::identity::Place;
@@ -26,7 +26,6 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// Runs the loop until its goal is reached or a signal stops it.
@@ -67,9 +66,11 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
     }
     guard.only_way(&conn)?;
     let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
-    let (sender, wakes) = channel();
+    let mut mailbox =
+        Mailbox::new().map_err(|error| Error::io("open a mailbox for", "the executor", error))?;
+    let waker = mailbox.waker().clone();
     // Before the start is told: whoever reads of it may signal.
-    wake::signals(sender.clone())
+    wake::signals(move |wake| waker.send(wake))
         .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
     init.has_handlers();
     let executor = identity();
@@ -78,7 +79,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
             adopt::record_place(conn, &place)?;
         }
         executor.renew(conn, settings.lease_ms, Millis::now())?;
-        rule::adopt(conn, &settings.alerts.rules, Millis::now())?;
+        rulebook::adopt(conn, &settings.alerts.rules, Millis::now())?;
         if *goal == Goal::Forever {
             trail::began(conn, &executor, settings)?;
         }
@@ -95,8 +96,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         Goal::Forever => Some(Space::begin(settings, &conn)?),
         _ => None,
     };
-    let watch = Watch::start(&database, sender.clone());
-    if let Err(error) = &watch {
+    if let Err(error) = mailbox.watch(&database) {
         log.warn(&format!(
             "can't watch the database's folder ({error}); looking every {} ms instead",
             settings.poll_ms.min(settings.poll_unwatched_ms)
@@ -113,7 +113,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         guard.identity().uuid.clone(),
         guard.file.clone(),
     ));
-    let workers = Workers::start(&workshop, settings.workers, &sender)
+    let workers = Workers::start(&workshop, settings.workers, mailbox.waker())
         .map_err(|error| Error::io("start the threads of", "the executor", error))?;
     let mut drain = Drain {
         settings: Arc::clone(settings),
@@ -133,9 +133,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         executor,
         workers,
         workshop,
-        sender,
-        wakes,
-        watch: watch.ok(),
+        mailbox,
         is_reported,
         guard,
         place,
@@ -158,7 +156,6 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         stopping: None,
         outdated: None,
         looks: LOOK_AGAIN_US.len(),
-        hinted: false,
         hold: None,
         complaints: Vec::new(),
         is_compared: found.is_some(),

@@ -40,15 +40,15 @@ pub(super) struct OthersWrote {
 }
 
 impl OthersWrote {
-    /// Since the last call; the first one answers no.
-    pub(super) fn wrote(&mut self, conn: &Connection) -> bool {
-        // Busy: somebody is at it.
-        let now = data_version(conn).unwrap_or(i64::MIN);
+    /// Since the last call, by what the connection answers now (nothing, where the database is busy:
+    /// somebody is at it); the first one answers no.
+    pub(super) fn wrote(&mut self, data_version: Option<i64>) -> bool {
+        let now = data_version.unwrap_or(i64::MIN);
         self.seen.replace(now).is_some_and(|seen| seen != now)
     }
 }
 
-fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.prepare_cached("PRAGMA data_version")?
         .query_row([], |row| row.get(0))
 }

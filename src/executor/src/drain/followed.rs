@@ -4,8 +4,6 @@ use super::lead::Lead;
 use super::{Drain, Goal};
 use crate::follow::{Follower, How, News, Places};
 use crate::wake::Wake;
-use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Drain<'_> {
@@ -16,9 +14,11 @@ impl Drain<'_> {
             return;
         };
         lead.follow(None);
-        let sender = self.sender.clone();
+        let waker = self.mailbox.waker().clone();
         // Whoever doesn't hear any more is about to end.
-        let tell = move |news| drop(sender.send(Wake::Followed(Box::new(news))));
+        let tell = move |news| {
+            waker.send(Wake::Followed(Box::new(news)));
+        };
         let started = Places::of_service(&self.settings).and_then(|places| {
             let any = !places.is_empty();
             let how = How {
@@ -47,61 +47,19 @@ impl Drain<'_> {
     }
 
     /// Says what a follower tells. What it has read is in the database, whose change wakes us by itself.
-    pub(super) fn hear(&mut self, news: News) {
-        match news {
-            News::Following { places, are_usual } if *self.goal == Goal::Forever => {
-                (self.say)(&following(&places, are_usual));
-            }
-            News::Following { .. } => {}
-            News::CaughtUp => {
-                if *self.goal != Goal::Forever {
-                    self.caught_up();
-                }
-            }
-            News::Read(report) => {
-                if report.rejected > 0 {
-                    (self.say)(&format!(
-                        "{}: {} lines rejected (SELECT line, reason, start FROM runchain_ingest_rejects WHERE file_id = {})",
-                        report.path, report.rejected, report.file_id
-                    ));
-                }
-            }
-            News::Refused { path, why } => {
-                let path = path.display().to_string();
-                let text = if why.contains(&path) {
-                    why
-                } else {
-                    format!("{path}: {why}")
-                };
-                (self.say)(&format!("not followed: {text}"));
-            }
-            News::Failed(error) => {
-                self.make_room_after(&error);
-                (self.say)(&format!("following event logs: {error}; trying again"));
-                if *self.goal != Goal::Forever {
-                    // It is tried again by whoever comes next.
-                    self.caught_up();
-                }
-            }
+    pub(super) fn hear(&mut self, news: &News) {
+        let is_service = *self.goal == Goal::Forever;
+        if let News::Failed(error) = news {
+            self.make_room_after(error);
+        }
+        if let Some(sentence) = news.sentence()
+            && (is_service || !matches!(news, News::Following { .. }))
+        {
+            (self.say)(&sentence);
+        }
+        // What failed is tried again by whoever comes next.
+        if !is_service && matches!(news, News::CaughtUp | News::Failed(_)) {
+            self.caught_up();
         }
     }
-}
-
-/// One line for all places.
-fn following(places: &[(PathBuf, Option<usize>)], are_usual: bool) -> String {
-    let mut text = if are_usual {
-        "following event logs in the usual places:".to_owned()
-    } else {
-        "following event logs:".to_owned()
-    };
-    for (number, (place, files)) in places.iter().enumerate() {
-        let comma = if number == 0 { "" } else { "," };
-        // Writing to a string can't fail.
-        let _ = match files {
-            Some(1) => write!(text, "{comma} {} (1 file)", place.display()),
-            Some(files) => write!(text, "{comma} {} ({files} files)", place.display()),
-            None => write!(text, "{comma} {} (not there yet)", place.display()),
-        };
-    }
-    text
 }

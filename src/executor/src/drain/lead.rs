@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::follow::{Follower, Teller};
 use crate::identity::witness::{self, Witness};
 use crate::metrics::{Shared, Totals};
-use crate::monitor::{Monitor, MonitorOptions};
+use crate::monitor::{Changes, Monitor, MonitorOptions};
 use crate::projector::{Projector, Rotation};
 use crate::redact::Redactor;
 use crate::retention::Duty;
@@ -26,6 +26,9 @@ const PROJECT_EVENTS: usize = 1_000;
 const PROJECTIONS_AT_ONCE: usize = 10;
 /// How far the witness may be behind the logs, which speak for themselves while they are there.
 const TESTIFY_EVERY: Duration = Duration::from_secs(60);
+
+/// What rode on a turn's commit.
+pub(super) struct Riding(Changes);
 
 /// The lead, and what goes with it.
 pub(super) struct Lead {
@@ -98,8 +101,9 @@ impl Lead {
         Ok(Some(lead))
     }
 
-    /// Before the executor leaves: the list of reports says everything, and the witness, too.
+    /// Before the executor leaves: the cursors, the list of reports and the witness say everything.
     pub(super) fn leave(&mut self, settings: &Settings, conn: &Connection) -> Result<()> {
+        self.projector.store_cursors(conn)?;
         self.testify()?;
         if self.projector.take_reported() {
             self.listing.note();
@@ -125,6 +129,24 @@ impl Lead {
     /// Saves what was counted: the next leader goes on from there.
     pub(super) fn save_totals(&mut self, conn: &Connection) -> Result<()> {
         self.totals.as_mut().map_or(Ok(()), |totals| totals.save(conn))
+    }
+
+    /// What the leader has to say in a turn, inside its transaction, which takes it along for nothing. A
+    /// turn that only settles begins and ends no run (`runs`).
+    pub(super) fn ride(&self, conn: &Connection, runs: bool, now: Millis) -> Result<Riding> {
+        let changes = if runs {
+            self.monitor.begin_and_end(conn, now)?
+        } else {
+            Changes::default()
+        };
+        self.projector.ride(conn)?;
+        Ok(Riding(changes))
+    }
+
+    /// That is committed.
+    pub(super) fn rode(&mut self, riding: Riding) {
+        self.projector.rode();
+        self.monitor.note(riding.0);
     }
 
     /// Whether the lock file is still the one that we hold.
@@ -202,8 +224,9 @@ impl Lead {
         Ok(())
     }
 
-    /// Queues what tables of flags say. What is wrong with one keeps nothing else from being done.
-    pub(super) fn read_flags(&mut self, conn: &mut Connection) -> Result<()> {
+    /// Queues what tables of flags say; `true` when that was anything. What is wrong with one keeps nothing
+    /// else from being done.
+    pub(super) fn read_flags(&mut self, conn: &mut Connection) -> Result<bool> {
         self.looker.read_flags(conn)
     }
 
@@ -255,10 +278,12 @@ impl Lead {
     /// When it wants to be called next.
     pub(super) fn next_duty(&self) -> Option<Millis> {
         let repair = self.triggers.due();
+        let at = |instant: Instant| {
+            let left = instant.saturating_duration_since(Instant::now());
+            Millis::now().plus(i64::try_from(left.as_millis()).unwrap_or(0))
+        };
         if let Some(until) = self.rest_until {
-            let left = until.saturating_duration_since(Instant::now());
-            let rested = Millis::now().plus(i64::try_from(left.as_millis()).unwrap_or(0));
-            return repair.into_iter().chain([rested]).min();
+            return repair.into_iter().chain([at(until)]).min();
         }
         if self.behind {
             return Some(Millis::now());
@@ -266,6 +291,7 @@ impl Lead {
         let alerts = self.alert_clock.due();
         let others = self.looker.next().into_iter().chain([self.retention.due()]);
         let others = others
+            .chain(self.projector.cursors_due().map(at))
             .chain(self.listing.due())
             .chain(self.teller.due())
             .chain(alerts);

@@ -139,18 +139,20 @@ impl Looker {
         Ok(())
     }
 
-    /// Queues what new flags say; before the queue is expanded, so that it counts in the same turn.
-    pub(super) fn read_flags(&mut self, conn: &mut Connection) -> Result<()> {
+    /// Queues what new flags say; `true` when there were any.
+    pub(super) fn read_flags(&mut self, conn: &mut Connection) -> Result<bool> {
         self.notice(conn)?;
         if !std::mem::take(&mut self.unread) {
-            return Ok(());
+            return Ok(false);
         }
+        let mut any = false;
         for source in &self.flags {
             if door::patiently(|| flags::is_waiting(conn, source))? {
+                any = true;
                 self.unread |= door::write(conn, |conn| flags::read(conn, source, FLAG_ROWS))?;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     fn wants_a_glance(&self) -> bool {

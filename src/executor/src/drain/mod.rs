@@ -36,7 +36,7 @@ use crate::disk::Space;
 use crate::identity::Guard;
 use crate::log::{Entry, Level, Log};
 use crate::metrics::Shared;
-use crate::wake::{Wake, Watch};
+use crate::wake::{Mailbox, Sleep};
 pub(crate) use begin::run;
 use catch_up::CatchUp;
 use database::{OthersWrote, Version};
@@ -55,7 +55,6 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 use stop::Stop;
 use vital::Vital;
@@ -127,9 +126,7 @@ struct Drain<'a> {
     executor: Executor,
     workers: Workers,
     workshop: Arc<Workshop>,
-    sender: Sender<Wake>,
-    wakes: Receiver<Wake>,
-    watch: Option<Watch>,
+    mailbox: Mailbox,
     /// The file system tells of every change.
     is_reported: bool,
     guard: Guard,
@@ -165,8 +162,6 @@ struct Drain<'a> {
     outdated: Option<Error>,
     /// Index into [`LOOK_AGAIN_US`]; past its end the loop sleeps.
     looks: usize,
-    /// A hint was read and the next one isn't let through yet.
-    hinted: bool,
     /// After a failure: nothing is tried before this.
     hold: Option<Instant>,
     /// What was said to be wrong and isn't mended yet.
@@ -203,13 +198,6 @@ impl Drain<'_> {
                 return Ok(ended);
             }
             let rest = self.pace.rest(Instant::now());
-            if rest.is_zero()
-                && std::mem::take(&mut self.hinted)
-                && let Some(watch) = &self.watch
-            {
-                // Before the look: what is written from now on gives another hint.
-                watch.rearm();
-            }
             // Our own attempts change the database, too: they must not cut the pause short.
             let held = !rest.is_zero() || self.hold.is_some_and(|until| Instant::now() < until);
             let is_due = || Instant::now() >= due || !self.guard.file.is_current();
@@ -255,15 +243,16 @@ impl Drain<'_> {
                 }
             }
             let mut pause = due.saturating_duration_since(Instant::now());
+            let mut sleep = Sleep::Light;
             let rest = self.pace.rest(Instant::now());
             if !rest.is_zero() {
-                pause = rest;
+                (pause, sleep) = (rest, Sleep::Deep);
             } else if let Some(look_us) = LOOK_AGAIN_US.get(self.looks) {
                 self.looks += 1;
                 pause = pause.min(Duration::from_micros(*look_us));
             }
             let pause = self.come_past(pause);
-            if let Some(ended) = self.sleep(pause)? {
+            if let Some(ended) = self.sleep(pause, sleep)? {
                 return Ok(ended);
             }
         }

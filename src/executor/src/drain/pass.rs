@@ -2,13 +2,15 @@
 //! may pass is said and tried again, what is fatal ends the loop. What each duty does stands in its own
 //! module.
 
+use super::database::data_version;
 use super::lead::Lead;
 use super::pace::Pass;
 use super::triggers::News;
+use super::turn::ToDo;
 use super::{AFTER_FAILURE, Drain, Goal, LEAD_EVERY};
 use crate::disk::Space;
 use crate::door;
-use runchain_core::error::{Error, Result};
+use runchain_core::error::{During, Error, Result};
 use runchain_core::{Mapping, Millis, schema};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,6 +20,15 @@ const TURNS_AT_ONCE: Duration = Duration::from_millis(20);
 /// How long a database may look damaged or without our tables before that is believed; less than
 /// [`AFTER_FAILURE`], so that it is looked at once more.
 const DOUBT: Duration = Duration::from_secs(1);
+
+/// What a pass knows before it does anything.
+struct FirstLook {
+    /// As the connection that writes answers it.
+    data_version: i64,
+    /// None where the database asks for a newer runchain.
+    mapping: Option<Mapping>,
+    to_do: ToDo,
+}
 
 impl Drain<'_> {
     /// Says what is wrong once, however often it is tried again.
@@ -63,8 +74,8 @@ impl Drain<'_> {
     }
 
     /// A file that has lost its name makes all kinds of failures; what counts is that.
-    fn guarded_pass(&mut self) -> Result<()> {
-        let done = self.pass();
+    fn guarded_pass(&mut self, first: Result<FirstLook>) -> Result<()> {
+        let done = first.and_then(|first| self.pass(first));
         if done.is_err() {
             self.guard.file.check()?;
         }
@@ -73,10 +84,12 @@ impl Drain<'_> {
 
     /// A pass, charged where it is one of many in a stream of others' commits.
     pub(super) fn paced_pass(&mut self) -> Result<()> {
-        let others_before = self.others.wrote(&self.conn);
         let began = Instant::now();
-        let passed = self.guarded_pass();
-        let others_during = self.others.wrote(&self.conn);
+        let first = self.first_look();
+        let seen = first.as_ref().ok().map(|first| first.data_version);
+        let others_before = self.others.wrote(seen);
+        let passed = self.guarded_pass(first);
+        let others_during = self.others.wrote(data_version(&self.conn).ok());
         self.pace.charge(Pass {
             began,
             ended: Instant::now(),
@@ -87,35 +100,49 @@ impl Drain<'_> {
         passed
     }
 
-    /// One round of everything.
-    fn pass(&mut self) -> Result<()> {
-        if self.outdated.is_some() {
-            return self.turn().map(|_| ());
-        }
-        self.mapping = door::read(&self.conn, |conn| {
-            self.guard.verify(conn)?;
-            schema::check_writer(conn)?;
-            // Somebody may have installed anew, on another table.
-            Mapping::require(conn)
-        })?;
+    /// Everything that is asked before steps are claimed, by one lock.
+    fn first_look(&self) -> Result<FirstLook> {
+        door::read(&self.conn, |conn| {
+            let mapping = if self.outdated.is_none() {
+                self.guard.verify(conn)?;
+                schema::check_writer(conn)?;
+                // Somebody may have installed anew, on another table.
+                Some(Mapping::require(conn)?)
+            } else {
+                None
+            };
+            Ok(FirstLook {
+                data_version: data_version(conn).during("look whether anybody has committed")?,
+                mapping,
+                to_do: self.what_to_do(conn)?,
+            })
+        })
+    }
+
+    /// One round of everything. What is waited for comes first; what only concerns later turns, after it.
+    fn pass(&mut self, first: FirstLook) -> Result<()> {
+        let Some(mapping) = first.mapping else {
+            return self.turn(first.to_do).map(|_| ());
+        };
+        self.mapping = mapping;
         if let Err(error) = self.compare_with_logs().and_then(|()| self.try_to_lead()) {
             self.tell_of_logs(&error);
             // What runs is ours to renew and settle, whether or not there are logs.
             if self.running > 0 {
-                self.turn()?;
+                self.next_turn()?;
             }
             return Err(error);
+        }
+        // Who writes all the time must not keep finished steps, signals and the lead waiting.
+        let enough = Instant::now() + TURNS_AT_ONCE;
+        self.more = self.turn(first.to_do)?;
+        while self.more && Instant::now() < enough {
+            self.more = self.next_turn()?;
         }
         if let Err(error) = self.look_at_triggers() {
             self.complain(format!("{error}; trying again"));
         }
-        self.read_flags()?;
-        // Who writes all the time must not keep finished steps, signals and the lead waiting.
-        let enough = Instant::now() + TURNS_AT_ONCE;
-        self.more = self.turn()?;
-        while self.more && Instant::now() < enough {
-            self.more = self.turn()?;
-        }
+        self.more |= self.read_flags()?;
         self.look_at_space()?;
         if self.lead.is_some() {
             self.carry_out()?;
@@ -133,14 +160,11 @@ impl Drain<'_> {
             return Ok(());
         }
         self.guard.verify(&self.conn)?;
-        let (stopping, monitors) = (self.stopping.is_some(), self.catch_up.is_none());
-        match lead.duties(
-            &self.settings,
-            &mut self.conn,
-            &self.mapping,
-            monitors && !stopping,
-            stopping,
-        ) {
+        let (stopping, monitors) = (self.stopping.is_some(), self.monitors());
+        let Some(lead) = &mut self.lead else {
+            return Ok(());
+        };
+        match lead.duties(&self.settings, &mut self.conn, &self.mapping, monitors, stopping) {
             // Logs on a full disk, a table that is being rebuilt: the steps go on meanwhile.
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
                 self.make_room_after(&error);
@@ -157,15 +181,22 @@ impl Drain<'_> {
         }
     }
 
-    /// What is wrong with a table of flags is said; everything else goes on.
-    fn read_flags(&mut self) -> Result<()> {
+    /// Whether monitors start and stop now.
+    pub(super) fn monitors(&self) -> bool {
+        let is_low = self.space.as_ref().is_some_and(Space::is_low);
+        self.stopping.is_none() && self.catch_up.is_none() && !is_low
+    }
+
+    /// What is wrong with a table of flags is said; everything else goes on. `true` when something was
+    /// queued.
+    fn read_flags(&mut self) -> Result<bool> {
         let Some(lead) = self.lead.as_mut().filter(|_| self.stopping.is_none()) else {
-            return Ok(());
+            return Ok(false);
         };
         match lead.read_flags(&mut self.conn) {
             Err(error) if self.may_pass(&error) && !error.is_busy() => {
                 self.complain(format!("{error}; everything else goes on"));
-                Ok(())
+                Ok(false)
             }
             done => done,
         }

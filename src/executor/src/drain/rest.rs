@@ -5,11 +5,11 @@ use super::lead::Lead;
 use super::{Drain, Ended, Goal, LEAD_EVERY, millis};
 use crate::disk::Space;
 use crate::door;
-use crate::wake::Wake;
+use crate::wake::{Sleep, Wake};
 use runchain_core::error::{Error, Result};
 use runchain_core::{Millis, steps};
+use rusqlite::Connection;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 impl Drain<'_> {
@@ -28,7 +28,10 @@ impl Drain<'_> {
         let left = |run_id, step| door::patiently(|| steps::work_left(&self.conn, run_id, step));
         let reached = match self.goal {
             Goal::Forever => false,
-            Goal::Once => self.has_followed() && (self.lease_after.is_some() || !self.is_due()?),
+            Goal::Once => {
+                self.has_followed()
+                    && (self.lease_after.is_some() || !door::read(&self.conn, |conn| self.is_due(conn))?)
+            }
             // What no trigger saw is work, too: whoever leads has looked at every row once.
             Goal::UntilIdle => {
                 self.lead.as_ref().is_none_or(Lead::has_swept)
@@ -41,22 +44,22 @@ impl Drain<'_> {
         Ok(reached.then_some(Ended::Reached))
     }
 
-    pub(super) fn is_due(&self) -> Result<bool> {
-        Ok(self.next_due()?.is_some_and(|due| due <= Millis::now()))
+    pub(super) fn is_due(&self, conn: &Connection) -> Result<bool> {
+        Ok(self.next_due(conn)?.is_some_and(|due| due <= Millis::now()))
     }
 
-    fn next_due(&self) -> Result<Option<Millis>> {
-        door::patiently(|| match self.goal {
-            Goal::Run { run_id, step } => steps::next_due_of(&self.conn, run_id, step.as_deref()),
-            _ => steps::next_due(&self.conn),
-        })
+    fn next_due(&self, conn: &Connection) -> Result<Option<Millis>> {
+        match self.goal {
+            Goal::Run { run_id, step } => steps::next_due_of(conn, run_id, step.as_deref()),
+            _ => steps::next_due(conn),
+        }
     }
 
     /// Between two looks that nothing has asked for.
     fn poll_ms(&self) -> i64 {
-        match self.watch {
-            Some(_) if self.is_reported => self.settings.poll_ms,
-            _ => self.settings.poll_ms.min(self.settings.poll_unwatched_ms),
+        match self.is_reported && self.mailbox.watches() {
+            true => self.settings.poll_ms,
+            false => self.settings.poll_ms.min(self.settings.poll_unwatched_ms),
         }
     }
 
@@ -73,8 +76,7 @@ impl Drain<'_> {
             let held_back = self
                 .lease_after
                 .map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
-            timeout = self
-                .next_due()?
+            timeout = door::read(&self.conn, |conn| self.next_due(conn))?
                 .map_or(timeout, |due| timeout.min(until(due).max(held_back)));
         }
         match &self.lead {
@@ -82,7 +84,7 @@ impl Drain<'_> {
             Some(lead) => timeout = lead.next_duty().map_or(timeout, |due| timeout.min(until(due))),
             None => timeout = timeout.min(LEAD_EVERY),
         }
-        if self.running > 0 || self.others_hold()? {
+        if self.running > 0 || door::read(&self.conn, |conn| self.others_hold(conn))? {
             timeout = timeout.min(self.lease_part());
         }
         if let Some(at) = self.space.as_ref().and_then(Space::due) {
@@ -109,26 +111,15 @@ impl Drain<'_> {
     }
 
     /// Waits for a wake or the timeout, and takes everything that has arrived.
-    pub(super) fn sleep(&mut self, timeout: Duration) -> Result<Option<Ended>> {
-        let mut wake = match self.wakes.recv_timeout(timeout) {
-            Ok(wake) => Some(wake),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::refused(
-                    "every source of wakes is gone",
-                    "report this as a bug of runchain",
-                ));
-            }
-        };
-        while let Some(one) = wake {
-            match one {
-                Wake::Changed => {
-                    self.looks = 0;
-                    self.hinted = true;
-                }
+    pub(super) fn sleep(&mut self, timeout: Duration, sleep: Sleep) -> Result<Option<Ended>> {
+        let wakes = (self.mailbox.sleep(timeout, sleep))
+            .map_err(|error| Error::io("wait for", "what wakes the executor", error))?;
+        for wake in wakes {
+            match wake {
+                Wake::Changed => self.looks = 0,
                 Wake::Finished(finished) => self.finished.push(*finished),
                 Wake::Told(text) => (self.say)(&text),
-                Wake::Followed(news) => self.hear(*news),
+                Wake::Followed(news) => self.hear(&news),
                 Wake::Reload => self.reload_settings(),
                 Wake::Stop(signal) => {
                     if let Some(ended) = self.stop(signal) {
@@ -136,7 +127,6 @@ impl Drain<'_> {
                     }
                 }
             }
-            wake = self.wakes.try_recv().ok();
         }
         if self
             .stopping

@@ -96,7 +96,10 @@ impl Drain<'_> {
                 "{key} has changed, which needs a restart; the old configuration stays"
             ));
         }
-        if let Err(error) = self.workers.grow_to(&self.workshop, new.workers, &self.sender) {
+        if let Err(error) = self
+            .workers
+            .grow_to(&self.workshop, new.workers, self.mailbox.waker())
+        {
             self.log.warn(&format!("can't start more workers: {error}"));
         }
         for (key, differs) in [

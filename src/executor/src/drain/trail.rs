@@ -7,6 +7,7 @@
 
 use super::Ended;
 use crate::config::{NAMES, Row, Settings};
+use crate::follow::Places;
 use crate::{actor, door};
 use runchain_core::Millis;
 use runchain_core::audit::{self, Action};
@@ -20,9 +21,12 @@ const HIDDEN: &str = "(not shown)";
 
 /// A service began; inside the transaction that registers it.
 pub(super) fn began(conn: &Connection, executor: &Executor, settings: &Settings) -> Result<()> {
+    // What can't be read is said by whoever follows.
+    let follows = Places::of_service(settings).map(|places| places.told());
     let after = json!({
         "executor": executor.id, "state": "running", "pid": executor.pid, "version": env!("CARGO_PKG_VERSION"),
         "workers": settings.workers, "config_file": settings.file.as_ref().map(|path| path.display().to_string()),
+        "follows": follows.unwrap_or_default(),
     });
     record(conn, "executor_start", Value::Null, after)
 }

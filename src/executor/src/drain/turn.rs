@@ -3,6 +3,7 @@
 //! Expanding depends on the user's table, which may be gone for a moment (a table rebuild): it runs
 //! inside a savepoint of its own, so that settling never waits for somebody else's migration.
 
+use super::lead::Riding;
 use super::worker::Finished;
 use super::{Drain, Goal, trace};
 use crate::log::Level;
@@ -35,9 +36,11 @@ const LEASE_AGAIN: Duration = Duration::from_millis(250);
 
 /// What there is to do, looked at before any lock is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ToDo {
+pub(super) struct ToDo {
     settle: bool,
     renew: bool,
+    /// What others left may be taken back again; asked seldom.
+    recover_due: bool,
     recover: bool,
     expand: bool,
     lease: bool,
@@ -54,12 +57,26 @@ struct Turn {
     /// How long it took to take what needn't wait behind a rush.
     overtaking: Option<Duration>,
     claims: Vec<Claim>,
+    /// What the leader had to say besides.
+    riding: Option<Riding>,
 }
 
 impl Drain<'_> {
+    /// The next turn, by what there is to do now.
+    pub(super) fn next_turn(&mut self) -> Result<bool> {
+        let to_do = door::read(&self.conn, |conn| self.what_to_do(conn))?;
+        self.turn(to_do)
+    }
+
     /// Takes a turn if there is anything to do; `true` when another may find more.
-    pub(super) fn turn(&mut self) -> Result<bool> {
-        let to_do = self.what_to_do()?;
+    pub(super) fn turn(&mut self, to_do: ToDo) -> Result<bool> {
+        if to_do.recover_due {
+            self.recovered = Some(Instant::now());
+        }
+        if !to_do.expand && !self.rests_from_expanding() {
+            // Somebody else has expanded it.
+            self.expand_after = None;
+        }
         if !(to_do.settle || to_do.renew || to_do.recover || to_do.expand || to_do.lease) {
             return Ok(false);
         }
@@ -86,39 +103,35 @@ impl Drain<'_> {
         Ok(more)
     }
 
-    fn what_to_do(&mut self) -> Result<ToDo> {
+    /// Looks at the queue, inside the caller's transaction, so that one lock does for everything.
+    pub(super) fn what_to_do(&self, conn: &Connection) -> Result<ToDo> {
+        let settle = !self.finished.is_empty();
+        let renew = self.renewed.elapsed() >= self.lease_part();
         if self.outdated.is_some() {
-            let settle = !self.finished.is_empty();
-            let renew = self.renewed.elapsed() >= self.lease_part();
             return Ok(ToDo {
                 settle,
                 renew,
+                recover_due: false,
                 recover: false,
                 expand: false,
                 lease: false,
             });
         }
-        let mut expand = false;
-        if self.expand_after.is_none_or(|at| Instant::now() >= at) && !self.backlog_rests() {
-            expand = self.is_queued()?;
-            if !expand {
-                // Somebody else has expanded it.
-                self.expand_after = None;
-            }
-        }
         let recover_due = self
             .recovered
             .is_none_or(|last| last.elapsed() >= self.lease_part());
-        if recover_due {
-            self.recovered = Some(Instant::now());
-        }
         Ok(ToDo {
-            settle: !self.finished.is_empty(),
-            renew: self.running > 0 && self.renewed.elapsed() >= self.lease_part(),
-            recover: recover_due && (self.others_hold()? || self.has_strays()?),
-            expand,
-            lease: self.free() > 0 && self.is_due()?,
+            settle,
+            renew: self.running > 0 && renew,
+            recover_due,
+            recover: recover_due && (self.others_hold(conn)? || self.has_strays(conn)?),
+            expand: !self.rests_from_expanding() && is_queued(conn)?,
+            lease: self.free() > 0 && self.is_due(conn)?,
         })
+    }
+
+    fn rests_from_expanding(&self) -> bool {
+        self.expand_after.is_some_and(|at| Instant::now() < at) || self.backlog_rests()
     }
 
     /// Places for steps, counting those that are about to be settled.
@@ -137,29 +150,17 @@ impl Drain<'_> {
         !self.pace.backlog_rest(Instant::now()).is_zero()
     }
 
-    fn is_queued(&self) -> Result<bool> {
-        door::patiently(|| {
-            self.conn
-                .prepare_cached("SELECT EXISTS (SELECT 1 FROM runchain_queue)")
-                .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-                .during("look at the queue")
-        })
+    pub(super) fn others_hold(&self, conn: &Connection) -> Result<bool> {
+        conn.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM runchain_steps
+                            WHERE finished_ms IS NULL AND state IN ('leased', 'running') AND executor_id <> ?1)",
+        )
+        .and_then(|mut statement| statement.query_row([&self.executor.id], |row| row.get(0)))
+        .during("look for steps of others")
     }
 
-    pub(super) fn others_hold(&self) -> Result<bool> {
-        door::patiently(|| {
-            self.conn
-                .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM runchain_steps
-                                    WHERE finished_ms IS NULL AND state IN ('leased', 'running') AND executor_id <> ?1)",
-                )
-                .and_then(|mut statement| statement.query_row([&self.executor.id], |row| row.get(0)))
-                .during("look for steps of others")
-        })
-    }
-
-    fn has_strays(&self) -> Result<bool> {
-        door::patiently(|| steps::has_strays(&self.conn, &self.executor.id, |claim| knows(&self.held, claim)))
+    fn has_strays(&self, conn: &Connection) -> Result<bool> {
+        steps::has_strays(conn, &self.executor.id, |claim| knows(&self.held, claim))
     }
 
     fn commit_turn(&mut self, to_do: ToDo) -> Result<Turn> {
@@ -182,6 +183,8 @@ impl Drain<'_> {
         let storm = super::storm::limit(&self.settings);
         let held = &self.held;
         let rows = self.expand_rows;
+        let monitors = self.monitors();
+        let lead = self.lead.as_ref();
         let rush = &mut self.rush;
         let may_overtake = self.overtake_after.is_none_or(|at| Instant::now() >= at);
         let (lease_ms, forever) = (self.settings.lease_ms, *self.goal == Goal::Forever);
@@ -232,6 +235,7 @@ impl Drain<'_> {
                 Err(error) if !forever => return Err(error),
                 _ => {}
             }
+            let took_in = expanded.as_ref().is_ok_and(|expanded| expanded.rows > 0);
             let mut claims = Vec::new();
             if to_do.lease || (capacity.free > 0 && (to_do.settle || to_do.expand)) {
                 claims = steps::lease_and_start(conn, &executor.id, wanted, capacity, now)?;
@@ -239,6 +243,11 @@ impl Drain<'_> {
             if !claims.is_empty() {
                 executor.renew(conn, lease_ms, now)?;
             }
+            let writes = took_in || !claims.is_empty() || !settled.is_empty();
+            let riding = match lead.filter(|_| writes) {
+                Some(lead) => Some(lead.ride(conn, took_in && monitors, now)?),
+                None => None,
+            };
             fault::point(if finished.is_empty() {
                 "turn-before-commit"
             } else {
@@ -252,6 +261,7 @@ impl Drain<'_> {
                 expanding,
                 overtaking,
                 claims,
+                riding,
             })
         })
     }
@@ -286,7 +296,10 @@ impl Drain<'_> {
         }
     }
 
-    fn after_turn(&mut self, turn: Turn, to_do: ToDo) -> bool {
+    fn after_turn(&mut self, mut turn: Turn, to_do: ToDo) -> bool {
+        if let (Some(lead), Some(riding)) = (&mut self.lead, turn.riding.take()) {
+            lead.rode(riding);
+        }
         if to_do.renew || !turn.claims.is_empty() {
             self.renewed = Instant::now();
         }
@@ -352,6 +365,12 @@ impl Drain<'_> {
         }
         more
     }
+}
+
+fn is_queued(conn: &Connection) -> Result<bool> {
+    conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM runchain_queue)")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .during("look at the queue")
 }
 
 /// How many rows the next turn may take, after so many would have taken this long.

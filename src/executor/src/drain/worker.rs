@@ -7,7 +7,7 @@ use super::effect::execute;
 use crate::config::Settings;
 use crate::fault;
 use crate::identity::WatchedFile;
-use crate::wake::Wake;
+use crate::wake::{Wake, Waker};
 use runchain_core::steps::{Claim, Failure, Outcome};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -74,11 +74,7 @@ impl Workers {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn start(
-        workshop: &Arc<Workshop>,
-        count: usize,
-        wake: &Sender<Wake>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn start(workshop: &Arc<Workshop>, count: usize, wake: &Waker) -> std::io::Result<Self> {
         let (jobs, receiver) = channel();
         let mut workers = Self {
             jobs,
@@ -97,7 +93,7 @@ impl Workers {
         &mut self,
         workshop: &Arc<Workshop>,
         count: usize,
-        wake: &Sender<Wake>,
+        wake: &Waker,
     ) -> std::io::Result<()> {
         while self.threads < count {
             let (workshop, queue, wake) = (Arc::clone(workshop), Arc::clone(&self.queue), wake.clone());
@@ -116,7 +112,7 @@ impl Workers {
     }
 }
 
-fn work(workshop: &Workshop, jobs: &Mutex<Receiver<Claim>>, wake: &Sender<Wake>) {
+fn work(workshop: &Workshop, jobs: &Mutex<Receiver<Claim>>, wake: &Waker) {
     let mut conn = None;
     loop {
         let Ok(claim) = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv() else {
@@ -139,14 +135,12 @@ fn work(workshop: &Workshop, jobs: &Mutex<Receiver<Claim>>, wake: &Sender<Wake>)
             }
         };
         fault::point("effect-end");
-        if wake
-            .send(Wake::Finished(Box::new(Finished {
-                claim,
-                outcome,
-                took: began.elapsed(),
-            })))
-            .is_err()
-        {
+        let finished = Box::new(Finished {
+            claim,
+            outcome,
+            took: began.elapsed(),
+        });
+        if !wake.send(Wake::Finished(finished)) {
             return;
         }
     }

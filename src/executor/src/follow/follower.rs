@@ -1,13 +1,13 @@
 //! The thread of a follower, and the handle on it.
 
 use super::inbox::Inbox;
+use super::news::News;
 use super::places::Places;
 use super::work::{How, Turn, Work};
 use crate::door;
 use crate::identity::{Guard, open_pinned};
 use runchain_core::error::{During, Error, Result};
 use runchain_core::event::{self, EventType, NewEvent};
-use runchain_core::ingest::IngestReport;
 use runchain_core::{Millis, schema};
 use rusqlite::Connection;
 use serde_json::json;
@@ -22,31 +22,6 @@ const LONGEST_REST: Duration = Duration::from_millis(200);
 /// After a failure that may pass; doubled up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
-
-/// What a follower has to tell.
-#[derive(Debug)]
-pub(crate) enum News {
-    /// What is followed: each place and how many files it has; `None`: it isn't there yet.
-    Following {
-        /// In the order in which they were named.
-        places: Vec<(PathBuf, Option<usize>)>,
-        /// Nobody named any.
-        are_usual: bool,
-    },
-    /// A slice was read and committed.
-    Read(IngestReport),
-    /// Everything that is there was read.
-    CaughtUp,
-    /// A file or folder can't be read; said once, until it can or the reason is another.
-    Refused {
-        /// Which.
-        path: PathBuf,
-        /// Why, and what to do.
-        why: String,
-    },
-    /// The database refused; it is tried again.
-    Failed(Error),
-}
 
 /// A follower at work. Dropped, it commits nothing any more.
 #[derive(Debug)]

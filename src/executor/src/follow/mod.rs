@@ -11,6 +11,8 @@
 //! held.rs     last lines without a newline
 //! follower.rs the thread, and the handle on it
 //! tell.rs     what was stored leaves as lifecycle events (the leader's duty)
+//! news.rs     what a follower has to tell, and in which words
+//! beside.rs   for somebody who looks, while no service follows the same
 //! ```
 //!
 //! A follower is a thread with a connection of its own. Files of others may lie on disks that hang, and
@@ -26,18 +28,22 @@
 //!
 //! What does not belong here: how a line is understood, and what a file's checkpoint is (both in core).
 
+mod beside;
 mod files;
 mod follower;
 mod held;
 mod inbox;
 mod named;
+mod news;
 mod places;
 mod scan;
 mod tell;
 mod watch;
 mod work;
 
-pub(crate) use follower::{Follower, News};
+pub(crate) use beside::Beside;
+pub(crate) use follower::Follower;
+pub(crate) use news::{News, rejected};
 pub(crate) use places::Places;
 pub(crate) use tell::Teller;
 pub(crate) use work::How;

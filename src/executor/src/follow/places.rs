@@ -91,6 +91,15 @@ impl Places {
         self.named.iter().any(Place::is_glob)
     }
 
+    /// As they were named, for the audit trail.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let given = self
+            .named
+            .iter()
+            .map(|place| place.given.to_string_lossy().into_owned());
+        given.collect()
+    }
+
     /// What of them is there now.
     pub(crate) fn scan(&self) -> Scan {
         Scan::of(self)

@@ -16,6 +16,7 @@ mod stall;
 mod tests;
 mod transitions;
 
+use crate::door;
 use crate::projector::Projector;
 use line::Heartbeat;
 use observe::Observer;
@@ -25,6 +26,7 @@ use runchain_core::{Mapping, Millis, RunId};
 use rusqlite::Connection;
 use stall::{StallNews, Verdict, Watch};
 use std::collections::HashMap;
+pub(crate) use transitions::Changes;
 
 /// Events projected at a time, so that MONITOR_STARTED stands in the log before a first heartbeat.
 const PROJECTED_AT_ONCE: usize = 1_000;
@@ -111,18 +113,12 @@ impl Monitor {
         projector: &mut Projector,
         now: Millis,
     ) -> Result<Option<Millis>> {
-        let changes = transitions::apply(conn, &self.options, now, |run_id| {
-            self.watches.get(run_id).map_or(0, |watch| watch.heartbeats)
-        })?;
-        for run_id in &changes.stopped {
-            self.watches.remove(run_id);
-            self.first_beats.retain(|run| run.run_id != *run_id);
+        let mut changes = Changes::default();
+        if transitions::any_waiting(conn)? {
+            changes = door::write(conn, |conn| self.begin_and_end(conn, now))?;
         }
-        if changes.any() {
-            self.round.adjust(changes.started.len(), changes.stopped.len());
-            self.first_beats.extend(changes.started);
-            self.behind = true;
-        }
+        let more = changes.more;
+        self.note(changes);
         if self.behind && !self.catch_up(conn, projector)? {
             return Ok(Some(now));
         }
@@ -135,13 +131,37 @@ impl Monitor {
         if self.round.is_due(now) {
             self.beat_next_slice(conn, mapping, projector, &first_beats, now)?;
         }
-        if changes.more {
+        if more {
             return Ok(Some(now));
         }
         if self.watches.is_empty() && !self.round.is_under_way() {
             self.round.sleep();
         }
         Ok(self.round.next_at())
+    }
+
+    /// Starts and stops monitors, a bounded number, inside the caller's transaction; [`Monitor::note`] when
+    /// that is committed.
+    ///
+    /// # Errors
+    /// Whatever SQLite answers; the caller rolls back.
+    pub(crate) fn begin_and_end(&self, conn: &Connection, now: Millis) -> Result<Changes> {
+        transitions::apply(conn, &self.options, now, |run_id| {
+            self.watches.get(run_id).map_or(0, |watch| watch.heartbeats)
+        })
+    }
+
+    /// Which monitors were started and stopped.
+    pub(crate) fn note(&mut self, changes: Changes) {
+        for run_id in &changes.stopped {
+            self.watches.remove(run_id);
+            self.first_beats.retain(|run| run.run_id != *run_id);
+        }
+        if changes.any() {
+            self.round.adjust(changes.started.len(), changes.stopped.len());
+            self.first_beats.extend(changes.started);
+            self.behind = true;
+        }
     }
 
     /// Brings the log up to date; `false` when that takes longer than a tick may.

@@ -3,7 +3,6 @@
 //! asking costs the same with a million runs as with none.
 
 use super::{MonitorOptions, MonitoredRun};
-use crate::door;
 use runchain_core::alert::{self, Own};
 use runchain_core::error::{During, Result};
 use runchain_core::event::{self, EventType, NewEvent};
@@ -14,7 +13,7 @@ use serde_json::json;
 
 /// What was changed.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(crate) struct Changes {
     /// Runs whose monitor is on now.
     pub(super) started: Vec<MonitoredRun>,
     /// Runs whose monitor is off now.
@@ -36,37 +35,33 @@ struct EndedRun {
     phase: Phase,
 }
 
-/// Brings a bounded number of monitors in line with the phases. `heartbeats_of` says how many
-/// heartbeats this executor wrote for a run.
+/// Brings a bounded number of monitors in line with the phases, inside the caller's transaction.
+/// `heartbeats_of` says how many heartbeats this executor wrote for a run.
 pub(super) fn apply(
     conn: &Connection,
     options: &MonitorOptions,
     now: Millis,
     heartbeats_of: impl Fn(&RunId) -> u64,
 ) -> Result<Changes> {
-    if !any_waiting(conn)? {
-        return Ok(Changes::default());
-    }
+    schema::check_writer(conn)?;
     let limit = options.transitions_per_tick;
-    door::write(conn, |conn| {
-        schema::check_writer(conn)?;
-        let ended = runs_to_stop(conn, limit)?;
-        for run in &ended {
-            stop(conn, run, heartbeats_of(&run.run_id), now)?;
-        }
-        let started = runs_to_start(conn, limit)?;
-        for run in &started {
-            start(conn, run, options, now)?;
-        }
-        Ok(Changes {
-            more: ended.len().max(started.len()) >= limit as usize,
-            started,
-            stopped: ended.into_iter().map(|run| run.run_id).collect(),
-        })
+    let ended = runs_to_stop(conn, limit)?;
+    for run in &ended {
+        stop(conn, run, heartbeats_of(&run.run_id), now)?;
+    }
+    let started = runs_to_start(conn, limit)?;
+    for run in &started {
+        start(conn, run, options, now)?;
+    }
+    Ok(Changes {
+        more: ended.len().max(started.len()) >= limit as usize,
+        started,
+        stopped: ended.into_iter().map(|run| run.run_id).collect(),
     })
 }
 
-fn any_waiting(conn: &Connection) -> Result<bool> {
+/// Whether a monitor is to be started or stopped.
+pub(super) fn any_waiting(conn: &Connection) -> Result<bool> {
     conn.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM runchain_runs INDEXED BY runchain_runs_to_start
                         WHERE phase = 'active' AND monitor = 'off')

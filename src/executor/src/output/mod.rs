@@ -4,6 +4,7 @@
 //! it: it passes [`clean`] first. A reader that goes away (`| head`) is no failure. What does not
 //! belong here: deciding what to say.
 
+pub(crate) mod hyperlink;
 pub(crate) mod paint;
 mod table;
 mod wrap;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use unicode_width::UnicodeWidthStr;
 
@@ -39,6 +41,8 @@ pub(crate) struct Output {
     /// When to colour.
     #[cfg(feature = "tui")]
     pub(crate) color: Color,
+    /// Files are hyperlinks.
+    pub(crate) hyperlinks: bool,
 }
 
 impl Output {
@@ -48,6 +52,7 @@ impl Output {
         quiet: true,
         #[cfg(feature = "tui")]
         color: Color::Never,
+        hyperlinks: false,
     };
 
     /// As the options say; sets the process's colours, which `auto` leaves to the terminal and to
@@ -64,6 +69,7 @@ impl Output {
             quiet: options.quiet,
             #[cfg(feature = "tui")]
             color: options.color,
+            hyperlinks: hyperlink::are_wanted(options.hyperlink),
         }
     }
 
@@ -75,6 +81,19 @@ impl Output {
             survive_reader(writeln!(anstream::stdout(), "{line}"))?;
         }
         Ok(())
+    }
+
+    /// A file with a label before it, on a line of its own that is never broken: a hyperlink where the
+    /// terminal takes them. `path` is absolute, `shown` what stands for it.
+    pub(crate) fn file(&self, label: &str, shown: &str, path: &Path) -> io::Result<()> {
+        let (label, shown) = (clean(label), clean(shown));
+        let line = if self.hyperlinks {
+            let address = hyperlink::of_file(path);
+            format!("{label}{}{shown}{}", hyperlink::begin(&address), hyperlink::END)
+        } else {
+            format!("{label}{shown}")
+        };
+        survive_reader(writeln!(io::stdout(), "{line}"))
     }
 
     /// Whether nobody reads any more: who goes on printing stops.

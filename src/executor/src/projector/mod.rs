@@ -1,9 +1,10 @@
 //! The projector: every lifecycle event stands in `logs/monitor.jsonl` or `logs/archival.jsonl`
 //! once, in the order of its id, whatever is killed and whenever.
 //!
-//! Lines are appended and synced first, the cursors in `runchain_cursors` follow. After a crash in
-//! between, the file knows more than the cursor: each log resumes at the later of its cursor and
-//! its last whole line. Two things must hold for that:
+//! Lines are appended and synced first, the cursors in `runchain_cursors` follow: with the next commit that
+//! is made anyway, or a moment later by one of their own. After a crash in between, the file knows more than
+//! the cursor: each log resumes at the later of its cursor and its last whole line. Two things must hold for
+//! that:
 //! - Only the holder of the database's leadership projects, and only the holder of the log folder's
 //!   lock appends there. That lock file names the one database whose logs these are.
 //! - Events are durable before their lines are written: the executor's connection is
@@ -44,6 +45,10 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// The cursors follow within this time where no other commit takes them along. Until then retention keeps a
+/// few events more than it has to, and a crash costs a look at the end of the file.
+const CURSORS_WITHIN: Duration = Duration::from_millis(500);
+
 /// Projects the events of one database to the logs in one folder.
 #[derive(Debug)]
 pub(crate) struct Projector {
@@ -57,6 +62,8 @@ pub(crate) struct Projector {
     monitor: Track,
     archival: Track,
     heartbeat_at: Option<Instant>,
+    /// When the cursors have to be stored at the latest; none where they are.
+    cursors_due: Option<Instant>,
     /// Something was projected that the list of reports doesn't say yet.
     reported: bool,
 }
@@ -97,6 +104,7 @@ impl Projector {
             monitor: Track::new(Log::Monitor, logs_dir, conn)?,
             archival: Track::new(Log::Archival, logs_dir, conn)?,
             heartbeat_at: None,
+            cursors_due: None,
             // Whoever led before may have ended right before that.
             reported: true,
         };
@@ -138,12 +146,37 @@ impl Projector {
         if any {
             fault::point("project-after-append");
         }
-        self.store_cursors(conn)?;
-        if any {
+        self.follow_with_cursors(conn)?;
+        self.rotate_what_is_due(conn, Millis::now())?;
+        Ok(events.len())
+    }
+
+    /// Writes where the cursors have to be, inside a transaction of the caller's that is made anyway;
+    /// [`Projector::rode`] when it is committed.
+    ///
+    /// # Errors
+    /// Whatever SQLite answers.
+    pub(crate) fn ride(&self, conn: &Connection) -> Result<()> {
+        self.tracks()
+            .into_iter()
+            .filter(|track| track.position != track.stored)
+            .try_for_each(|track| store_cursor(conn, track.log, track.position))
+    }
+
+    /// What [`Projector::ride`] wrote is committed.
+    pub(crate) fn rode(&mut self) {
+        if self.are_cursors_behind() {
             fault::point("project-after-cursor");
         }
-        self.rotate_what_is_due(Millis::now())?;
-        Ok(events.len())
+        for track in [&mut self.monitor, &mut self.archival] {
+            track.stored = track.position;
+        }
+        self.cursors_due = None;
+    }
+
+    /// When the cursors want a commit of their own, if none takes them along before.
+    pub(crate) fn cursors_due(&self) -> Option<Instant> {
+        self.cursors_due
     }
 
     /// Every line has this name from now on.
@@ -172,7 +205,15 @@ impl Projector {
     }
 
     /// Rotates logs whose every line the stored cursor covers.
-    fn rotate_what_is_due(&mut self, now: Millis) -> Result<()> {
+    fn rotate_what_is_due(&mut self, conn: &Connection, now: Millis) -> Result<()> {
+        let mut is_due = false;
+        for file in self.tracks().into_iter().filter_map(|track| track.file.as_ref()) {
+            is_due |= self.rotation.is_due(file, now)?;
+        }
+        if !is_due {
+            return Ok(());
+        }
+        self.store_cursors(conn)?;
         for track in [&mut self.monitor, &mut self.archival] {
             // Taken out, so that a failure leaves the file to be opened anew.
             let Some(file) = track.file.take_if(|_| track.position == track.stored) else {
@@ -300,20 +341,39 @@ impl Projector {
         })
     }
 
-    fn store_cursors(&mut self, conn: &Connection) -> Result<()> {
-        let tracks = [&mut self.monitor, &mut self.archival];
-        if tracks.iter().all(|track| track.position == track.stored) {
+    fn tracks(&self) -> [&Track; 2] {
+        [&self.monitor, &self.archival]
+    }
+
+    fn are_cursors_behind(&self) -> bool {
+        (self.tracks().iter()).any(|track| track.position != track.stored)
+    }
+
+    /// Stores the cursors if it is time.
+    fn follow_with_cursors(&mut self, conn: &Connection) -> Result<()> {
+        if !self.are_cursors_behind() {
+            return Ok(());
+        }
+        let due = *(self.cursors_due).get_or_insert_with(|| Instant::now() + CURSORS_WITHIN);
+        if Instant::now() < due {
+            return Ok(());
+        }
+        self.store_cursors(conn)
+    }
+
+    /// Stores the cursors by a commit of their own.
+    ///
+    /// # Errors
+    /// Whatever SQLite answers.
+    pub(crate) fn store_cursors(&mut self, conn: &Connection) -> Result<()> {
+        if !self.are_cursors_behind() {
             return Ok(());
         }
         door::write(conn, |conn| {
             schema::check_writer(conn)?;
-            tracks
-                .iter()
-                .try_for_each(|track| store_cursor(conn, track.log, track.position))
+            self.ride(conn)
         })?;
-        for track in tracks {
-            track.stored = track.position;
-        }
+        self.rode();
         Ok(())
     }
 }

@@ -40,8 +40,10 @@ impl Fixture {
         }
     }
 
+    /// As an executor that leaves afterwards.
     fn project_all(&self, projector: &mut Projector) {
         while projector.project(&self.conn, 3).unwrap() == 3 {}
+        projector.store_cursors(&self.conn).unwrap();
     }
 
     /// (epoch, seq) of every line of a log that has one; every line must be whole JSON.
@@ -95,6 +97,7 @@ fn every_event_stands_once_in_its_log_and_in_order() {
     assert_eq!(projector.project(&fixture.conn, 2).unwrap(), 2);
     assert_eq!(projector.project(&fixture.conn, 100).unwrap(), 3);
     assert_eq!(projector.project(&fixture.conn, 100).unwrap(), 0);
+    projector.store_cursors(&fixture.conn).unwrap();
     assert_eq!(fixture.seqs(Log::Monitor), first_epoch(&[1, 2, 5]));
     assert_eq!(fixture.seqs(Log::Archival), first_epoch(&[3, 4]));
     assert_eq!(fixture.cursors(), (5, 5));
@@ -118,6 +121,31 @@ fn killed_between_append_and_cursor_each_event_still_stands_once() {
     );
     assert_eq!(fixture.seqs(Log::Archival), first_epoch(&[3, 4, 8, 9, 13, 14]));
     assert_eq!(fixture.cursors(), (15, 15));
+}
+
+#[test]
+fn killed_before_the_cursors_rode_on_a_commit_each_event_still_stands_once() {
+    let fixture = Fixture::new();
+    for _ in 0..2 {
+        let mut projector = fixture.open();
+        fixture.append(&MIXED);
+        assert!(projector.project(&fixture.conn, 100).unwrap() < 100);
+        // It is written down later: that is what saves a commit.
+        assert_eq!(fixture.cursors(), (0, 0));
+        assert!(projector.cursors_due().is_some());
+    }
+    let mut projector = fixture.open();
+    fixture.append(&MIXED);
+    assert!(projector.project(&fixture.conn, 100).unwrap() < 100);
+    door::write(&fixture.conn, |conn| projector.ride(conn)).unwrap();
+    projector.rode();
+    assert_eq!(fixture.cursors(), (15, 15));
+    assert_eq!(projector.cursors_due(), None);
+    assert_eq!(
+        fixture.seqs(Log::Monitor),
+        first_epoch(&[1, 2, 5, 6, 7, 10, 11, 12, 15])
+    );
+    assert_eq!(fixture.seqs(Log::Archival), first_epoch(&[3, 4, 8, 9, 13, 14]));
 }
 
 #[test]

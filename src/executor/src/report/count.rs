@@ -1,5 +1,6 @@
 //! Counting a run's rows by what their status words mean.
 
+use super::cells::Cells;
 use crate::archive::refer::Source;
 use crate::archive::rows::{Reader, Values, read};
 use crate::redact::Redactor;
@@ -199,9 +200,8 @@ pub(super) fn last_errors(
         return Ok(Vec::new());
     };
     let mut reader = Last {
-        source: &narrow,
+        cells: Cells::new(&narrow, redactor),
         words,
-        redactor,
         lines: VecDeque::new(),
     };
     read(conn, &narrow, run_id, &mut reader)?;
@@ -209,36 +209,19 @@ pub(super) fn last_errors(
 }
 
 struct Last<'a> {
-    source: &'a Source,
+    cells: Cells<'a>,
     words: &'a Words,
-    redactor: &'a Redactor,
     lines: VecDeque<ErrorLine>,
 }
 
 impl Reader for Last<'_> {
     fn row(&mut self, values: Values<'_>) -> rusqlite::Result<usize> {
-        let value = |names: &[&str]| {
-            names.iter().find_map(|name| {
-                let index = self
-                    .source
-                    .columns
-                    .iter()
-                    .position(|column| column.eq_ignore_ascii_case(name))?;
-                Some((index, values.get(index).ok().and_then(text)?))
-            })
-        };
-        let told = |names: &[&str]| {
-            let (index, text) = value(names)?;
-            Some(
-                self.redactor
-                    .column(&self.source.table, &self.source.columns[index])
-                    .text(text),
-            )
-        };
-        let failed = value(STATUS).is_none_or(|(_, word)| self.words.phase(&word) == Some("failed"));
+        let told = |names| self.cells.told(values, names);
+        let status = self.cells.word(values, STATUS);
+        let failed = status.is_none_or(|word| self.words.phase(&word) == Some("failed"));
         if failed {
             let line = ErrorLine {
-                source: self.source.table.clone(),
+                source: self.cells.table().to_owned(),
                 step: told(STEP),
                 code: told(CODE),
                 message: told(MESSAGE).map(|text| cut(&text)),

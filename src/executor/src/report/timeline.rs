@@ -3,7 +3,8 @@
 //! Invariant: at most [`MOST_BARS`] bars are kept, failed ones rather than others, and how many were left
 //! out is told. What does not belong here: drawing them.
 
-use super::count::{Words, text};
+use super::cells::Cells;
+use super::count::Words;
 use super::times::Moment;
 use crate::archive::refer::Source;
 use crate::archive::rows::{Reader, Values, read};
@@ -93,9 +94,8 @@ impl Timeline {
         };
         let mut bars = Bars {
             timeline: self,
-            source: &narrow,
+            cells: Cells::new(&narrow, redactor),
             words,
-            redactor,
         };
         read(conn, &narrow, run_id, &mut bars)?;
         self.bars.sort_by_key(|bar| bar.began);
@@ -155,45 +155,21 @@ fn has_any(source: &Source, names: &[&str]) -> bool {
 
 struct Bars<'a> {
     timeline: &'a mut Timeline,
-    source: &'a Source,
+    cells: Cells<'a>,
     words: &'a Words,
-    redactor: &'a Redactor,
-}
-
-impl Bars<'_> {
-    fn told(&self, values: Values<'_>, names: &[&str]) -> Option<String> {
-        names.iter().find_map(|name| {
-            let index = self
-                .source
-                .columns
-                .iter()
-                .position(|column| column.eq_ignore_ascii_case(name))?;
-            let value = values
-                .get(index)
-                .ok()
-                .and_then(text)
-                .filter(|text| !text.is_empty())?;
-            let rule = self
-                .redactor
-                .column(&self.source.table, &self.source.columns[index]);
-            Some(rule.text(value))
-        })
-    }
 }
 
 impl Reader for Bars<'_> {
     fn row(&mut self, values: Values<'_>) -> rusqlite::Result<usize> {
-        let at = |names| Moment::read(&self.told(values, names)?).at();
+        let told = |names| self.cells.told(values, names);
+        let at = |names| Moment::read(&told(names)?).at();
         let Some(began) = at(BEGAN) else {
             return Ok(0);
         };
-        let status = self.told(values, STATUS).unwrap_or_default();
+        let status = told(STATUS).unwrap_or_default();
         let bar = Bar {
-            name: self
-                .told(values, NAME)
-                .or_else(|| self.told(values, ID))
-                .unwrap_or_default(),
-            table: self.source.table.clone(),
+            name: told(NAME).or_else(|| told(ID)).unwrap_or_default(),
+            table: self.cells.table().to_owned(),
             colour: Colour::of(self.words.phase(&status)),
             status,
             began,

@@ -2,13 +2,15 @@
 //! is open. Pure: a key and a snapshot lead to a new state and perhaps to an [`Effect`].
 
 use super::Screen;
-use super::ask::{Request, Verb};
+use super::ask::{Request, Verb, can_change_alert};
 use super::keys::{Action, Key, action};
 use super::model::{Event, Need, Snapshot};
 use super::read::{Follow, Want};
+use runchain_core::alert::ByHand;
 use runchain_core::steps::EVERY_KIND;
 use runchain_core::{RunId, StepId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// What the loop has to do because of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +23,8 @@ pub(crate) enum Effect {
     Check,
     /// Count what a request would hit, then ask.
     Count(Request),
-    /// Queue a request that was confirmed.
-    Queue(Request),
+    /// Queue a request that was confirmed, perhaps with a reason.
+    Queue(Request, Option<String>),
     /// Put a text into the terminal's clipboard.
     Copy(String),
 }
@@ -41,6 +43,8 @@ pub(crate) enum Mode {
     Help,
     /// A question is open.
     Confirm(Question),
+    /// It will be answered by yes; the reason is typed.
+    Reason(Question, String),
 }
 
 /// A question that must be answered before anything is changed.
@@ -51,6 +55,9 @@ pub(crate) struct Question {
     /// In words, with the number of rows.
     pub(crate) text: String,
 }
+
+/// Letters of a reason.
+const REASON_AT_MOST: usize = 200;
 
 /// Where the cursor of a list is: on the first row until somebody moves it, then on its row, wherever
 /// that goes.
@@ -215,22 +222,44 @@ impl App {
             Mode::Help => None,
             Mode::Filter => self.type_filter(key),
             Mode::Jump(text) => self.type_jump(text, key),
-            Mode::Confirm(question) => match key {
-                Key::Char('y' | 'Y') | Key::Enter => Some(Effect::Queue(question.request)),
-                Key::Char('n' | 'N' | 'q') | Key::Esc => {
-                    self.said = Some("nothing was changed".to_owned());
-                    None
-                }
-                _ => {
-                    self.mode = Mode::Confirm(question);
-                    None
-                }
-            },
+            Mode::Confirm(question) => self.answer(question, key),
+            Mode::Reason(question, text) => self.type_reason(question, text, key),
             Mode::Commands => {
                 let action = action(self.screen, key)?;
                 self.act(action, snapshot)
             }
         }
+    }
+
+    fn answer(&mut self, question: Question, key: Key) -> Option<Effect> {
+        match key {
+            Key::Char('y' | 'Y') | Key::Enter => return Some(Effect::Queue(question.request, None)),
+            Key::Char('r' | 'R') => self.mode = Mode::Reason(question, String::new()),
+            Key::Char('n' | 'N' | 'q') | Key::Esc => self.said = Some("nothing was changed".to_owned()),
+            _ => self.mode = Mode::Confirm(question),
+        }
+        None
+    }
+
+    fn type_reason(&mut self, question: Question, mut text: String, key: Key) -> Option<Effect> {
+        match key {
+            Key::Enter => {
+                let reason = Some(text.trim().to_owned()).filter(|reason| !reason.is_empty());
+                return Some(Effect::Queue(question.request, reason));
+            }
+            Key::Esc => {
+                self.mode = Mode::Confirm(question);
+                return None;
+            }
+            Key::Char(letter) if text.chars().count() < REASON_AT_MOST => text.push(letter),
+            Key::Backspace => {
+                text.pop();
+            }
+            Key::Ctrl('u') => text.clear(),
+            _ => {}
+        }
+        self.mode = Mode::Reason(question, text);
+        None
     }
 
     fn type_filter(&mut self, key: Key) -> Option<Effect> {
@@ -408,18 +437,19 @@ impl App {
     }
 
     fn copy(&mut self, snapshot: &Snapshot) -> Option<Effect> {
-        let row = self.cursor(snapshot);
-        let remedy = snapshot.health.as_ref()?.get(row)?.remedy.clone();
-        match remedy {
-            Some(remedy) => {
-                self.said = Some(format!("copied: {remedy}"));
-                Some(Effect::Copy(remedy))
-            }
-            None => {
-                self.said = Some("nothing has to be mended here".to_owned());
-                None
-            }
-        }
+        let (text, nothing) = if self.screen == Screen::Run {
+            let path = snapshot.run.as_ref()?.page_or_bag();
+            let path = path.map(|path| Path::new(&snapshot.root).join(path).display().to_string());
+            (path, "there is neither a report nor a bag yet")
+        } else {
+            let finding = snapshot.health.as_ref()?.get(self.cursor(snapshot))?;
+            (finding.remedy.clone(), "nothing has to be mended here")
+        };
+        self.said = Some(match &text {
+            Some(text) => format!("copied: {text}"),
+            None => nothing.to_owned(),
+        });
+        text.map(Effect::Copy)
     }
 
     fn mark(&mut self, action: Action, snapshot: &Snapshot) {
@@ -468,13 +498,18 @@ impl App {
                     }
                 }
             }
-            Action::Acknowledge => {
+            Action::Acknowledge | Action::Resolve => {
                 let alert = snapshot.alerts.get(row)?;
-                if alert.state != "firing" {
-                    self.said = Some(format!("this alert is {}", alert.state));
+                let change = if action == Action::Resolve {
+                    ByHand::Resolve
+                } else {
+                    ByHand::Acknowledge
+                };
+                if !can_change_alert(change, &alert.state) {
+                    self.said = Some(format!("this alert is {} already", alert.state));
                     return None;
                 }
-                Request::Acknowledge(alert.id)
+                Request::Alert(change, alert.id)
             }
             _ => return None,
         };

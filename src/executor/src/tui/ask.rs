@@ -1,5 +1,6 @@
 //! What a person can ask for from the screen, and how it is asked: through the queue, as the commands
-//! do it, with the person as its actor. An alert alone is acknowledged at once: there is nothing to do.
+//! do it, with the person as its actor and the reason that was typed. Alerts alone are changed at once: no
+//! executor has to act on them.
 
 use crate::actor::{actor, by};
 use crate::commands;
@@ -56,8 +57,8 @@ pub(crate) enum Request {
     Pause(String),
     /// Start them again.
     Resume(String),
-    /// Somebody has seen the alert.
-    Acknowledge(i64),
+    /// Somebody has seen the alert, or it is over.
+    Alert(ByHand, i64),
 }
 
 impl Request {
@@ -68,7 +69,16 @@ impl Request {
             Self::Run(verb, run_id) => format!("{} {} of run {run_id}?", verb.word(), steps(hits)),
             Self::Pause(kind) => format!("Pause {}? {} would wait.", kind_words(kind), steps(hits)),
             Self::Resume(kind) => format!("Resume {}? {} could start.", kind_words(kind), steps(hits)),
-            Self::Acknowledge(_) => format!("Acknowledge {hits} alert?"),
+            Self::Alert(ByHand::Acknowledge, _) => format!("Acknowledge {hits} alert?"),
+            Self::Alert(ByHand::Resolve, _) => format!("Resolve {hits} alert?"),
+        }
+    }
+
+    /// What happens after a yes.
+    pub(crate) fn consequence(&self) -> &'static str {
+        match self {
+            Self::Alert(..) => "It is done at once, and logged with your name.",
+            _ => "It is queued, and logged with your name.",
         }
     }
 
@@ -89,6 +99,14 @@ impl Request {
     }
 }
 
+/// Whether a person can do this with an alert in this state.
+pub(crate) fn can_change_alert(change: ByHand, state: &str) -> bool {
+    match change {
+        ByHand::Acknowledge => state == "firing",
+        ByHand::Resolve => state != "resolved",
+    }
+}
+
 fn steps(number: i64) -> String {
     if number == 1 {
         "1 step".to_owned()
@@ -106,48 +124,57 @@ fn kind_words(kind: &str) -> String {
 }
 
 /// Queues a confirmed request; answers what was queued, in words.
-pub(crate) fn queue(settings: &Settings, what: &Request) -> Result<String, String> {
+pub(crate) fn queue(settings: &Settings, what: &Request, reason: Option<&str>) -> Result<String, String> {
     let conn = commands::open(settings, OpenMode::ReadWrite).map_err(|failure| failure.message)?;
     let actor = actor().to_string();
     let asked = match what {
-        Request::Steps(verb, ids) => about_steps(&conn, *verb, ids, &actor),
+        Request::Steps(verb, ids) => about_steps(&conn, *verb, ids, &actor, reason),
         Request::Run(verb, run_id) => door::write(&conn, |conn| {
-            request::ask_about_run(conn, verb.core(), run_id, &actor, None)
+            request::ask_about_run(conn, verb.core(), run_id, &actor, reason)
         })
         .map(|asked| format!("queued for {}", steps(asked as i64))),
         Request::Pause(kind) => door::write(&conn, |conn| {
-            request::ask_for_pause(conn, true, kind, &actor, None)
+            request::ask_for_pause(conn, true, kind, &actor, reason)
         })
         .map(|_| format!("queued: pause {}", kind_words(kind))),
         Request::Resume(kind) => door::write(&conn, |conn| {
-            request::ask_for_pause(conn, false, kind, &actor, None)
+            request::ask_for_pause(conn, false, kind, &actor, reason)
         })
         .map(|_| format!("queued: resume {}", kind_words(kind))),
-        Request::Acknowledge(id) => acknowledge(&conn, *id),
+        Request::Alert(change, id) => change_alert(&conn, *change, *id, reason),
     };
     asked.map_err(|error| error.to_string())
 }
 
-/// No executor has to act on it: it is done at once, and stands in the audit trail.
-fn acknowledge(conn: &Connection, id: i64) -> runchain_core::Result<String> {
-    let by = by(None);
-    let is_done = door::write(conn, |conn| {
-        alert::by_hand(conn, id, ByHand::Acknowledge, &by, Millis::now())
-    })?;
-    Ok(if is_done {
-        "acknowledged"
-    } else {
-        "it didn't fire any more"
-    }
-    .to_owned())
+/// Done at once; it stands in the audit trail.
+fn change_alert(
+    conn: &Connection,
+    change: ByHand,
+    id: i64,
+    reason: Option<&str>,
+) -> runchain_core::Result<String> {
+    let by = by(reason);
+    let is_done = door::write(conn, |conn| alert::by_hand(conn, id, change, &by, Millis::now()))?;
+    let said = match (is_done, change) {
+        (true, ByHand::Acknowledge) => "acknowledged",
+        (true, ByHand::Resolve) => "resolved",
+        (false, _) => "it had changed meanwhile",
+    };
+    Ok(said.to_owned())
 }
 
 /// Each step is asked about by itself; one that has gone on meanwhile is left alone.
-fn about_steps(conn: &Connection, verb: Verb, ids: &[StepId], actor: &str) -> runchain_core::Result<String> {
+fn about_steps(
+    conn: &Connection,
+    verb: Verb,
+    ids: &[StepId],
+    actor: &str,
+    reason: Option<&str>,
+) -> runchain_core::Result<String> {
     let queued = door::write(conn, |conn| {
         let mut queued = 0;
         for &id in ids {
-            match request::ask_about_step(conn, verb.core(), id, actor, None) {
+            match request::ask_about_step(conn, verb.core(), id, actor, reason) {
                 Ok(_) => queued += 1,
                 Err(Error::Refused { .. }) => {}
                 Err(error) => return Err(error),

@@ -118,10 +118,28 @@ pub(crate) enum Action {
     Resume,
     /// Somebody has seen the alert.
     Acknowledge,
+    /// The alert is over.
+    Resolve,
     /// Make every check.
     Check,
-    /// Copy what mends it.
+    /// Copy what mends it, or where the report is.
     Copy,
+}
+
+impl Action {
+    /// Whether it leads to a question first.
+    pub(crate) fn changes_something(self) -> bool {
+        matches!(
+            self,
+            Self::Retry
+                | Self::Cancel
+                | Self::Pause
+                | Self::PauseAll
+                | Self::Resume
+                | Self::Acknowledge
+                | Self::Resolve
+        )
+    }
 }
 
 /// Where a key has this meaning.
@@ -199,7 +217,12 @@ bindings! {
     }
     {
         On::Some(&[Screen::Alerts]);
-        "a" [Key::Char('a')] Action::Acknowledge, "acknowledge the alert", "acknowledge";
+        "a" [Key::Char('a')] Action::Acknowledge, "acknowledge the alert: somebody has seen it", "acknowledge";
+        "r" [Key::Char('r')] Action::Resolve, "resolve the alert: it is over", "resolve";
+    }
+    {
+        On::Some(&[Screen::Run]);
+        "y" [Key::Char('y')] Action::Copy, "copy the path of the report's page, or of the bag", "copy";
     }
     {
         On::Some(&[Screen::Health]);

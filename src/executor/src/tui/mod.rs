@@ -2,15 +2,17 @@
 //!
 //! Rows → model (`read`, `model`), keys → state (`keys`, `app`), model and state → frame (`screens`,
 //! `theme`) are apart, and only `run` knows a terminal. Reading is all that it does by itself; what
-//! changes something is asked about first and then goes through the queue (`ask`).
+//! changes something is asked about first and then goes through the queue (`ask`). Event logs, where a
+//! person named some, are followed by `follow` on a thread and a connection of their own.
 //!
-//! What does not belong here: following event logs, executing steps.
+//! What does not belong here: reading event logs, executing steps.
 
 pub(crate) mod app;
 pub(crate) mod ask;
 #[cfg(test)]
 mod fixture;
 mod keys;
+pub(crate) mod links;
 pub(crate) mod model;
 pub(crate) mod read;
 pub(crate) mod run;

@@ -301,6 +301,15 @@ pub(crate) struct RunView {
     pub(crate) events: Vec<Event>,
 }
 
+impl RunView {
+    /// The report's page, else the bag, as the steps tell it.
+    pub(crate) fn page_or_bag(&self) -> Option<&str> {
+        let files = || self.steps.iter().flat_map(|step| &step.files);
+        let page = files().find(|file| file.ends_with(".html"));
+        page.or_else(|| files().next()).map(String::as_str)
+    }
+}
+
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Cause {

@@ -8,6 +8,7 @@
 use super::app::{App, Effect, Mode};
 use super::ask::{self, Request};
 use super::keys::Key;
+use super::links::{self, Links};
 use super::model::{Overview, Snapshot};
 use super::read::{Looked, Reader};
 use super::screens::{self, View, WIDE_COLUMNS, page_rows};
@@ -17,6 +18,7 @@ use crate::config::Settings;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::fault;
+use crate::follow::Beside;
 use crate::wake::{Watch, is_write_or_executor};
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{self, Event};
@@ -58,8 +60,12 @@ pub(crate) struct Session {
     pub(crate) app: App,
     /// How it looks.
     pub(crate) theme: Theme,
+    /// Files are hyperlinks.
+    pub(crate) hyperlinks: bool,
     /// Do what the chain of the run in view lacks.
     pub(crate) complete: bool,
+    /// Event logs that are followed while no executor does.
+    pub(crate) ingests: bool,
 }
 
 /// What wakes the loop.
@@ -69,6 +75,8 @@ enum Heard {
     Changed,
     Stop,
     Completed,
+    /// By whoever follows event logs.
+    Told(String),
 }
 
 /// The screen, until a key or a signal ends it.
@@ -88,7 +96,15 @@ pub(crate) fn interactive(session: Session) -> Outcome<Exit> {
     })?;
     listen_to_keys(sender.clone())?;
     let run_id = session.app.want(None).follow;
+    let beside = session.ingests.then(|| {
+        let sender = sender.clone();
+        Beside::new(&session.settings, move |sentence| {
+            let _ = sender.send(Heard::Told(sentence));
+        })
+    });
+    let beside = beside.transpose()?;
     let mut screen = Monitor::new(session, terminal, sender);
+    screen.beside = beside;
     let ended = screen.run(&heard);
     ratatui::restore();
     drop(screen);
@@ -169,7 +185,9 @@ struct Monitor {
     terminal: DefaultTerminal,
     sender: Sender<Heard>,
     watch: Option<Watch>,
+    beside: Option<Beside>,
     snapshot: Option<Snapshot>,
+    links: Links,
     /// What is shown is outdated.
     dirty: bool,
     /// Not before this.
@@ -187,7 +205,9 @@ impl Monitor {
             terminal,
             sender,
             watch: None,
+            beside: None,
             snapshot: None,
+            links: Links::default(),
             dirty: true,
             look_after: now,
             looks: None,
@@ -256,6 +276,7 @@ impl Monitor {
                     self.watch = None;
                 }
                 self.snapshot = Some(*snapshot);
+                self.follow_logs();
                 // Another run is under the cursor now than the one that was read to be shown beside it.
                 let wanted = self.session.app.want(self.snapshot.as_ref());
                 self.dirty = wanted.preview != want.preview;
@@ -269,6 +290,16 @@ impl Monitor {
         self.polled = Instant::now();
     }
 
+    /// Event logs, where they were asked for and no executor does it.
+    fn follow_logs(&mut self) {
+        let (Some(beside), Some(conn)) = (&mut self.beside, self.session.reader.connection()) else {
+            return;
+        };
+        if let Err(error) = beside.look(conn) {
+            self.session.app.said = Some(error.to_string());
+        }
+    }
+
     fn draw(&mut self) -> std::io::Result<()> {
         let view = View {
             snapshot: self.snapshot.as_ref(),
@@ -276,7 +307,12 @@ impl Monitor {
             theme: self.session.theme,
             now: Millis::now(),
         };
-        self.terminal.draw(|frame| screens::draw(frame, view)).map(|_| ())
+        let drawn = self.terminal.draw(|frame| screens::draw(frame, view))?;
+        if !self.session.hyperlinks {
+            return Ok(());
+        }
+        let pieces = self.links.over(drawn.buffer, screens::links(drawn.area, view));
+        links::print(self.terminal.backend_mut(), &pieces)
     }
 
     /// How long nothing is known to happen.
@@ -360,6 +396,7 @@ impl Monitor {
                 }
             }
             Heard::Input(_) => {}
+            Heard::Told(sentence) => self.session.app.said = Some(sentence.clone()),
         }
         Ok(None)
     }
@@ -386,8 +423,8 @@ impl Monitor {
                 let hits = self.hits(&request);
                 self.session.app.confirm(request, hits);
             }
-            Some(Effect::Queue(request)) => {
-                let queued = ask::queue(&self.session.settings, &request);
+            Some(Effect::Queue(request, reason)) => {
+                let queued = ask::queue(&self.session.settings, &request, reason.as_deref());
                 self.session.app.said = Some(queued.unwrap_or_else(|error| error));
                 self.session.app.marks.clear();
                 self.dirty = true;
@@ -414,7 +451,7 @@ impl Monitor {
             Request::Pause(kind) | Request::Resume(kind) => {
                 self.session.reader.held_up_by_pause(kind).unwrap_or(0)
             }
-            Request::Acknowledge(_) => 1,
+            Request::Alert(..) => 1,
         }
     }
 }

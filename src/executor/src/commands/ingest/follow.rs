@@ -1,7 +1,7 @@
 //! `runchain ingest --follow PATH...`: the follower of the service in the foreground, until a signal.
 //!
 //! Beside a service that follows the same files it only shares the work: rows and checkpoint are one
-//! transaction.
+//! transaction. That it began, and what it had taken in when it was stopped, stand in the audit trail.
 
 use crate::cli::IngestArgs;
 use crate::config::Settings;
@@ -14,6 +14,7 @@ use runchain_core::ingest::Format;
 use runchain_core::ingest::IngestReport;
 use runchain_core::{Error, schema, space};
 use rusqlite::Connection;
+use serde::Serialize;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -32,11 +33,20 @@ pub(super) fn follow(
     schema::check_writer(conn)?;
     let places = Places::named(&arguments.paths, settings)?;
     let (sender, wakes) = channel();
-    wake::signals(sender.clone()).map_err(|error| Error::io("set signal handlers for", "runchain", error))?;
+    let signals = sender.clone();
+    wake::signals(move |wake| signals.send(wake).is_ok())
+        .map_err(|error| Error::io("set signal handlers for", "runchain", error))?;
     let how = How {
         settings: Arc::clone(settings),
         format,
     };
+    let (mut taken, reason) = (Taken::begin(), arguments.why.reason.as_deref());
+    super::record(
+        conn,
+        "ingest_follow_start",
+        json!({ "paths": places.told(), "pid": std::process::id() }),
+        reason,
+    )?;
     let follower = Follower::start(how, places, move |news| {
         drop(sender.send(Wake::Followed(Box::new(news))));
     })?;
@@ -52,8 +62,15 @@ pub(super) fn follow(
             }
         };
         match wake {
-            Some(Wake::Stop(_)) => return Ok(Exit::Ok),
-            Some(Wake::Followed(news)) => tell(*news, output)?,
+            Some(Wake::Stop(_)) => {
+                drop(follower);
+                super::record(conn, "ingest_follow_stop", json!(taken), reason)?;
+                return Ok(Exit::Ok);
+            }
+            Some(Wake::Followed(news)) => {
+                taken.add(&news);
+                tell(*news, output)?;
+            }
             _ => {}
         }
         let low = space::refuse_while_low(conn);
@@ -64,6 +81,32 @@ pub(super) fn follow(
                 Err(error) => output.note(&format!("waiting: {error}"))?,
                 Ok(()) => output.note("there is room on the disk again; going on")?,
             }
+        }
+    }
+}
+
+/// What was taken in since it began.
+#[derive(Debug, Default, Serialize)]
+struct Taken {
+    pid: u32,
+    stored: u64,
+    duplicate: u64,
+    rejected: u64,
+}
+
+impl Taken {
+    fn begin() -> Self {
+        Self {
+            pid: std::process::id(),
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, news: &News) {
+        if let News::Read(report) = news {
+            self.stored += report.stored;
+            self.duplicate += report.duplicate;
+            self.rejected += report.rejected;
         }
     }
 }

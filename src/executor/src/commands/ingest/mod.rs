@@ -13,13 +13,13 @@ use crate::config::Settings;
 use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::follow::Places;
+use crate::follow::{self as followed, Places};
 use crate::open::OpenMode;
 use crate::output::Output;
 use bar::Bar;
-use runchain_core::alert::rule;
+use runchain_core::alert::rulebook;
 use runchain_core::audit::{self, Action};
-use runchain_core::ingest::{self, IngestOptions, IngestReport};
+use runchain_core::ingest::{self, Identity, IngestOptions, IngestReport};
 use runchain_core::{Error, Millis, Result, space};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use std::sync::Arc;
 const SLICE_BYTES: u64 = 8 << 20;
 
 pub(super) fn ingest(arguments: &IngestArgs, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
-    let mut conn = open(settings, OpenMode::ReadWrite)?;
+    let conn = open(settings, OpenMode::ReadWrite)?;
     space::refuse_while_low(&conn)?;
     adopt_rules(&conn, settings)?;
     let format = arguments
@@ -56,7 +56,7 @@ pub(super) fn ingest(arguments: &IngestArgs, settings: &Arc<Settings>, output: &
         let (files, refused) = files(path, settings)?;
         let done = files.iter().map(|file| {
             let report = whole(&conn, file, &options(file), &mut Bar::of(file, output))?;
-            remember(&mut conn, &report, arguments)?;
+            remember(&conn, &report, arguments.why.reason.as_deref())?;
             Ok(report)
         });
         for outcome in refused.into_iter().map(Err).chain(done) {
@@ -74,12 +74,17 @@ pub(super) fn ingest(arguments: &IngestArgs, settings: &Arc<Settings>, output: &
     } else {
         let rows = reports.iter().map(|report| {
             let counts = [report.stored, report.duplicate, report.rejected, report.pending];
-            let names = [report.path.clone(), report.format.clone().unwrap_or_default()];
+            let names = [
+                report.path.clone(),
+                recognised(report.identity).to_owned(),
+                report.format.clone().unwrap_or_default(),
+            ];
             names.into_iter().chain(counts.map(|count| count.to_string()))
         });
         output.table(
             &[
                 "FILE",
+                "WAS",
                 "FORMAT",
                 "STORED",
                 "DUPLICATE",
@@ -88,6 +93,9 @@ pub(super) fn ingest(arguments: &IngestArgs, settings: &Arc<Settings>, output: &
             ],
             rows,
         )?;
+        for sentence in reports.iter().filter_map(followed::rejected) {
+            output.note(&sentence)?;
+        }
         for report in reports.iter().filter(|report| report.unread_times > 0) {
             output.note(&format!(
                 "{}: the times of {} events can't be read; they are kept as text",
@@ -142,27 +150,45 @@ fn whole(conn: &Connection, path: &Path, options: &IngestOptions, bar: &mut Bar)
 
 /// Events are judged by the rules of the configuration, where there is one: also by who comes before the
 /// first `drain`.
-fn adopt_rules(conn: &Connection, settings: &Settings) -> Result<()> {
+pub(super) fn adopt_rules(conn: &Connection, settings: &Settings) -> Result<()> {
     let rules = &settings.alerts.rules;
-    if settings.file.is_none() || door::patiently(|| rule::same_as_config(conn, rules))? {
+    if settings.file.is_none() || door::patiently(|| rulebook::same_as_config(conn, rules))? {
         return Ok(());
     }
-    door::write(conn, |conn| rule::adopt(conn, rules, Millis::now())).map(|_| ())
+    door::write(conn, |conn| rulebook::adopt(conn, rules, Millis::now())).map(|_| ())
+}
+
+/// What a file was taken for, as a person calls it.
+fn recognised(identity: Identity) -> &'static str {
+    match identity {
+        Identity::New => "new",
+        Identity::Known => "resumed",
+        Identity::Renamed => "rotated",
+        Identity::Truncated => "truncated",
+        Identity::Rewritten => "rewritten",
+        Identity::Replaced => "replaced",
+    }
 }
 
 /// What was taken in stands in the audit trail; a look that found nothing doesn't.
-fn remember(conn: &mut Connection, report: &IngestReport, arguments: &IngestArgs) -> Result<()> {
+fn remember(conn: &Connection, report: &IngestReport, reason: Option<&str>) -> Result<()> {
     if report.bytes == 0 {
         return Ok(());
     }
+    let after = json!({
+        "path": report.path, "stored": report.stored, "duplicate": report.duplicate, "rejected": report.rejected,
+    });
+    record(conn, "ingest", after, reason)
+}
+
+/// Writes into the audit trail what was begun or done.
+pub(super) fn record(conn: &Connection, name: &str, after: Value, reason: Option<&str>) -> Result<()> {
     let action = Action {
-        name: "ingest",
+        name,
         run_id: None,
-        by: &actor::by(arguments.why.reason.as_deref()),
+        by: &actor::by(reason),
         before: Value::Null,
-        after: json!({
-            "path": report.path, "stored": report.stored, "duplicate": report.duplicate, "rejected": report.rejected,
-        }),
+        after,
     };
     door::write(conn, |conn| audit::record(conn, &action, Millis::now())).map(|_| ())
 }

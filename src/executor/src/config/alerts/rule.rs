@@ -4,7 +4,8 @@ use super::super::error::Problem;
 use super::super::file::{File, Located};
 use super::super::shape::{self, Field, Kind, Table};
 use super::read::Reading;
-use runchain_core::alert::rule::{FieldTest, Op, Own, Per, Rule, Severity};
+use runchain_core::alert::rule::{FieldTest, Op, Per, Rule};
+use runchain_core::alert::{Own, Severity};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

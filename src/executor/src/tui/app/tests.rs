@@ -70,8 +70,69 @@ fn what_changes_something_is_asked_first_with_the_number_of_rows() {
     assert_eq!(app.said.as_deref(), Some("nothing was changed"));
     app.confirm(request.clone(), 1);
     // Any other key neither asks nor forgets.
-    assert_eq!(press(&mut app, "xr3", &snapshot), None);
-    assert_eq!(press(&mut app, "y", &snapshot), Some(Effect::Queue(request)));
+    assert_eq!(press(&mut app, "x3", &snapshot), None);
+    assert_eq!(
+        press(&mut app, "y", &snapshot),
+        Some(Effect::Queue(request, None))
+    );
+}
+
+#[test]
+fn a_reason_is_typed_where_it_is_asked_and_goes_with_the_request() {
+    let snapshot = snapshot();
+    let request = || Request::Pause("archive".to_owned());
+    let mut app = App::new(None);
+    app.confirm(request(), 3);
+    // Every letter is one of the reason, also those that answer and quit.
+    assert_eq!(press(&mut app, "rny q?", &snapshot), None);
+    app.key(Key::Backspace, &snapshot);
+    assert_eq!(
+        press(&mut app, "\n", &snapshot),
+        Some(Effect::Queue(request(), Some("ny q".to_owned())))
+    );
+    // Back to the question, where no is still an answer.
+    app.confirm(request(), 3);
+    assert_eq!(press(&mut app, "rdisk\u{1b}n", &snapshot), None);
+    assert_eq!(app.said.as_deref(), Some("nothing was changed"));
+    // An empty one is none.
+    app.confirm(request(), 3);
+    assert_eq!(
+        press(&mut app, "r  \n", &snapshot),
+        Some(Effect::Queue(request(), None))
+    );
+    // It has a limit, and pressing on does no harm.
+    app.confirm(request(), 3);
+    press(&mut app, &format!("r{}", "x".repeat(500)), &snapshot);
+    assert_eq!(
+        press(&mut app, "\n", &snapshot),
+        Some(Effect::Queue(request(), Some("x".repeat(200))))
+    );
+}
+
+#[test]
+fn an_alert_is_acknowledged_and_resolved_but_not_when_it_is_over() {
+    let snapshot = snapshot();
+    let mut app = App::new(None);
+    for (key, change, asks) in [
+        ("a", ByHand::Acknowledge, "Acknowledge 1 alert?"),
+        ("r", ByHand::Resolve, "Resolve 1 alert?"),
+    ] {
+        let request = Request::Alert(change, 2);
+        assert_eq!(
+            press(&mut app, &format!("5{key}"), &snapshot),
+            Some(Effect::Count(request.clone()))
+        );
+        app.confirm(request.clone(), 1);
+        let Mode::Confirm(question) = &app.mode else {
+            panic!("asked");
+        };
+        assert_eq!(question.text, asks);
+        press(&mut app, "n", &snapshot);
+    }
+    for key in ["a", "r"] {
+        assert_eq!(press(&mut app, &format!("5G{key}"), &snapshot), None);
+        assert_eq!(app.said.as_deref(), Some("this alert is resolved already"));
+    }
 }
 
 #[test]
@@ -155,6 +216,29 @@ fn events_are_followed_until_somebody_goes_up() {
     assert!(app.held.is_some());
     press(&mut app, "f", &snapshot);
     assert!(app.held.is_none());
+}
+
+#[test]
+fn the_path_of_the_page_is_copied_else_that_of_the_bag() {
+    let mut snapshot = snapshot();
+    let mut app = App::new(Some(RunId("nightly-43".to_owned())));
+    let copied = |path: &str| Some(Effect::Copy(path.to_owned()));
+    assert_eq!(
+        press(&mut app, "y", &snapshot),
+        copied("/srv/etl/.archive/nightly-43")
+    );
+    let steps = &mut snapshot.run.as_mut().unwrap().steps;
+    steps[1].files = vec!["reports/nightly-43.html".to_owned()];
+    assert_eq!(
+        press(&mut app, "y", &snapshot),
+        copied("/srv/etl/reports/nightly-43.html")
+    );
+    snapshot.run.as_mut().unwrap().steps.clear();
+    assert_eq!(press(&mut app, "y", &snapshot), None);
+    assert_eq!(
+        app.said.as_deref(),
+        Some("there is neither a report nor a bag yet")
+    );
 }
 
 #[test]

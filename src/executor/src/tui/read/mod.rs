@@ -41,6 +41,7 @@ use runchain_core::validate::{self, Finding, ValidateOptions};
 use runchain_core::{Mapping, Millis, RunId, explain};
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use source::{Miss, Source};
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -192,8 +193,15 @@ impl Reader {
         };
         let mut findings = validate::checks(&source.conn, &options, Millis::now())?;
         commands::validate::ask_the_logs(&mut findings, &source.conn, settings);
+        // On a small terminal what has to be mended would stand below what has not.
+        findings.sort_by_key(|finding| Reverse(finding.severity));
         self.health = Some(findings);
         Ok(())
+    }
+
+    /// The database, while it can be read.
+    pub(crate) fn connection(&self) -> Option<&Connection> {
+        self.source.as_ref().map(|source| &source.conn)
     }
 
     /// How many steps a pause of a kind would hold up.

@@ -186,7 +186,8 @@ fn bottom_line(view: View<'_>, width: u16) -> Line<'static> {
         Mode::Filter => {
             return Line::styled(format!(" /{}_", text::shown(view.app.filter())), theme.busy());
         }
-        Mode::Confirm(_) => return Line::styled(" y yes   n no", theme.heading()),
+        Mode::Confirm(_) => return Line::styled(format!(" {}", overlay::ANSWERS), theme.heading()),
+        Mode::Reason(..) => return Line::styled(format!(" {}", overlay::REASON_ANSWERS), theme.heading()),
         Mode::Help => return Line::styled(" any key closes the help", theme.quiet()),
         Mode::Commands => {}
     }

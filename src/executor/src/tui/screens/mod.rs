@@ -5,6 +5,7 @@
 mod alerts;
 mod dashboard;
 mod events;
+mod files;
 mod footer;
 mod health;
 mod overlay;
@@ -17,6 +18,7 @@ mod text;
 
 use super::Screen;
 use super::app::{App, Mode};
+use super::links::Link;
 use super::model::Snapshot;
 use super::theme::Theme;
 use ratatui::Frame;
@@ -51,13 +53,7 @@ pub(crate) fn page_rows(height: u16) -> usize {
 
 /// Draws everything.
 pub(crate) fn draw(frame: &mut Frame<'_>, view: View<'_>) {
-    let [top, title, body, foot] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(1),
-        Constraint::Min(1),
-        Constraint::Length(2),
-    ])
-    .areas(frame.area());
+    let [top, title, body, foot] = parts(frame.area());
     frame.render_widget(tabs(view), top);
     frame.render_widget(title_line(view, title.width), title);
     match view.snapshot {
@@ -75,8 +71,34 @@ pub(crate) fn draw(frame: &mut Frame<'_>, view: View<'_>) {
     footer::draw(frame, foot, view);
     match &view.app.mode {
         Mode::Help => overlay::help(frame, frame.area(), view),
-        Mode::Confirm(question) => overlay::question(frame, body, view, question),
+        Mode::Confirm(question) => overlay::question(frame, body, view, question, None),
+        Mode::Reason(question, reason) => overlay::question(frame, body, view, question, Some(reason)),
         _ => {}
+    }
+}
+
+/// Tabs, database, body, footer.
+fn parts(area: Rect) -> [Rect; 4] {
+    Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Min(1),
+        Constraint::Length(2),
+    ])
+    .areas(area)
+}
+
+/// The files that a frame of this size shows whole or in part; none below a box.
+pub(crate) fn links(area: Rect, view: View<'_>) -> Vec<Link> {
+    let is_covered = matches!(view.app.mode, Mode::Help | Mode::Confirm(_) | Mode::Reason(..));
+    let snapshot = view.snapshot.filter(|snapshot| snapshot.trouble.is_none());
+    let run = snapshot.and_then(|snapshot| snapshot.run.as_ref());
+    match run {
+        Some(run) if view.app.screen == Screen::Run && !is_covered => {
+            let [_, _, body, _] = parts(area);
+            run::links(body, view, run)
+        }
+        _ => Vec::new(),
     }
 }
 

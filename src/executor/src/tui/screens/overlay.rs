@@ -10,6 +10,9 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Clear, Paragraph};
 
+/// Columns of a question.
+const QUESTION_COLUMNS: usize = 70;
+
 /// The first of a binding's keys, as the footer shows it.
 pub(super) fn first_key(shown: &str) -> &str {
     shown.split([' ', ',']).next().unwrap_or(shown)
@@ -17,12 +20,24 @@ pub(super) fn first_key(shown: &str) -> &str {
 
 /// A box in the middle of an area.
 fn boxed(frame: &mut Frame<'_>, area: Rect, view: View<'_>, title: &str, lines: Vec<Line<'static>>) {
+    framed(frame, area, view, [title, ""], lines);
+}
+
+/// The same with a text in its lower edge, too.
+fn framed(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    view: View<'_>,
+    [title, foot]: [&str; 2],
+    lines: Vec<Line<'static>>,
+) {
     let widest = lines
         .iter()
         .map(Line::width)
         .max()
         .unwrap_or(0)
-        .max(title.len() + 2);
+        .max(title.len() + 2)
+        .max(foot.len() + 2);
     let width = u16::try_from(widest + 4).unwrap_or(u16::MAX).min(area.width);
     let height = u16::try_from(lines.len() + 2)
         .unwrap_or(u16::MAX)
@@ -33,10 +48,13 @@ fn boxed(frame: &mut Frame<'_>, area: Rect, view: View<'_>, title: &str, lines: 
         width,
         height,
     };
-    let block = Block::new()
+    let mut block = Block::new()
         .borders(Borders::ALL)
         .border_set(view.theme.signs().border())
         .title(Span::styled(format!(" {title} "), view.theme.heading()));
+    if !foot.is_empty() {
+        block = block.title_bottom(format!(" {foot} "));
+    }
     frame.render_widget(Clear, place);
     let lines: Vec<Line<'static>> = lines.into_iter().map(indented).collect();
     frame.render_widget(Paragraph::new(lines).block(block), place);
@@ -58,22 +76,49 @@ pub(super) fn help(frame: &mut Frame<'_>, area: Rect, view: View<'_>) {
         })
         .collect();
     let title = format!("keys: {}", view.app.screen.name());
-    boxed(frame, area, view, &title, lines);
+    let foot = if keys::of_screen(view.app.screen).any(|binding| binding.action.changes_something()) {
+        HOW_ASKED
+    } else {
+        ""
+    };
+    framed(frame, area, view, [&title, foot], lines);
 }
 
-/// A question before something is changed.
-pub(super) fn question(frame: &mut Frame<'_>, area: Rect, view: View<'_>, question: &Question) {
-    let room = usize::from(area.width).saturating_sub(6).min(70);
+/// What follows a key that changes something.
+const HOW_ASKED: &str = "what changes something asks first: y yes, n no, r yes with a reason";
+/// What can be answered.
+pub(super) const ANSWERS: &str = "y yes   n no   r yes, with a reason";
+/// What can be typed while the reason is.
+pub(super) const REASON_ANSWERS: &str = "enter yes   esc back";
+
+/// A question before something is changed, and the reason as far as it is typed.
+pub(super) fn question(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    view: View<'_>,
+    question: &Question,
+    reason: Option<&str>,
+) {
+    let room = usize::from(area.width).saturating_sub(6).min(QUESTION_COLUMNS);
     let mut lines: Vec<Line<'static>> = text::wrapped(&text::shown(&question.text), room)
         .into_iter()
         .map(|line| Line::styled(line, view.theme.heading()))
         .collect();
     lines.push(Line::raw(""));
-    lines.push(Line::styled(
-        "It is queued, and logged with your name.",
-        view.theme.quiet(),
-    ));
-    lines.push(Line::raw("y yes   n no"));
+    lines.push(Line::styled(question.request.consequence(), view.theme.quiet()));
+    if let Some(reason) = reason {
+        lines.push(Line::raw(""));
+        let typed = text::wrapped(&format!("reason: {}_", text::shown(reason)), room);
+        // As wide as it can become, so that the box stays where it is.
+        lines.extend(
+            typed
+                .into_iter()
+                .map(|line| Line::styled(format!("{line:room$}"), view.theme.busy())),
+        );
+        lines.push(Line::raw(""));
+    }
+    let answers = if reason.is_some() { REASON_ANSWERS } else { ANSWERS };
+    lines.push(Line::raw(answers));
     boxed(frame, area, view, "change", lines);
 }
 

@@ -1,6 +1,7 @@
 //! One run: why it failed, its timeline, every attempt, its events.
 
-use super::{View, WIDE_COLUMNS, phase_style, text};
+use super::{View, WIDE_COLUMNS, files, phase_style, text};
+use crate::tui::links::Link;
 use crate::tui::model::{Event, RunView, Snapshot, StepView};
 use crate::tui::read::Follow;
 use crate::tui::theme::Theme;
@@ -10,7 +11,6 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use runchain_core::Millis;
-use std::path::Path;
 
 /// Columns of a name in the timeline.
 const NAME: usize = 18;
@@ -18,8 +18,6 @@ const NAME: usize = 18;
 const STATE: usize = 11;
 /// Tasks that the timeline shows before it says how many more there are.
 const TASKS: usize = 40;
-/// Lines of a cause.
-const CAUSE_LINES: usize = 4;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: &Snapshot) {
     let Some(run) = &snapshot.run else {
@@ -33,20 +31,44 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
         frame.render_widget(Line::styled(text, view.theme.quiet()), area);
         return;
     };
-    if area.width >= WIDE_COLUMNS {
-        let [left, right] =
-            Layout::horizontal([Constraint::Percentage(58), Constraint::Percentage(42)]).areas(area);
-        draw_view(frame, left, view, run, view.app.scroll);
+    let [left, right] = columns(area);
+    scrolled(frame, left, left_lines(area, view, run), view.app.scroll);
+    if right.width > 0 {
         draw_events(frame, right, view, &run.events);
-    } else {
-        let mut lines = lines(run, view, usize::from(area.width));
+    }
+}
+
+/// Everything but the events, and the events beside it where there is room for them.
+fn columns(area: Rect) -> [Rect; 2] {
+    let share = if area.width >= WIDE_COLUMNS { 58 } else { 100 };
+    Layout::horizontal([Constraint::Percentage(share), Constraint::Min(0)]).areas(area)
+}
+
+fn left_lines(area: Rect, view: View<'_>, run: &RunView) -> Vec<Line<'static>> {
+    let [left, right] = columns(area);
+    let width = usize::from(left.width);
+    let mut lines = lines(run, view, width);
+    if right.width == 0 {
         lines.push(Line::raw(""));
         lines.push(heading("EVENTS", view.theme));
         // The newest first: below the rest they would never be seen.
         let events = run.events.iter().rev();
-        lines.extend(events.map(|event| event_line(event, view.theme, usize::from(area.width))));
-        scrolled(frame, area, lines, view.app.scroll);
+        lines.extend(events.map(|event| event_line(event, view.theme, width)));
     }
+    lines
+}
+
+/// Where the files stand that are shown, as the terminal opens them.
+pub(super) fn links(area: Rect, view: View<'_>, run: &RunView) -> Vec<Link> {
+    let [left, _] = columns(area);
+    let above = offset(&left_lines(area, view, run), left, view.app.scroll);
+    // The title stands above them.
+    let lines = (1..).zip(files::of_run(run, view));
+    let visible = lines.filter_map(|(line, files)| {
+        let row = usize::checked_sub(line, above)?;
+        (row < usize::from(left.height)).then(|| files.links(left, row))
+    });
+    visible.flatten().collect()
 }
 
 /// Everything but the events, in a part of the screen.
@@ -55,9 +77,14 @@ pub(super) fn draw_view(frame: &mut Frame<'_>, area: Rect, view: View<'_>, run: 
 }
 
 fn scrolled(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'static>>, scroll: usize) {
-    let most = lines.len().saturating_sub(usize::from(area.height));
-    let visible: Vec<Line<'static>> = lines.into_iter().skip(scroll.min(most)).collect();
+    let above = offset(&lines, area, scroll);
+    let visible: Vec<Line<'static>> = lines.into_iter().skip(above).collect();
     frame.render_widget(Paragraph::new(visible), area);
+}
+
+/// Lines that are above the window: the last one never leaves its lower edge.
+fn offset(lines: &[Line<'static>], area: Rect, scroll: usize) -> usize {
+    scroll.min(lines.len().saturating_sub(usize::from(area.height)))
 }
 
 fn draw_events(frame: &mut Frame<'_>, area: Rect, view: View<'_>, events: &[Event]) {
@@ -75,7 +102,8 @@ fn heading(text: &str, theme: Theme) -> Line<'static> {
 
 fn lines(run: &RunView, view: View<'_>, width: usize) -> Vec<Line<'static>> {
     let mut lines = vec![title(run, view)];
-    lines.extend(files(run, view, width));
+    let files = files::of_run(run, view);
+    lines.extend(files.iter().map(|files| files.line(view.theme, width)));
     lines.extend(causes(run, view.theme, width));
     lines.push(Line::raw(""));
     lines.extend(timeline(run, view, width));
@@ -123,34 +151,6 @@ fn title(run: &RunView, view: View<'_>) -> Line<'static> {
     Line::from(spans)
 }
 
-/// Where the bag and the reports are, from the project's folder where they lie below it.
-fn files(run: &RunView, view: View<'_>, width: usize) -> Vec<Line<'static>> {
-    let root = view.snapshot.map(|snapshot| Path::new(&snapshot.root));
-    let short = |file: &str| {
-        let below = root.and_then(|root| Path::new(file).strip_prefix(root).ok());
-        below.map_or_else(|| file.to_owned(), |path| path.display().to_string())
-    };
-    let mut lines = Vec::new();
-    for step in run.steps.iter().filter(|step| !step.files.is_empty()) {
-        let label = if step.brief.step == "archive" {
-            "bag"
-        } else {
-            step.brief.step.as_str()
-        };
-        let files: Vec<String> = step.files.iter().map(|file| text::shown(&short(file))).collect();
-        let shown = text::cut(
-            &files.join("  "),
-            width.saturating_sub(11),
-            view.theme.signs().cut,
-        );
-        lines.push(Line::from(vec![
-            Span::styled(format!(" {:<9}", text::shown(label)), view.theme.quiet()),
-            Span::raw(shown),
-        ]));
-    }
-    lines
-}
-
 fn causes(run: &RunView, theme: Theme, width: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     if run.causes.is_empty() {
@@ -167,12 +167,10 @@ fn causes(run: &RunView, theme: Theme, width: usize) -> Vec<Line<'static>> {
     lines.push(Line::raw(""));
     lines.push(heading("WHAT WENT WRONG", theme));
     for cause in &run.causes {
-        let source = text::shown(&cause.source);
+        let whole = format!("{}: {}", cause.source, cause.text);
         let room = width.saturating_sub(5);
-        let whole = format!("{source}: {}", text::shown(&cause.text));
-        for (index, part) in text::wrapped(&whole, room)
+        for (index, part) in text::told(&whole, room, theme.signs().cut)
             .into_iter()
-            .take(CAUSE_LINES)
             .enumerate()
         {
             let sign = if index == 0 { theme.signs().dead } else { " " };
@@ -340,9 +338,13 @@ fn attempts(run: &RunView, theme: Theme, width: usize) -> Vec<Line<'static>> {
                 text::clock(failure.ended)
             );
             let indent = text::width(&head);
-            let parts = text::wrapped(&text::shown(&failure.error), width.saturating_sub(indent + 1));
+            let parts = text::told(
+                &failure.error,
+                width.saturating_sub(indent + 1),
+                theme.signs().cut,
+            );
             let mut head = Some(head);
-            for part in parts.into_iter().take(CAUSE_LINES) {
+            for part in parts {
                 lines.push(Line::from(vec![
                     Span::raw(head.take().unwrap_or_else(|| " ".repeat(indent))),
                     Span::styled(part, theme.bad()),

@@ -1,13 +1,14 @@
 //! Frames as a person sees them, in `frames/`; each was looked at. After a change that is meant:
 //! `RUNCHAIN_BLESS=1 cargo test -p runchain frames`, and look at what has changed.
 
-use super::{View, draw};
+use super::{View, draw, links};
 use crate::exit::Exit;
 use crate::tui::Screen;
 use crate::tui::app::{App, Mode};
 use crate::tui::ask::{Request, Verb};
 use crate::tui::fixture::{NOW, failed_run, line, snapshot};
 use crate::tui::keys::Key;
+use crate::tui::links::Link;
 use crate::tui::model::{Executor, Snapshot, Trouble};
 use crate::tui::run::lines_of;
 use crate::tui::theme::Theme;
@@ -86,6 +87,63 @@ fn frames_of_a_large_terminal_show_the_run_beside_the_list_and_its_events_beside
     looks_like("run", &snapshot, &on(Screen::Run), PLAIN, (200, 60));
 }
 
+/// What stands where the links are, and the path that each opens.
+fn linked(snapshot: &Snapshot, app: &App, columns: u16, rows: u16) -> Vec<(String, String)> {
+    let view = View {
+        snapshot: Some(snapshot),
+        app,
+        theme: PLAIN,
+        now: NOW,
+    };
+    let drawn = buffer(snapshot, app, PLAIN, columns, rows);
+    let text = |link: &Link| -> String {
+        (link.x..link.x + link.columns)
+            .map(|x| drawn[(x, link.y)].symbol())
+            .collect()
+    };
+    let path = |link: &Link| link.address[link.address.find("/srv").unwrap()..].to_owned();
+    let links = links(drawn.area, view);
+    links.iter().map(|link| (text(link), path(link))).collect()
+}
+
+#[test]
+fn files_of_a_run_are_links_exactly_where_they_stand() {
+    let mut snapshot = snapshot();
+    snapshot.run.as_mut().unwrap().steps[1].files =
+        ["n.html", "n_summary.json", "a name that is cut off.json"]
+            .map(|name| format!("/srv/etl/reports/{name}"))
+            .to_vec();
+    let mut app = on(Screen::Run);
+    let bag = (".archive/nightly-43", "/srv/etl/.archive/nightly-43");
+    let page = ("reports/n.html", "/srv/etl/reports/n.html");
+    let summary = ("reports/n_summary.json", "/srv/etl/reports/n_summary.json");
+    let last = "/srv/etl/reports/a%20name%20that%20is%20cut%20off.json";
+    let owned = |links: &[(&str, &str)]| -> Vec<(String, String)> {
+        links
+            .iter()
+            .map(|(text, path)| ((*text).to_owned(), (*path).to_owned()))
+            .collect()
+    };
+    assert_eq!(
+        linked(&snapshot, &app, 200, 60),
+        owned(&[bag, page, summary, ("reports/a name that is cut off.json", last)])
+    );
+    assert_eq!(
+        linked(&snapshot, &app, 80, 24),
+        owned(&[bag, page, summary, ("reports/a name that is cut o…", last)])
+    );
+    app.scroll = 2;
+    let scrolled = linked(&snapshot, &app, 80, 10);
+    assert_eq!(scrolled[0], owned(&[page])[0], "the bag is above the window");
+    app.scroll = 3;
+    assert_eq!(linked(&snapshot, &app, 80, 10), []);
+    // Below a box nothing is opened, nor where no run is shown.
+    app.scroll = 0;
+    app.mode = Mode::Help;
+    assert_eq!(linked(&snapshot, &app, 80, 24), []);
+    assert_eq!(linked(&snapshot, &on(Screen::Queue), 80, 24), []);
+}
+
 #[test]
 fn frames_in_ascii_have_nothing_else() {
     let snapshot = snapshot();
@@ -114,6 +172,14 @@ fn frames_of_help_question_and_trouble() {
     app.mode = Mode::Commands;
     app.confirm(Request::Run(Verb::Cancel, RunId("nightly-41".to_owned())), 2);
     looks_like("question", &snapshot, &app, PLAIN, (80, 24));
+    app.key(Key::Char('r'), &snapshot);
+    for letter in "the key was renewed; the upload that failed for want of it is wanted by noon".chars() {
+        app.key(Key::Char(letter), &snapshot);
+    }
+    looks_like("reason", &snapshot, &app, PLAIN, (80, 24));
+    let mut app = on(Screen::Alerts);
+    app.mode = Mode::Help;
+    looks_like("help_alerts", &snapshot, &app, PLAIN, (80, 24));
     snapshot.trouble = Some(Trouble {
         looked_for: "the tables tasks, workstreams in /srv/etl/.state/orchestration.db".to_owned(),
         found: "the state database /srv/etl/.state/orchestration.db lacks required tables: tasks, workstreams (it has: runs, events)"
@@ -220,6 +286,9 @@ fn no_size_is_too_small() {
             buffer(&snapshot, &app, COLOURED, columns, rows);
             app.mode = Mode::Commands;
             app.confirm(Request::Pause("archive".to_owned()), 3);
+            buffer(&snapshot, &app, COLOURED, columns, rows);
+            app.key(Key::Char('r'), &snapshot);
+            app.key(Key::Char('x'), &snapshot);
             buffer(&snapshot, &app, COLOURED, columns, rows);
         }
     }

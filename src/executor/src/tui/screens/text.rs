@@ -4,6 +4,9 @@ use crate::output;
 use runchain_core::Millis;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+/// Lines of what went wrong.
+const TOLD_LINES: usize = 4;
+
 /// Text that others wrote, so that it can't act on the terminal.
 pub(super) fn shown(text: &str) -> String {
     output::clean(text)
@@ -76,6 +79,27 @@ pub(super) fn wrapped(text: &str, room: usize) -> Vec<String> {
     }
     lines.push(line);
     lines
+}
+
+/// What went wrong, in few lines. Of several lines the first, which says whose it is, and the last ones:
+/// there a stack trace says what it is about.
+pub(super) fn told(error: &str, room: usize, mark: &str) -> Vec<String> {
+    let mut lines = error
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.trim().is_empty());
+    let first = wrapped(&shown(lines.next().unwrap_or_default()), room);
+    let mut rest: Vec<String> = lines.flat_map(|line| wrapped(&shown(line), room)).collect();
+    let left = TOLD_LINES - usize::from(!rest.is_empty());
+    let mut told: Vec<String> = first.into_iter().take(left).collect();
+    let left = TOLD_LINES - told.len();
+    if rest.len() > left {
+        rest.drain(..rest.len() - left);
+        rest[0] = format!("{} {}", mark, rest[0].trim_start());
+        rest[0] = cut(&rest[0], room, mark);
+    }
+    told.extend(rest);
+    told
 }
 
 /// `12 s`, `3 min`; to the second.
@@ -154,5 +178,26 @@ mod tests {
         assert_eq!(until(Millis(0), Millis(5)), "0 s");
         assert_eq!(age(Millis(0), Millis(999)), "0 s");
         assert_eq!(age(Millis(0), Millis(61_000)), "1 min");
+    }
+
+    #[test]
+    fn of_a_stack_trace_the_last_lines_are_told() {
+        let trace = "runs: Traceback (most recent call last):\n  File \"load.py\", line 12\n\n    price()\n  File \"x.py\"\nKeyError: 'price'\n";
+        assert_eq!(
+            told(trace, 60, "…"),
+            [
+                "runs: Traceback (most recent call last):",
+                "… price()",
+                "  File \"x.py\"",
+                "KeyError: 'price'"
+            ]
+        );
+        // A long line is told from its beginning.
+        assert_eq!(
+            told("one two three four five", 5, "…"),
+            ["one", "two", "three", "four"]
+        );
+        assert_eq!(told("x: a\nb", 60, "…"), ["x: a", "b"]);
+        assert_eq!(told("", 60, "…"), [""]);
     }
 }
