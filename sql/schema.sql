@@ -20,12 +20,12 @@ CREATE TABLE IF NOT EXISTS runchain_meta (
 -- rowid, no type that converts.
 --   action      insert, update, delete: from the triggers
 --               flag: what a row of a [[flags]] table says (new_status the phase, step its word)
---               enqueue_chain, retry, cancel, redo, pause, resume, release_held, discard_held:
---               requests, by a function, the CLI or a plain INSERT
+--               enqueue_chain, retry, cancel, redo, pause, resume, release_held, discard_held,
+--               acknowledge_alert, resolve_alert: requests, by a function, the CLI or a plain INSERT
 --               look: compare the run's row with what was last acted on (the sweep)
 --   run_id      the run; old_run_id where an UPDATE changed it
 --   step_id     retry and cancel: the step meant (else every step of run_id);
---               release_held and discard_held: the batch
+--               release_held and discard_held: the batch; acknowledge_alert and resolve_alert: the alert
 --   step        pause and resume: the kind of steps, or '*' (also NULL) for every kind;
 --               release_held: how many runs a minute at most (NULL: as fast as they are done)
 --   actor, reason  who asked and why; they stand in the audit event

@@ -2,9 +2,12 @@
 //! but itself.
 
 mod alertmanager;
+mod asked;
 mod channels;
+mod leaving;
 mod rules;
 mod server;
+mod tls;
 
 use crate::support::{Project, SHAPE_A, eventually};
 use serde_json::Value;

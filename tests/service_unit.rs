@@ -242,6 +242,30 @@ fn units_pass_verification_and_expose_little() {
 }
 
 #[test]
+fn each_credential_that_the_configuration_names_has_a_line_to_uncomment() {
+    let project = project(
+        "[alerts.channels.ops]\nkind = 'webhook'\nurl_credential = 'ops-url'\ntoken_credential = 'ops-token'\n\
+         [deadman]\nurl_credential = 'ping-url'\n",
+    );
+    installed(&project, &[]);
+    installed(&project, &["--instance", "orders"]);
+    let folder = project.path("image/etc/systemd/system");
+    let unit = folder.join("runchain.service");
+    let text = fs::read_to_string(&unit).unwrap();
+    let own = fs::read_to_string(folder.join("runchain@orders.service.d/10-instance.conf")).unwrap();
+    let wanted = ["ops-token", "ops-url", "ping-url"]
+        .map(|name| format!("#LoadCredential={name}:/etc/runchain/credentials/{name}\n"))
+        .concat();
+    assert!(text.contains(&wanted), "{text}");
+    assert!(own.contains(&wanted), "{own}");
+    let uncommented = text.replace("#LoadCredential", "LoadCredential");
+    assert_eq!(uncommented.matches("\nLoadCredential=").count(), 3);
+    fs::write(&unit, uncommented).unwrap();
+    let (good, said) = analyze(&["verify"], &unit);
+    assert!(good && !said.contains("runchain"), "{said}");
+}
+
+#[test]
 fn installing_again_changes_nothing_and_replaces_no_change_unasked() {
     let project = project("");
     installed(&project, &["--instance", "orders"]);
@@ -342,4 +366,37 @@ fn as_process_1_it_reaps_orphans_and_ends_by_one_sigterm() {
     let killed = Command::new("kill").arg(executor.trim()).status().unwrap();
     assert!(killed.success());
     assert_eq!(service.ended(), Some(0), "{}", service.told());
+}
+
+/// The kernel lets no signal end process 1 that it has no handler for.
+#[test]
+fn process_1_hears_sigterm_before_it_has_opened_the_database() {
+    let project = project("");
+    let conn = Connection::open(project.database()).unwrap();
+    conn.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let mut command = Command::new("unshare");
+    command
+        .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
+        .arg(env!("CARGO_BIN_EXE_runchain"))
+        .arg("drain")
+        .current_dir(project.root());
+    let mut service = Service::of(&mut command);
+    let executor = eventually("a handler", || {
+        let found = Command::new("pgrep")
+            .args(["-P", &service.pid().to_string()])
+            .output()
+            .unwrap();
+        let pid = String::from_utf8(found.stdout).unwrap().trim().to_owned();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(|error| error.to_string())?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t"));
+        let mask = caught
+            .and_then(|mask| u64::from_str_radix(mask, 16).ok())
+            .unwrap_or(0);
+        let is_handled = mask & (1 << (Signal::TERM.as_raw() - 1)) != 0;
+        // The Rust runtime and the shell catch none of it.
+        if is_handled { Ok(pid) } else { Err(status) }
+    });
+    assert!(Command::new("kill").arg(&executor).status().unwrap().success());
+    assert_eq!(service.ended(), Some(143), "{}", service.told());
+    drop(conn);
 }

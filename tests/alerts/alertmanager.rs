@@ -1,7 +1,7 @@
 //! Debian's Alertmanager, really receiving.
 
 use super::project;
-use crate::support::{alertmanager, eventually};
+use crate::support::{eventually, monitoring};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -31,7 +31,7 @@ impl Alertmanager {
             .local_addr()
             .unwrap()
             .port();
-        let child = Command::new(alertmanager("RUNCHAIN_TEST_ALERTMANAGER"))
+        let child = Command::new(monitoring("RUNCHAIN_TEST_ALERTMANAGER"))
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
@@ -80,7 +80,7 @@ impl Drop for Alertmanager {
 fn a_failed_run_reaches_alertmanager_and_so_does_its_end() {
     let server = Alertmanager::start();
     let project = project(&format!(
-        "[alerts.channels.am]\nkind = 'alertmanager'\nurl = 'http://127.0.0.1:{}'\nlabels = {{ env = 'test' }}\nresend_ms = 500\n",
+        "instance = 'orders'\n[alerts.channels.am]\nkind = 'alertmanager'\nurl = 'http://127.0.0.1:{}'\nlabels = {{ env = 'test' }}\nresend_ms = 500\n",
         server.port
     ));
     let _service = project.service();
@@ -105,6 +105,10 @@ fn a_failed_run_reaches_alertmanager_and_so_does_its_end() {
         (&labels["severity"], &labels["run_id"], &labels["env"]),
         (&"error".into(), &"run-1".into(), &"test".into())
     );
+    // Of two hundred hosts with several databases each, which.
+    assert_eq!(labels["instance"], "orders");
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(labels["host"], host.trim());
     assert_eq!(
         alert["annotations"]["description"],
         "the run ended with the status FAILED"
@@ -138,7 +142,7 @@ fn the_lines_for_escalation_and_quiet_hours_are_what_alertmanager_takes() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("alertmanager.yml");
     std::fs::write(&config, lines).unwrap();
-    let mut amtool = Command::new(alertmanager("RUNCHAIN_TEST_AMTOOL"));
+    let mut amtool = Command::new(monitoring("RUNCHAIN_TEST_AMTOOL"));
     let checked = crate::support::run(amtool.arg("check-config").arg(&config), "");
     assert!(checked.success, "{}{}", checked.stdout, checked.stderr);
 }

@@ -6,7 +6,7 @@ use crate::support::{Project, Service, eventually};
 use rustix::process::Signal;
 use std::time::Duration;
 
-fn webhook(server: &Server, more: &str) -> String {
+pub(super) fn webhook(server: &Server, more: &str) -> String {
     format!(
         "[alerts.channels.ops]\nkind = 'webhook'\nurl = '{}/hunter2'\ngroup_ms = 0\n{more}",
         server.url()
@@ -15,7 +15,7 @@ fn webhook(server: &Server, more: &str) -> String {
 
 /// Waits until a server was asked so often.
 #[track_caller]
-fn asked(server: &Server, times: usize) -> Vec<Asked> {
+pub(super) fn asked(server: &Server, times: usize) -> Vec<Asked> {
     eventually(&format!("the channel to be asked {times} times"), || {
         let asked = server.asked();
         if asked.len() >= times {
@@ -26,7 +26,7 @@ fn asked(server: &Server, times: usize) -> Vec<Asked> {
     })
 }
 
-fn fail(project: &Project, run_id: &str) {
+pub(super) fn fail(project: &Project, run_id: &str) {
     project.sql(&format!(
         "INSERT INTO runs(run_id, status) VALUES ('{run_id}', 'FAILED');"
     ));
@@ -290,50 +290,6 @@ fn a_test_message_says_whether_a_channel_works() {
 }
 
 #[test]
-fn a_secret_comes_from_a_file_a_credential_or_a_variable_and_is_never_shown() {
-    let server = Server::start(&[Reply::Status(500, "")]);
-    let config = "[alerts.channels.f]\nkind = 'webhook'\nurl_file = 'url'\ngroup_ms = 0\n\
-                  [alerts.channels.c]\nkind = 'webhook'\nurl_credential = 'ops-url'\ngroup_ms = 0\n\
-                  [alerts.channels.v]\nkind = 'webhook'\nurl_env = 'OPS_URL'\ngroup_ms = 0\n";
-    let project = project(config);
-    let secret = |name: &str| format!("{}/hunter2-{name}\n", server.url());
-    std::fs::write(project.path("url"), secret("file")).unwrap();
-    std::fs::create_dir(project.path("credentials")).unwrap();
-    std::fs::write(project.path("credentials/ops-url"), secret("credential")).unwrap();
-    let service = Service::of(
-        project
-            .command(&["drain"])
-            .env("CREDENTIALS_DIRECTORY", project.path("credentials"))
-            .env("OPS_URL", secret("variable").trim()),
-    );
-    fail(&project, "r");
-    project.until(
-        "SELECT count(*) FROM runchain_alert_deliveries WHERE state = 'sent'",
-        "3",
-    );
-    let mut paths: Vec<String> = server.asked().into_iter().map(|one| one.path).collect();
-    paths.sort();
-    paths.dedup();
-    assert_eq!(
-        paths,
-        ["/hunter2-credential", "/hunter2-file", "/hunter2-variable"]
-    );
-    let told = service.told();
-    service.terminate();
-    let dump = project.sql(".dump");
-    let show = project.runchain(&["config", "show"]).exits(0).stdout;
-    let logs = std::fs::read_to_string(project.path("logs/monitor.jsonl")).unwrap();
-    for (place, text) in [
-        ("told", told),
-        ("the database", dump),
-        ("config show", show),
-        ("the log", logs),
-    ] {
-        assert!(!text.contains("hunter2"), "{place}: {text}");
-    }
-}
-
-#[test]
 fn a_sign_of_life_is_sent_while_the_service_works_and_not_after() {
     let server = Server::start(&[]);
     let project = project(&format!(
@@ -374,4 +330,42 @@ fn an_event_log_s_failures_reach_a_channel_once_whatever_is_read_again() {
         texts[0].contains("E1 broke") && texts[1].contains("E2 broke"),
         "{texts:?}"
     );
+}
+
+#[test]
+fn what_waits_for_a_channel_that_is_removed_is_dropped_and_said_once() {
+    let server = Server::start(&[Reply::Status(503, ""); 99]);
+    let project = project(&webhook(&server, ""));
+    let service = project.service();
+    fail(&project, "r");
+    asked(&server, 1);
+    project.until(DELIVERIES, "pending");
+    project.configure("");
+    service.signal(Signal::HUP);
+    project.until(DELIVERIES, "dropped");
+    assert_eq!(
+        project.lines("SELECT error FROM runchain_alert_deliveries"),
+        ["the channel is configured no more"]
+    );
+    eventually("the service to say so", || {
+        let told = service.told();
+        let times = told
+            .matches("1 messages about alerts were dropped: the channel ops")
+            .count();
+        if times == 1 { Ok(()) } else { Err(told) }
+    });
+    let status = project.runchain(&["status"]).exits(0).stdout;
+    assert!(!status.contains("channel"), "{status}");
+    assert!(service.terminate().success());
+    // What was given up counts as well, also for who starts without the channel.
+    project.sql("UPDATE runchain_alert_deliveries SET state = 'dead';");
+    let ran = project.runchain(&["drain", "--until-idle"]).exits(0);
+    assert!(
+        ran.stderr.contains("the channel ops is configured no more")
+            || ran.stdout.contains("the channel ops is configured no more"),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
+    assert_eq!(project.lines(DELIVERIES), ["dropped"]);
 }

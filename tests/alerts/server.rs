@@ -15,6 +15,8 @@ pub(crate) enum Reply {
     Status(u16, &'static str),
     /// With 200, a byte at a time, for so long.
     Drip(Duration),
+    /// With 500 and everything secret that it was asked with.
+    Repeat,
     /// Not at all: the connection is reset when the request was read.
     Reset,
     /// Not at all: nothing is said until the server is gone.
@@ -106,9 +108,9 @@ fn answer(stream: TcpStream, state: &State) -> std::io::Result<()> {
     reader.read_exact(&mut body)?;
     let reply = state.replies.lock().unwrap().pop_front();
     state.asked.lock().unwrap().push(Asked {
-        path,
+        path: path.clone(),
         key,
-        authorization,
+        authorization: authorization.clone(),
         body: serde_json::from_slice(&body).unwrap_or(Value::Null),
         at: Instant::now(),
     });
@@ -118,6 +120,14 @@ fn answer(stream: TcpStream, state: &State) -> std::io::Result<()> {
             write!(
                 stream,
                 "HTTP/1.1 {status} x\r\n{header}content-length: 4\r\nconnection: close\r\n\r\nsaid"
+            )
+        }
+        Reply::Repeat => {
+            let said = format!("no hook at {path} for {authorization}");
+            let length = said.len();
+            write!(
+                stream,
+                "HTTP/1.1 500 x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{said}"
             )
         }
         Reply::Drip(time) => {

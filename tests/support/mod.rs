@@ -16,8 +16,8 @@ pub(crate) use build::{cargo, disk_shim, extension, repository};
 pub(crate) use invariants::Outside;
 pub(crate) use previous::previous_release;
 pub(crate) use programs::{
-    Finished, alertmanager, apsw, apsw_folder, everybodys_runchain, matrix, monitoring, python,
-    python_program, run, sqlite3, step_host,
+    Finished, apsw, apsw_folder, everybodys_runchain, matrix, monitoring, python, python_program, run,
+    sqlite3, step_host,
 };
 pub(crate) use project::{Project, SHAPE_A, SHAPE_B, eventually, tree};
 #[cfg(target_os = "linux")]

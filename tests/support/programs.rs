@@ -128,13 +128,7 @@ pub(crate) fn everybodys_runchain() -> &'static Path {
     path
 }
 
-/// A line of what `scripts/alertmanager` prints.
-pub(crate) fn alertmanager(key: &str) -> &'static str {
-    static ALERTMANAGER: Lines = OnceLock::new();
-    line_of("scripts/alertmanager", &ALERTMANAGER, key)
-}
-
-/// A line of what `scripts/monitoring` prints: what the tests of the service need.
+/// A line of what `scripts/monitoring` prints: what the tests of the service and of its alerts need.
 pub(crate) fn monitoring(key: &str) -> &'static str {
     static MONITORING: Lines = OnceLock::new();
     line_of("scripts/monitoring", &MONITORING, key)

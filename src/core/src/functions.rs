@@ -4,6 +4,7 @@
 //! schema of a hostile database can call it. A failure is an SQL error with the text of [`Error`]; SQLITE_BUSY keeps
 //! its code, because callers retry on it. The rules themselves live in the other modules.
 
+use crate::alert::{self, ByHand};
 use crate::audit::{Actor, By};
 use crate::caller;
 use crate::checks_table::Checks;
@@ -60,7 +61,7 @@ const fn function(name: &'static str, arguments: std::ops::RangeInclusive<usize>
 }
 
 /// Every scalar function.
-const FUNCTIONS: [Function; 15] = [
+const FUNCTIONS: [Function; 17] = [
     function("monitor_validate", 0..=0, monitor_validate),
     Function {
         reads_named_files: true,
@@ -93,6 +94,12 @@ const FUNCTIONS: [Function; 15] = [
     }),
     function("runchain_held_discard", 1..=2, |conn, arguments| {
         about_batch(conn, Decision::Discard, arguments)
+    }),
+    function("runchain_alert_acknowledge", 1..=2, |conn, arguments| {
+        about_alert(conn, ByHand::Acknowledge, arguments)
+    }),
+    function("runchain_alert_resolve", 1..=2, |conn, arguments| {
+        about_alert(conn, ByHand::Resolve, arguments)
     }),
 ];
 
@@ -323,6 +330,16 @@ fn about_batch(conn: &Connection, decision: Decision, arguments: &[Value]) -> Re
     Ok(json!({
         "action": decision.action(), "batch": batch.id, "left": batch.left(), "answer": "queued", "queued": true,
     }))
+}
+
+fn about_alert(conn: &Connection, what: ByHand, arguments: &[Value]) -> Result<Json> {
+    let Some(Value::Integer(alert)) = arguments.first() else {
+        return Err(Error::refused(
+            "the alert is no integer",
+            "give the id of a row in runchain_alerts",
+        ));
+    };
+    alert::ask(conn, *alert, what, &actor(), reason(arguments).as_deref())
 }
 
 fn reason(arguments: &[Value]) -> Option<String> {

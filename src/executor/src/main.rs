@@ -51,6 +51,10 @@ fn main() -> ExitCode {
     {
         return command::supervise();
     }
+    // In a container, before anything can take its time. Where it fails, the main loop tries again and tells.
+    if std::env::args_os().skip(1).any(|word| word == "drain") {
+        let _ = command::init::begin();
+    }
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

@@ -318,6 +318,36 @@ pub fn retry(conn: &Connection, channel: Option<&str>, now: Millis) -> Result<us
     .during("deliver again what was given up")
 }
 
+/// What waits for, or was given up of, channels that are configured no more is dropped: nobody is there to
+/// send it. The channels, and how many deliveries of each.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn drop_unknown(conn: &Connection, known: &[&str], now: Millis) -> Result<Vec<(String, usize)>> {
+    let mut dropped = Vec::new();
+    for channel in unknown(conn, known)? {
+        let count = conn
+            .execute(
+                "UPDATE runchain_alert_deliveries
+                 SET state = 'dropped', done_ms = ?2, error = 'the channel is configured no more'
+                 WHERE channel = ?1 AND (state = 'pending' OR state = 'dead')",
+                (&channel, now),
+            )
+            .during("drop what nobody sends any more")?;
+        dropped.push((channel, count));
+    }
+    Ok(dropped)
+}
+
+/// Channels that have something to send and are none of these.
+///
+/// # Errors
+/// Whatever SQLite answers.
+pub fn unknown(conn: &Connection, known: &[&str]) -> Result<Vec<String>> {
+    let standing = standing(conn)?.into_iter().map(|one| one.channel);
+    Ok(standing.filter(|one| !known.contains(&one.as_str())).collect())
+}
+
 /// How a channel stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Standing {

@@ -66,6 +66,19 @@ impl Look {
     fn at(&mut self, time: Millis) {
         self.next = Some(self.next.map_or(time, |next| next.min(time)));
     }
+
+    /// An alert is over when nothing was added to it for so long.
+    fn passes(&mut self, alert: &Open, after_ms: i64, now: Millis) {
+        let over = alert.last_at.plus(after_ms);
+        if over > now {
+            self.at(over);
+            return;
+        }
+        self.verdicts.push(Verdict::Over {
+            alert: alert.id,
+            state: alert.state,
+        });
+    }
 }
 
 /// Looks what the clock has decided. `since`: when whoever asks began to; nobody's silence from before
@@ -231,15 +244,7 @@ fn raise_silence(conn: &Connection, rule: &Rule, heard: Millis, now: Millis) -> 
 /// Alerts of a rule that are over when nothing was added for a time.
 fn passed(conn: &Connection, rule: &str, after_ms: i64, now: Millis, look: &mut Look) -> Result<()> {
     for alert in open_of(conn, rule)? {
-        let over = alert.last_at.plus(after_ms);
-        if over <= now {
-            look.verdicts.push(Verdict::Over {
-                alert: alert.id,
-                state: alert.state,
-            });
-        } else {
-            look.at(over);
-        }
+        look.passes(&alert, after_ms, now);
     }
     Ok(())
 }
@@ -254,15 +259,7 @@ fn floods(conn: &Connection, now: Millis, look: &mut Look) -> Result<()> {
         .during("look for floods")?;
     for rule in rules {
         for alert in open_of(conn, &rule)?.into_iter().filter(|alert| alert.is_flood) {
-            let over = alert.last_at.plus(flood::SLOT_MS);
-            if over <= now {
-                look.verdicts.push(Verdict::Over {
-                    alert: alert.id,
-                    state: alert.state,
-                });
-            } else {
-                look.at(over);
-            }
+            look.passes(&alert, flood::SLOT_MS, now);
         }
     }
     Ok(())

@@ -5,11 +5,10 @@
 
 use super::own::Own;
 use super::{Admission, State, admit, fingerprint};
-use crate::audit::{self, Action, By};
-use crate::error::{During, Error, Result};
+use crate::audit::By;
+use crate::error::{During, Result};
 use crate::{Millis, RunId, schema};
 use rusqlite::{Connection, OptionalExtension};
-use serde_json::json;
 
 /// One of our own alerts, about to be raised.
 #[derive(Debug, Clone)]
@@ -226,76 +225,4 @@ pub(crate) fn run_of<'a>(
         .and_then(|mut statement| statement.query_row([job], |row| row.get(0)))
         .during("look whether a job is a run")?;
     Ok(is_run.then_some(job))
-}
-
-/// What a person does with an alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ByHand {
-    /// They know.
-    Acknowledge,
-    /// They say that it is over.
-    Resolve,
-}
-
-impl ByHand {
-    /// The verb in the audit trail.
-    #[must_use]
-    pub fn action(self) -> &'static str {
-        match self {
-            Self::Acknowledge => "acknowledge_alert",
-            Self::Resolve => "resolve_alert",
-        }
-    }
-
-    fn state(self) -> State {
-        match self {
-            Self::Acknowledge => State::Acknowledged,
-            Self::Resolve => State::Resolved,
-        }
-    }
-
-    /// What of the open states it changes.
-    fn changes(self, state: State) -> bool {
-        match self {
-            Self::Acknowledge => state == State::Firing,
-            Self::Resolve => state != State::Resolved,
-        }
-    }
-}
-
-/// Acknowledges or resolves an alert by hand, with an entry in the audit trail; the state that it is in
-/// then, and whether that is news.
-///
-/// # Errors
-/// A refusal where there is no such alert, or where it is over and can't be acknowledged; whatever SQLite
-/// answers.
-pub fn by_hand(conn: &Connection, alert: i64, what: ByHand, by: &By, now: Millis) -> Result<bool> {
-    schema::check_writer(conn)?;
-    let entry = super::find(conn, alert)?
-        .ok_or_else(|| Error::refused(format!("there is no alert {alert}"), "list them: runchain alerts"))?;
-    if !what.changes(entry.state) {
-        if what == ByHand::Acknowledge && entry.state == State::Resolved {
-            return Err(Error::refused(
-                format!("alert {alert} is resolved"),
-                "acknowledge one that fires: runchain alerts",
-            ));
-        }
-        return Ok(false);
-    }
-    conn.execute(
-        "UPDATE runchain_alerts SET state = ?2 WHERE id = ?1",
-        (alert, what.state().as_str()),
-    )
-    .during("change an alert by hand")?;
-    note_change(conn, alert, Some(entry.state), what.state(), Some(by), now)?;
-    let shown = |state: State| json!({ "alert": alert, "rule": entry.rule, "subject": entry.subject, "state": state });
-    let action = Action {
-        name: what.action(),
-        run_id: entry.run_id.as_ref(),
-        by,
-        before: shown(entry.state),
-        after: shown(what.state()),
-    };
-    audit::record(conn, &action, now)?;
-    Ok(true)
 }

@@ -6,7 +6,8 @@
 //! rule.rs      what is an alert: how an event is judged
 //! own.rs       our own alerts, and severities
 //! rulebook.rs  the rules that are kept in the database
-//! life.rs      raise and resolve, by a cause or by hand
+//! life.rs      raise and resolve, by a cause
+//! hand.rs      acknowledge and resolve, by a person
 //! flood.rs     so many alerts of one rule at once are one
 //! window.rs    so many events within a time
 //! due.rs       what only the clock decides: windows that pass, silence, chains that are late
@@ -15,7 +16,7 @@
 //! list.rs      reading them, for people
 //! ```
 //!
-//! Invariants: nobody but `life` (and the ingest, by its rules) writes a state; a change is announced
+//! Invariants: nobody but `life` and `hand` (and the ingest, by its rules) writes a state; a change is announced
 //! once; a flood of failures is a bounded number of rows. What does not belong here: channels and how
 //! one talks to them, configuration, when to look.
 
@@ -23,6 +24,7 @@ pub mod announce;
 pub mod delivery;
 pub mod due;
 mod flood;
+mod hand;
 mod life;
 mod list;
 mod own;
@@ -32,7 +34,9 @@ mod window;
 
 pub use flood::Admission;
 pub(crate) use flood::admit;
-pub use life::{Alarm, ByHand, Raised, by_hand, is_open, raise, raise_or_renew, resolve, resolve_all_of};
+pub(crate) use hand::change_by_hand;
+pub use hand::{ByHand, ask, by_hand};
+pub use life::{Alarm, Raised, is_open, raise, raise_or_renew, resolve, resolve_all_of};
 pub(crate) use life::{note_change, run_of};
 pub use list::{Change, Entry, Filter, changes_of, entries, find};
 pub use own::{Own, Severity};

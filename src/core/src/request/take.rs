@@ -1,6 +1,8 @@
 //! Expanding a request: the same rules once more, and then what was asked for.
 
 use super::{ChainAnswer, StepVerb, judge_chain, newest_steps, steps_of};
+use crate::alert::{self, ByHand};
+use crate::audit::By;
 use crate::chain;
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
@@ -39,8 +41,10 @@ pub(crate) fn take(expander: &Expander<'_>, row: &QueueRow) -> Result<()> {
         ("redo", _) => take_steps(expander, row, StepVerb::Redo)?,
         ("pause" | "resume", _) => take_pause(expander, row)?,
         ("release_held" | "discard_held", _) => take_decision(expander, row)?,
+        ("acknowledge_alert" | "resolve_alert", _) => take_alert(expander, row)?,
         _ => refused(
-            "unknown action; known are enqueue_chain, retry, cancel, redo, pause, resume, release_held and discard_held",
+            "unknown action; known are enqueue_chain, retry, cancel, redo, pause, resume, release_held, discard_held, \
+             acknowledge_alert and resolve_alert",
         )?,
     };
     let (answer, message) = match taken {
@@ -62,6 +66,9 @@ pub(crate) fn take(expander: &Expander<'_>, row: &QueueRow) -> Result<()> {
         Subject::Batch(id) => {
             data.insert("batch".to_owned(), json!(id));
         }
+        Subject::Alert(id) => {
+            data.insert("alert".to_owned(), json!(id));
+        }
         Subject::Nothing => {}
     }
     event.data = Json::Object(data);
@@ -78,6 +85,8 @@ enum Subject {
     Kind(String),
     /// A held batch.
     Batch(i64),
+    /// An alert.
+    Alert(i64),
     Nothing,
 }
 
@@ -92,6 +101,11 @@ impl Subject {
             return Ok(row
                 .step_id
                 .map_or(Self::Nothing, |StepId(batch)| Self::Batch(batch)));
+        }
+        if ByHand::from_action(&row.action).is_some() {
+            return Ok(row
+                .step_id
+                .map_or(Self::Nothing, |StepId(alert)| Self::Alert(alert)));
         }
         if let Some(step_id) = row.step_id.filter(|_| row.action != "enqueue_chain") {
             return match steps::find(conn, step_id) {
@@ -117,6 +131,13 @@ impl Subject {
                 Ok(batch.map_or(
                     Json::Null,
                     |batch| json!({ "state": batch.state, "runs": batch.left() }),
+                ))
+            }
+            Self::Alert(id) => {
+                let alert = alert::find(conn, *id)?;
+                Ok(alert.map_or(
+                    Json::Null,
+                    |alert| json!({ "rule": alert.rule, "subject": alert.subject, "state": alert.state }),
                 ))
             }
             Self::Kind(kind) => pause_of(conn, kind).map(|pause| json!({ "paused": pause })),
@@ -271,6 +292,28 @@ fn take_decision(expander: &Expander<'_>, row: &QueueRow) -> Result<Taken> {
         answer: done(true),
         message: None,
     })
+}
+
+/// An alert that somebody acknowledges or resolves.
+fn take_alert(expander: &Expander<'_>, row: &QueueRow) -> Result<Taken> {
+    let (Some(what), Some(StepId(alert))) = (ByHand::from_action(&row.action), row.step_id) else {
+        return refused("name the alert (step_id); runchain alerts lists them");
+    };
+    let Some(entry) = alert::find(expander.conn, alert)? else {
+        return refused("there is no such alert");
+    };
+    let by = By {
+        actor: row.actor.clone(),
+        reason: row.reason.clone(),
+    };
+    match alert::change_by_hand(expander.conn, &entry, what, &by, expander.now) {
+        Ok(is_news) => Ok(Taken::Answered {
+            answer: done(is_news),
+            message: None,
+        }),
+        Err(Error::Refused { what, .. }) => refused(&what),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether the step belongs to the newest chain of a run that is over.

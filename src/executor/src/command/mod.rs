@@ -24,7 +24,7 @@
 //! a program, an option or a path. What does not belong here: what a step's end means for the queue.
 
 mod descendants;
-mod init;
+pub(crate) mod init;
 mod last_line;
 mod output;
 mod protocol;
@@ -33,7 +33,6 @@ mod supervisor;
 mod tail;
 mod words;
 
-pub(crate) use init::Init;
 pub(crate) use last_line::{LINE_LIMIT_BYTES, LastLine};
 pub(crate) use supervised::run;
 pub(crate) use supervisor::{SUBCOMMAND, supervise};

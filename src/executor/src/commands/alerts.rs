@@ -4,7 +4,7 @@ use super::open;
 use crate::actor;
 use crate::cli::{AlertState, AlertsArgs, AlertsChoice, AlertsCommand, AlertsListArgs};
 use crate::config::Settings;
-use crate::courier::{self, Answer, Letter};
+use crate::courier::{self, Answer, Letter, Origin};
 use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
@@ -240,7 +240,7 @@ fn test(name: &str, settings: &Settings, output: &Output) -> Outcome<Exit> {
         };
         return Err(Error::refused(format!("there is no channel {name}"), remedy).into());
     };
-    let letter = Letter::of_test(&settings.state_db_path.display().to_string(), Millis::now());
+    let letter = Letter::of_test(&Origin::of(settings), Millis::now());
     let (taken, error) = match courier::send(channel, &letter) {
         Answer::Taken => (true, None),
         Answer::Failed { error, .. } | Answer::Refused { error } => (false, Some(error)),

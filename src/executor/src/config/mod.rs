@@ -19,7 +19,7 @@ mod show;
 mod steps;
 mod trust;
 
-pub(crate) use alerts::{Channel, DeadMan, Kind as ChannelKind, Secret, is_http};
+pub(crate) use alerts::{Channel, DeadMan, Endpoint, Kind as ChannelKind, Secret, is_http};
 pub(crate) use check::{Known, folders, programs, words as unknown_words};
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use layers::{Flag, Source, Surroundings};

@@ -31,7 +31,7 @@ pub(super) fn webhook(letter: &Letter) -> Value {
         [line] if !letter.digest => sentence(line),
         _ => format!("runchain: {what}{caught_up}"),
     };
-    text += &format!("\n{}", escaped(&letter.database));
+    text += &format!("\n{}", escaped(&where_from(letter)));
     let attachments = if letter.lines.len() > NAMED || letter.digest {
         by_rule(letter)
     } else if letter.lines.len() > 1 {
@@ -40,6 +40,16 @@ pub(super) fn webhook(letter: &Letter) -> Value {
         Vec::new()
     };
     json!({ "text": text, "attachments": attachments })
+}
+
+/// Of two hundred hosts, which.
+fn where_from(letter: &Letter) -> String {
+    format!(
+        "{}: {} on {}",
+        letter.origin.instance,
+        letter.origin.database,
+        host()
+    )
 }
 
 fn sentence(line: &Line) -> String {
@@ -137,8 +147,9 @@ fn labels_of(line: &Line, letter: &Letter, labels: &BTreeMap<String, String>) ->
         ("alertname".to_owned(), json!(alert.rule)),
         ("severity".to_owned(), json!(alert.severity)),
         ("subject".to_owned(), json!(alert.subject)),
-        ("database".to_owned(), json!(letter.database)),
-        ("instance".to_owned(), json!(host())),
+        ("database".to_owned(), json!(letter.origin.database)),
+        ("instance".to_owned(), json!(letter.origin.instance)),
+        ("host".to_owned(), json!(host())),
         // Two alerts of one rule and subject are two.
         ("fingerprint".to_owned(), json!(short_hash(&alert.fingerprint))),
     ]);
@@ -182,7 +193,7 @@ pub(super) fn plain(letter: &Letter, channel: &str) -> Value {
         })
     });
     json!({
-        "message": letter.number, "channel": channel, "database": letter.database, "instance": host(),
+        "message": letter.number, "channel": channel, "database": letter.origin.database, "instance": letter.origin.instance, "host": host(),
         "digest": letter.digest, "alerts": alerts.collect::<Vec<_>>(),
     })
 }

@@ -59,13 +59,7 @@ fn work(deadman: &DeadMan, orders: &Receiver<()>, wake: &Waker) {
     let timeout = Duration::from_millis(u64::try_from(deadman.timeout_ms).unwrap_or(0));
     let mut failing = false;
     while orders.recv().is_ok() {
-        let sent = deadman.url.value().and_then(|url| {
-            if crate::config::is_http(&url) {
-                http::get(&url, timeout)
-            } else {
-                Err("the url is none of http or https".to_owned())
-            }
-        });
+        let sent = http::get(&deadman.endpoint, timeout);
         match sent {
             Ok(()) => failing = false,
             Err(error) if !failing => {

@@ -1,35 +1,104 @@
 //! One request: bounded in time, in what is read of the answer, and in where it goes: no redirect is
-//! followed, so that what a configuration names is what is asked. Errors never hold the URL.
+//! followed, so that what a configuration names is what is asked. Errors never hold URL or token: also
+//! not where whoever answers repeats them.
 
+use super::hidden::Hidden;
 use super::send::Answer;
+use crate::config::Endpoint;
 use runchain_core::Millis;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// So much of an answer is read, for the error.
 const ANSWER_BYTES: u64 = 4_096;
 /// So much of it is shown.
 const SHOWN_CHARS: usize = 200;
 
-/// A request with a JSON body.
-pub(super) struct Request {
-    pub(super) url: String,
-    pub(super) token: Option<String>,
+/// More than that is no list of authorities.
+const LARGEST_CA_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A letter as it is sent.
+pub(super) struct Request<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    /// Where it goes below the endpoint's URL.
+    pub(super) path: &'a str,
     /// Sent as `Idempotency-Key`.
-    pub(super) number: String,
+    pub(super) number: &'a str,
+    /// JSON.
     pub(super) body: String,
     pub(super) timeout: Duration,
 }
 
-fn agent(timeout: Duration) -> Agent {
+/// Sends it once.
+pub(super) fn post(request: &Request<'_>) -> Answer {
+    ask(request.endpoint, request.timeout, |agent, url, token| {
+        let url = match request.path {
+            "" => url.to_owned(),
+            path => format!(
+                "{}{path}",
+                url.strip_suffix(path).unwrap_or(url).trim_end_matches('/')
+            ),
+        };
+        let mut asked = agent
+            .post(&url)
+            .content_type("application/json")
+            .header("Idempotency-Key", request.number);
+        if let Some(token) = token {
+            asked = asked.header("Authorization", format!("Bearer {token}"));
+        }
+        asked.send(&request.body)
+    })
+}
+
+/// Asks for a URL whose answer doesn't matter.
+pub(super) fn get(endpoint: &Endpoint, timeout: Duration) -> Result<(), String> {
+    match ask(endpoint, timeout, |agent, url, _| agent.get(url).call()) {
+        Answer::Taken => Ok(()),
+        Answer::Failed { error, .. } | Answer::Refused { error } => Err(error),
+    }
+}
+
+type Answered = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
+
+/// Reads the secrets, asks, and hides them in what came of it.
+fn ask(
+    endpoint: &Endpoint,
+    timeout: Duration,
+    send: impl FnOnce(&Agent, &str, Option<&str>) -> Answered,
+) -> Answer {
+    let token = endpoint
+        .token
+        .as_ref()
+        .map(crate::config::Secret::value)
+        .transpose();
+    // A file that isn't there yet may come.
+    let (url, token, agent) = match (endpoint.url.value(), token, agent(endpoint, timeout)) {
+        (Ok(url), Ok(token), Ok(agent)) => (url, token, agent),
+        (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => return Answer::failed(error),
+    };
+    if !crate::config::is_http(&url) {
+        return Answer::Refused {
+            error: "the url is none of http or https".to_owned(),
+        };
+    }
+    let hidden = Hidden::of_request(&url, token.as_deref());
+    answer_of(send(&agent, &url, token.as_deref()), &hidden)
+}
+
+fn agent(endpoint: &Endpoint, timeout: Duration) -> Result<Agent, String> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let trusted = match &endpoint.ca_file {
+        None => RootCerts::PlatformVerifier,
+        Some(path) => authorities(path)?.into(),
+    };
     let tls = TlsConfig::builder()
-        .root_certs(RootCerts::PlatformVerifier)
+        .root_certs(trusted)
         .unversioned_rustls_crypto_provider(crypto)
         .build();
-    Agent::config_builder()
+    Ok(Agent::config_builder()
         .timeout_global(Some(timeout))
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -38,31 +107,39 @@ fn agent(timeout: Duration) -> Agent {
         .user_agent(concat!("runchain/", env!("CARGO_PKG_VERSION")))
         .tls_config(tls)
         .build()
-        .into()
+        .into())
 }
 
-/// Sends it once.
-pub(super) fn post(request: &Request) -> Answer {
-    let agent = agent(request.timeout);
-    let mut asked = agent
-        .post(&request.url)
-        .content_type("application/json")
-        .header("Idempotency-Key", &request.number);
-    if let Some(token) = &request.token {
-        asked = asked.header("Authorization", format!("Bearer {token}"));
+/// The certificates of a PEM file; one without any would trust nobody.
+fn authorities(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
+    let told = |error: &dyn std::fmt::Display| format!("can't read ca_file {}: {error}", path.display());
+    let size_bytes = std::fs::metadata(path).map_err(|error| told(&error))?.len();
+    if size_bytes > LARGEST_CA_BYTES {
+        return Err(told(&"it is too large"));
     }
-    answer_of(asked.send(&request.body))
-}
-
-/// Asks for a URL whose answer doesn't matter.
-pub(super) fn get(url: &str, timeout: Duration) -> Result<(), String> {
-    match answer_of(agent(timeout).get(url).call()) {
-        Answer::Taken => Ok(()),
-        Answer::Failed { error, .. } | Answer::Refused { error } => Err(error),
+    let text = std::fs::read(path).map_err(|error| told(&error))?;
+    let mut found = Vec::new();
+    for item in parse_pem(&text) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| told(&error))? {
+            found.push(certificate);
+        }
     }
+    if found.is_empty() {
+        return Err(told(&"there is no certificate in it (PEM is expected)"));
+    }
+    Ok(found)
 }
 
-fn answer_of(answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+/// Why nothing was answered. That a certificate isn't trusted has a remedy.
+fn no_answer(error: &ureq::Error) -> String {
+    let text = error.to_string();
+    if text.contains("certificate") {
+        return format!("TLS: {text}; authorities of your own stand in ca_file");
+    }
+    text
+}
+
+fn answer_of(answered: Answered, hidden: &Hidden) -> Answer {
     let mut response = match answered {
         Ok(response) => response,
         // A URL that can't be one is the configuration's fault.
@@ -71,12 +148,7 @@ fn answer_of(answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>) ->
                 error: "the url can't be asked".to_owned(),
             };
         }
-        Err(error) => {
-            return Answer::Failed {
-                error: error.to_string(),
-                after_ms: None,
-            };
-        }
+        Err(error) => return Answer::failed(hidden.hide(&no_answer(&error))),
     };
     let status = response.status().as_u16();
     if (200..300).contains(&status) {
@@ -94,7 +166,7 @@ fn answer_of(answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>) ->
         .lossy_utf8(true)
         .read_to_string()
         .unwrap_or_default();
-    let shown: String = text.trim().chars().take(SHOWN_CHARS).collect();
+    let shown: String = hidden.hide(text.trim()).chars().take(SHOWN_CHARS).collect();
     let error = match shown.as_str() {
         "" => format!("HTTP {status}"),
         shown => format!("HTTP {status}: {shown}"),

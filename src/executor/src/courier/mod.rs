@@ -6,6 +6,7 @@
 //! send.rs     one attempt, by what the channel is
 //! http.rs     one request: bounded in time and answer, no redirects
 //! body.rs     what a message says: Slack's shape, Alertmanager's, plain JSON
+//! hidden.rs   secrets are taken out of what is told of a failure
 //! deadman.rs  a sign of life to who expects one
 //! ```
 //!
@@ -16,6 +17,7 @@
 
 mod body;
 mod deadman;
+mod hidden;
 mod http;
 mod route;
 mod send;
@@ -23,7 +25,7 @@ mod worker;
 
 pub(crate) use deadman::SignOfLife;
 pub(crate) use route::plan;
-pub(crate) use send::{Answer, Letter, send};
+pub(crate) use send::{Answer, Letter, Origin, send};
 
 use crate::config::Settings;
 use crate::drain::worker::Workshop;

@@ -2,9 +2,11 @@
 //! tried again, or never will be.
 
 use super::body;
+use super::hidden::Hidden;
 use super::http::{self, Request};
 use crate::command::{self, CommandLine, Ending};
-use crate::config::{Channel, ChannelKind, Secret};
+use crate::config::{Channel, ChannelKind, Settings};
+use crate::redact::Redactor;
 use runchain_core::Millis;
 use runchain_core::alert::delivery::{Item, Message, Open};
 use runchain_core::alert::{Entry, State};
@@ -28,13 +30,51 @@ pub(crate) struct Line {
     pub(super) actor: Option<String>,
 }
 
+/// Whose alerts these are, and what of them must not leave.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// The database's path.
+    pub(super) database: String,
+    /// The database's name among others.
+    pub(super) instance: String,
+    redactor: Redactor,
+}
+
+impl Origin {
+    /// As it is configured.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            database: settings.state_db_path.display().to_string(),
+            instance: settings.instance.clone(),
+            redactor: Redactor::checked(settings),
+        }
+    }
+
+    /// The alert as it may leave: by the rules for its own row, and for what its message repeats.
+    fn redacted(&self, alert: &Entry) -> Entry {
+        let of = |table: &str, column: &str| self.redactor.column(table, column);
+        let repeats = match alert.rule.as_str() {
+            "step_dead" => of("runchain_steps", "error"),
+            _ => of("runchain_ingested", "error_message"),
+        };
+        let text = |column: &str, text: &str| of("runchain_alerts", column).text(text.to_owned());
+        let message = |message: &String| text("message", &repeats.text(message.clone()));
+        Entry {
+            subject: text("subject", &alert.subject),
+            fingerprint: text("fingerprint", &alert.fingerprint),
+            message: alert.message.as_ref().map(message),
+            ..alert.clone()
+        }
+    }
+}
+
 /// What is sent at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Letter {
     /// The same for every attempt.
     pub(super) number: String,
-    /// Of which database.
-    pub(super) database: String,
+    /// Whose it is.
+    pub(super) origin: Origin,
     /// It tells what was caught up with.
     pub(super) digest: bool,
     pub(super) lines: Vec<Line>,
@@ -42,9 +82,9 @@ pub(crate) struct Letter {
 
 impl Letter {
     /// Of changes.
-    pub(super) fn of_message(message: &Message, number: String, database: &str) -> Self {
+    pub(super) fn of_message(message: &Message, number: String, origin: &Origin) -> Self {
         let line = |item: &Item| Line {
-            alert: item.alert.clone(),
+            alert: origin.redacted(&item.alert),
             state: item.change.state,
             since: item.fires_since,
             until: (item.change.state == State::Resolved).then_some(item.change.at),
@@ -52,16 +92,16 @@ impl Letter {
         };
         Self {
             number,
-            database: database.to_owned(),
+            origin: origin.clone(),
             digest: message.items.iter().any(|item| item.digest),
             lines: message.items.iter().map(line).collect(),
         }
     }
 
     /// Of what is open.
-    pub(super) fn of_open(open: &[Open], number: String, database: &str) -> Self {
+    pub(super) fn of_open(open: &[Open], number: String, origin: &Origin) -> Self {
         let line = |open: &Open| Line {
-            alert: open.alert.clone(),
+            alert: origin.redacted(&open.alert),
             state: State::Firing,
             since: open.since,
             until: None,
@@ -69,14 +109,14 @@ impl Letter {
         };
         Self {
             number,
-            database: database.to_owned(),
+            origin: origin.clone(),
             digest: false,
             lines: open.iter().map(line).collect(),
         }
     }
 
     /// For who wants to see whether a channel works: an alert that never was, and is over at once.
-    pub(crate) fn of_test(database: &str, now: Millis) -> Self {
+    pub(crate) fn of_test(origin: &Origin, now: Millis) -> Self {
         let alert = Entry {
             id: 0,
             fingerprint: "[\"test\"]".to_owned(),
@@ -99,7 +139,7 @@ impl Letter {
         };
         Self {
             number: format!("test/{}/{:08x}", now.0, fastrand::u32(..)),
-            database: database.to_owned(),
+            origin: origin.clone(),
             digest: false,
             lines: vec![line],
         }
@@ -126,7 +166,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    fn failed(error: String) -> Self {
+    pub(super) fn failed(error: String) -> Self {
         Self::Failed {
             error,
             after_ms: None,
@@ -138,20 +178,30 @@ impl Answer {
 pub(crate) fn send(channel: &Channel, letter: &Letter) -> Answer {
     let timeout = Duration::from_millis(u64::try_from(channel.timeout_ms).unwrap_or(0));
     match &channel.kind {
-        ChannelKind::Webhook { url, token } => {
-            ask(url, token.as_ref(), "", &body::webhook(letter), letter, timeout)
-        }
+        ChannelKind::Webhook(endpoint) => http::post(&Request {
+            endpoint,
+            path: "",
+            number: &letter.number,
+            body: body::webhook(letter).to_string(),
+            timeout,
+        }),
         ChannelKind::Alertmanager {
-            url,
-            token,
+            endpoint,
             labels,
             resend_ms,
+        } => http::post(&Request {
+            endpoint,
+            path: "/api/v2/alerts",
+            number: &letter.number,
+            body: body::alertmanager(letter, labels, *resend_ms, Millis::now()).to_string(),
+            timeout,
+        }),
+        ChannelKind::Command {
+            command,
+            env: channel_env,
+            cwd,
         } => {
-            let body = body::alertmanager(letter, labels, *resend_ms, Millis::now());
-            ask(url, token.as_ref(), "/api/v2/alerts", &body, letter, timeout)
-        }
-        ChannelKind::Command { command, env, cwd } => {
-            let mut env: Vec<(String, String)> = env
+            let mut env: Vec<(String, String)> = channel_env
                 .iter()
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect();
@@ -161,6 +211,7 @@ pub(crate) fn send(channel: &Channel, letter: &Letter) -> Answer {
                 env.push(("PATH".to_owned(), path));
             }
             env.push(("RUNCHAIN_MESSAGE".to_owned(), letter.number.clone()));
+            let hidden = Hidden::of_values(channel_env.values());
             let line = CommandLine {
                 argv: command.clone(),
                 env,
@@ -169,43 +220,12 @@ pub(crate) fn send(channel: &Channel, letter: &Letter) -> Answer {
                 lease: timeout + Duration::from_secs(30),
                 output_bytes: OUTPUT_BYTES,
             };
-            run(&line, &body::plain(letter, &channel.name))
+            run(&line, &body::plain(letter, &channel.name), &hidden)
         }
     }
 }
 
-fn ask(
-    url: &Secret,
-    token: Option<&Secret>,
-    path: &str,
-    body: &serde_json::Value,
-    letter: &Letter,
-    timeout: Duration,
-) -> Answer {
-    // A file that isn't there yet may come.
-    let (url, token) = match (url.value(), token.map(Secret::value).transpose()) {
-        (Ok(url), Ok(token)) => (url, token),
-        (Err(error), _) | (_, Err(error)) => return Answer::failed(error),
-    };
-    if !crate::config::is_http(&url) {
-        return Answer::Refused {
-            error: "the url is none of http or https".to_owned(),
-        };
-    }
-    let base = url.strip_suffix(path).unwrap_or(&url);
-    http::post(&Request {
-        url: match path {
-            "" => url,
-            path => format!("{}{path}", base.trim_end_matches('/')),
-        },
-        token,
-        number: letter.number.clone(),
-        body: body.to_string(),
-        timeout,
-    })
-}
-
-fn run(line: &CommandLine, document: &serde_json::Value) -> Answer {
+fn run(line: &CommandLine, document: &serde_json::Value, hidden: &Hidden) -> Answer {
     let finished = match command::run(line, document.to_string().as_bytes(), &|| true) {
         Ok(finished) => finished,
         Err(error) => return Answer::failed(format!("can't start {:?}: {error}", line.argv[0])),
@@ -216,8 +236,9 @@ fn run(line: &CommandLine, document: &serde_json::Value) -> Answer {
             let tail = finished.output_tail.trim();
             let last = tail.lines().last().unwrap_or_default();
             Answer::failed(format!(
-                "the command ended with {}: {last}",
-                command::said(status)
+                "the command ended with {}: {}",
+                command::said(status),
+                hidden.hide(last)
             ))
         }
         Ending::TimedOut => Answer::failed(format!(

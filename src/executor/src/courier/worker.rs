@@ -5,7 +5,7 @@
 //! of a message is on the disk before the message leaves.
 
 use super::Order;
-use super::send::{Answer, Letter, send};
+use super::send::{Answer, Letter, Origin, send};
 use crate::config::{Channel, ChannelKind, Settings};
 use crate::door;
 use crate::drain::worker::Workshop;
@@ -39,7 +39,7 @@ const OPEN_IN_ONE: usize = 100;
 pub(super) struct Courier {
     channel: Channel,
     database: PathBuf,
-    shown_database: String,
+    origin: Origin,
     workshop: Arc<Workshop>,
     wake: Waker,
     /// When who keeps hearing of open alerts hears of them again.
@@ -58,7 +58,7 @@ impl Courier {
         Self {
             channel: channel.clone(),
             database: settings.state_db_path.clone(),
-            shown_database: settings.state_db_path.display().to_string(),
+            origin: Origin::of(settings),
             workshop: Arc::clone(workshop),
             wake: wake.clone(),
             resend_at: matches!(channel.kind, ChannelKind::Alertmanager { .. }).then(Millis::now),
@@ -113,7 +113,7 @@ impl Courier {
         self.workshop.file.check()?;
         while let Some(message) = self.take(conn, ahead_ms)? {
             self.workshop.file.check()?;
-            let letter = Letter::of_message(&message, self.number(conn, message.id)?, &self.shown_database);
+            let letter = Letter::of_message(&message, self.number(conn, message.id)?, &self.origin);
             let answer = send(&self.channel, &letter);
             fault::point("alert-sent");
             let attempts = message.attempts() + 1;
@@ -204,7 +204,7 @@ impl Courier {
             if heard.is_empty() {
                 continue;
             }
-            let letter = Letter::of_open(&heard, self.number(conn, 0)?, &self.shown_database);
+            let letter = Letter::of_open(&heard, self.number(conn, 0)?, &self.origin);
             if let Answer::Failed { error, .. } | Answer::Refused { error } = send(&self.channel, &letter) {
                 self.say_once(&error);
                 return Ok(());

@@ -92,6 +92,9 @@ impl Mark {
 impl Drain<'_> {
     /// The lead was just taken.
     pub(super) fn send_couriers(&mut self) {
+        if let Err(error) = self.drop_what_nobody_sends() {
+            (self.say)(&format!("{error}; what waits for channels that are gone stays"));
+        }
         match Couriers::start(&self.settings, &self.workshop, self.mailbox.waker()) {
             Ok(couriers) => self.couriers = Some(couriers),
             Err(error) => (self.say)(&format!("can't start the couriers of alerts: {error}")),
@@ -103,6 +106,24 @@ impl Drain<'_> {
                 Err(error) => (self.say)(&format!("can't start the sign of life: {error}")),
             }
         }
+    }
+
+    /// A channel that is configured no more has no courier.
+    fn drop_what_nobody_sends(&mut self) -> Result<()> {
+        let channels = &self.settings.alerts.channels;
+        let known: Vec<&str> = channels.iter().map(|channel| channel.name.as_str()).collect();
+        if door::patiently(|| delivery::unknown(&self.conn, &known))?.is_empty() {
+            return Ok(());
+        }
+        let dropped = door::write(&self.conn, |conn| {
+            delivery::drop_unknown(conn, &known, Millis::now())
+        })?;
+        for (channel, count) in dropped {
+            (self.say)(&format!(
+                "{count} messages about alerts were dropped: the channel {channel} is configured no more"
+            ));
+        }
+        Ok(())
     }
 
     /// The lead is lost.

@@ -6,7 +6,7 @@ use super::pace::Pace;
 use super::vital::Vital;
 use super::worker::{Workers, Workshop};
 use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, logs, trail, turn};
-use crate::command::Init;
+use crate::command::init;
 use crate::config::Settings;
 use crate::disk::{self, Space};
 use crate::door;
@@ -40,7 +40,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         Goal::Forever => Manager::of_environment(now),
         _ => Manager::nobody(now),
     };
-    let init = Init::begin().map_err(|error| Error::io("take over the duties of", "process 1", error))?;
+    init::begin().map_err(|error| Error::io("take over the duties of", "process 1", error))?;
     let database = settings.state_db_path.clone();
     let (conn, file) = file_identity::open_pinned(&database)?;
     let found = match goal {
@@ -72,7 +72,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
     // Before the start is told: whoever reads of it may signal.
     wake::signals(move |wake| waker.send(wake))
         .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
-    init.has_handlers();
+    init::loop_has_handlers();
     let executor = identity();
     door::write(&conn, |conn| {
         if Place::recorded(conn)?.as_ref() != Some(&place) {

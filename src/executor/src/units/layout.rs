@@ -37,6 +37,8 @@ impl Layout {
         let mut written: Vec<PathBuf> = here.outputs.iter().map(|(_, folder)| folder.clone()).collect();
         written.push(here.root.clone());
         written.extend(here.database.parent().map(Path::to_owned));
+        // Another database has another configuration, which its own executor reads.
+        let is_settings_own = here.config == settings.file;
         Ok(Self {
             place,
             units: folder_of_units(place)?,
@@ -48,6 +50,11 @@ impl Layout {
                 written: outermost(written),
                 owner: owner_of(&here.database),
                 stop_grace_ms: settings.stop_grace_ms,
+                credentials: if is_settings_own {
+                    settings.alerts.credentials()
+                } else {
+                    Vec::new()
+                },
             },
             database: here.database,
             outputs: here.outputs,

@@ -37,6 +37,8 @@ pub(super) struct Own {
     pub(super) written: Vec<PathBuf>,
     pub(super) owner: Option<Owner>,
     pub(super) stop_grace_ms: i64,
+    /// Credentials that the configuration names.
+    pub(super) credentials: Vec<String>,
 }
 
 /// Which file.
@@ -122,16 +124,15 @@ fn service(own: &Own, arguments: &str) -> String {
          # A stop waits for running steps (stop_grace_ms). The supervisors of commands end those themselves;\n\
          # what is left then goes with the control group.\n\
          KillMode=mixed\nTimeoutStopSec={stop_s}\n\
-         # Secrets come as files that only this service can read, never on the command line:\n\
-         #LoadCredential=slack-url:/etc/runchain/slack-url\n\
-         # The configuration then names the file %d/slack-url, which is $CREDENTIALS_DIRECTORY/slack-url.\n",
+         # Secrets come as files that only this service can read, never on the command line.\n",
         program = argument(&own.program),
     )
 }
 
 impl Own {
     fn place_and_owner(&self, place: Place) -> String {
-        let mut text = format!("WorkingDirectory={}\n", escaped(&self.root.to_string_lossy()));
+        let mut text = self.credentials();
+        let _ = writeln!(text, "WorkingDirectory={}", escaped(&self.root.to_string_lossy()));
         if place == Place::User {
             return text;
         }
@@ -163,6 +164,23 @@ impl Own {
         } else {
             "PrivateTmp=yes\n"
         };
+        text
+    }
+
+    /// Where the secrets lie is not ours to know: each line waits for somebody to uncomment it.
+    fn credentials(&self) -> String {
+        if self.credentials.is_empty() {
+            return "# A channel's url_credential = \"ops-url\" in runchain.toml reads what this line hands over:\n\
+                    #LoadCredential=ops-url:/etc/runchain/credentials/ops-url\n"
+                .to_owned();
+        }
+        let mut text =
+            "# Secrets that runchain.toml names. Uncomment each line once its file is there; root alone needs to read it.\n"
+                .to_owned();
+        for name in &self.credentials {
+            let name = escaped(name);
+            let _ = writeln!(text, "#LoadCredential={name}:/etc/runchain/credentials/{name}");
+        }
         text
     }
 

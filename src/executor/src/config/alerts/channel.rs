@@ -3,9 +3,10 @@
 use super::super::error::{Problem, suggest};
 use super::super::file::{File, Located};
 use super::super::shape::{self, Field, Kind as Form, Table};
+use super::endpoint::Endpoint;
 use super::read::Reading;
 use super::rule::severity;
-use super::secret::{self, Secret, Ways};
+use super::secret::{Secret, Ways};
 use runchain_core::alert::Severity;
 use runchain_core::alert::rule::glob_matches;
 use serde::Deserialize;
@@ -40,18 +41,11 @@ pub(crate) struct Channel {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     /// A URL that takes a Slack-compatible body.
-    Webhook {
-        /// What is asked.
-        url: Secret,
-        /// Sent as `Authorization: Bearer`.
-        token: Option<Secret>,
-    },
+    Webhook(Endpoint),
     /// Alertmanager, or what speaks its API v2.
     Alertmanager {
-        /// Without `/api/v2/alerts`.
-        url: Secret,
-        /// Sent as `Authorization: Bearer`.
-        token: Option<Secret>,
+        /// Its URL is without `/api/v2/alerts`.
+        endpoint: Endpoint,
         /// On every alert, such as the environment.
         labels: BTreeMap<String, String>,
         /// How often it hears of an alert that is open.
@@ -70,7 +64,7 @@ pub(crate) enum Kind {
 
 const KINDS: [&str; 3] = ["webhook", "alertmanager", "command"];
 
-const FIELDS: [Field; 20] = [
+const FIELDS: [Field; 21] = [
     Field {
         name: "kind",
         kind: Form::Word(&KINDS),
@@ -184,6 +178,13 @@ const FIELDS: [Field; 20] = [
         doc: "A variable that holds it.",
     },
     Field {
+        name: "ca_file",
+        kind: Form::Text,
+        is_required: false,
+        default: "what the system trusts",
+        doc: "Authorities (PEM) that alone are trusted for TLS.",
+    },
+    Field {
         name: "labels",
         kind: Form::TextTable,
         is_required: false,
@@ -213,7 +214,7 @@ const FIELDS: [Field; 20] = [
     },
 ];
 
-const KEYS: [&str; 20] = shape::names(&FIELDS);
+const KEYS: [&str; 21] = shape::names(&FIELDS);
 
 /// `[alerts.channels.NAME]`
 pub(crate) const CHANNELS: Table = Table {
@@ -241,6 +242,7 @@ struct Written {
     token_file: Option<PathBuf>,
     token_credential: Option<String>,
     token_env: Option<String>,
+    ca_file: Option<PathBuf>,
     labels: Option<BTreeMap<String, String>>,
     resend_ms: Option<i64>,
     command: Option<Vec<String>>,
@@ -290,15 +292,12 @@ pub(super) fn read(
                     ],
                 )?;
                 no_command(&reading, &table)?;
-                let (url, token) = asked(&reading, &mut table, root)?;
-                Kind::Webhook { url, token }
+                Kind::Webhook(endpoint(&reading, &mut table, root)?)
             }
             "alertmanager" => {
                 no_command(&reading, &table)?;
-                let (url, token) = asked(&reading, &mut table, root)?;
                 Kind::Alertmanager {
-                    url,
-                    token,
+                    endpoint: endpoint(&reading, &mut table, root)?,
                     labels: labels(&reading, table.labels.take().unwrap_or_default())?,
                     resend_ms: reading.within("resend_ms", table.resend_ms, 60_000, 100..=3_600_000)?,
                 }
@@ -329,11 +328,7 @@ fn no_command(reading: &Reading<'_, '_>, table: &Written) -> Result<(), Problem>
     )
 }
 
-fn asked(
-    reading: &Reading<'_, '_>,
-    table: &mut Written,
-    root: &Path,
-) -> Result<(Secret, Option<Secret>), Problem> {
+fn endpoint(reading: &Reading<'_, '_>, table: &mut Written, root: &Path) -> Result<Endpoint, Problem> {
     let url = Ways {
         text: table.url.take(),
         file: table.url_file.take(),
@@ -346,10 +341,7 @@ fn asked(
         credential: table.token_credential.take(),
         variable: table.token_env.take(),
     };
-    Ok((
-        secret::url(reading, url, root)?,
-        token.settle(reading, "token", root)?,
-    ))
+    Endpoint::read(reading, url, token, table.ca_file.take(), root)
 }
 
 fn labels(
@@ -378,6 +370,7 @@ fn command(reading: &Reading<'_, '_>, table: &mut Written, root: &Path) -> Resul
         ("url_credential", table.url_credential.is_some()),
         ("url_env", table.url_env.is_some()),
         ("token", table.token.is_some()),
+        ("ca_file", table.ca_file.is_some()),
         ("labels", table.labels.is_some()),
         ("resend_ms", table.resend_ms.is_some()),
     ];
@@ -404,6 +397,14 @@ impl Channel {
         severity >= self.min_severity && self.rules.iter().any(|glob| glob_matches(glob, rule))
     }
 
+    /// Where it goes by HTTP; a command doesn't.
+    pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
+        match &self.kind {
+            Kind::Webhook(endpoint) | Kind::Alertmanager { endpoint, .. } => Some(endpoint),
+            Kind::Command { .. } => None,
+        }
+    }
+
     /// For `config show`.
     pub(super) fn shown(&self) -> Value {
         let mut shown = json!({
@@ -411,20 +412,21 @@ impl Channel {
             "group_ms": self.group_ms, "throttle_ms": self.throttle_ms, "timeout_ms": self.timeout_ms,
             "max_attempts": self.max_attempts,
         });
-        let token = |token: &Option<Secret>| token.as_ref().map(Secret::origin);
+        if let (Some(fields), Some(endpoint)) = (shown.as_object_mut(), self.endpoint()) {
+            fields.insert("url".to_owned(), json!(endpoint.url.origin()));
+            fields.insert(
+                "token".to_owned(),
+                json!(endpoint.token.as_ref().map(Secret::origin)),
+            );
+            fields.insert("ca_file".to_owned(), json!(endpoint.ca_file));
+        }
         let more = match &self.kind {
-            Kind::Webhook { url, token: secret } => {
-                json!({ "kind": "webhook", "url": url.origin(), "token": token(secret) })
-            }
+            Kind::Webhook(_) => json!({ "kind": "webhook" }),
             Kind::Alertmanager {
-                url,
-                token: secret,
-                labels,
-                resend_ms,
-            } => json!({
-                "kind": "alertmanager", "url": url.origin(), "token": token(secret), "labels": labels,
-                "resend_ms": resend_ms,
-            }),
+                labels, resend_ms, ..
+            } => {
+                json!({ "kind": "alertmanager", "labels": labels, "resend_ms": resend_ms })
+            }
             // Values of variables may be secrets: only their names are shown.
             Kind::Command { command, env, .. } => {
                 json!({ "kind": "command", "command": command, "env": env.keys().collect::<Vec<_>>() })

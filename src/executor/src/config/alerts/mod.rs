@@ -4,12 +4,14 @@
 //! nothing that stands in the database can reach a URL. What does not belong here: sending.
 
 mod channel;
+mod endpoint;
 mod read;
 mod rule;
 mod secret;
 
 pub(super) use channel::CHANNELS;
 pub(crate) use channel::{Channel, Kind};
+pub(crate) use endpoint::Endpoint;
 pub(super) use rule::RULES;
 pub(super) use secret::DEADMAN;
 pub(crate) use secret::{DeadMan, Secret, is_http};
@@ -20,6 +22,7 @@ use super::layers::{Gathered, Layers};
 use super::{Row, Source};
 use runchain_core::alert::rule::Rule;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// What the file says about alerts.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,6 +33,17 @@ pub(crate) struct Alerts {
     pub(crate) channels: Vec<Channel>,
     /// Who is told that work goes on.
     pub(crate) deadman: Option<DeadMan>,
+}
+
+impl Alerts {
+    /// The credentials of the service manager that are named, each once.
+    pub(crate) fn credentials(&self) -> Vec<String> {
+        let channels = self.channels.iter().filter_map(Channel::endpoint);
+        let endpoints = channels.chain(self.deadman.as_ref().map(|deadman| &deadman.endpoint));
+        let secrets = endpoints.flat_map(|endpoint| std::iter::once(&endpoint.url).chain(&endpoint.token));
+        let names: BTreeSet<&str> = secrets.filter_map(Secret::credential).collect();
+        names.into_iter().map(str::to_owned).collect()
+    }
 }
 
 /// Reads all of it; what is wrong becomes a problem, and the rest holds.

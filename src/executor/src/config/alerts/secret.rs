@@ -7,6 +7,7 @@
 use super::super::error::Problem;
 use super::super::file::{File, Located};
 use super::super::shape::{self, Field, Kind, Table};
+use super::endpoint::Endpoint;
 use super::read::Reading;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -45,6 +46,14 @@ impl Secret {
             Self::File(path) => format!("file {}", path.display()),
             Self::Credential(name) => format!("credential {name}"),
             Self::Variable(name) => format!("variable {name}"),
+        }
+    }
+
+    /// The credential that it is.
+    pub(super) fn credential(&self) -> Option<&str> {
+        match self {
+            Self::Credential(name) => Some(name),
+            _ => None,
         }
     }
 
@@ -157,14 +166,14 @@ pub(crate) fn is_http(text: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DeadMan {
     /// What is asked.
-    pub(crate) url: Secret,
+    pub(crate) endpoint: Endpoint,
     /// How often.
     pub(crate) every_ms: i64,
     /// How long one request may take.
     pub(crate) timeout_ms: i64,
 }
 
-const FIELDS: [Field; 6] = [
+const FIELDS: [Field; 7] = [
     Field {
         name: "url",
         kind: Kind::Text,
@@ -194,6 +203,13 @@ const FIELDS: [Field; 6] = [
         doc: "A variable that holds it.",
     },
     Field {
+        name: "ca_file",
+        kind: Kind::Text,
+        is_required: false,
+        default: "what the system trusts",
+        doc: "Authorities (PEM) that alone are trusted for TLS.",
+    },
+    Field {
         name: "every_ms",
         kind: Kind::Integer(100, 86_400_000),
         is_required: false,
@@ -209,7 +225,7 @@ const FIELDS: [Field; 6] = [
     },
 ];
 
-const KEYS: [&str; 6] = shape::names(&FIELDS);
+const KEYS: [&str; 7] = shape::names(&FIELDS);
 
 /// `[deadman]`
 pub(crate) const DEADMAN: Table = Table {
@@ -225,6 +241,7 @@ struct DeadManTable {
     url_file: Option<PathBuf>,
     url_credential: Option<String>,
     url_env: Option<String>,
+    ca_file: Option<PathBuf>,
     every_ms: Option<i64>,
     timeout_ms: Option<i64>,
 }
@@ -244,7 +261,7 @@ pub(super) fn read_deadman(file: &File<'_>, value: &Located<'_>, root: &Path) ->
         variable: table.url_env,
     };
     Ok(DeadMan {
-        url: url(&reading, ways, root)?,
+        endpoint: Endpoint::read(&reading, ways, Ways::default(), table.ca_file, root)?,
         every_ms: reading.within("every_ms", table.every_ms, 60_000, 100..=86_400_000)?,
         timeout_ms: reading.within("timeout_ms", table.timeout_ms, 10_000, 100..=600_000)?,
     })
@@ -253,6 +270,6 @@ pub(super) fn read_deadman(file: &File<'_>, value: &Located<'_>, root: &Path) ->
 impl DeadMan {
     /// For `config show`.
     pub(super) fn shown(&self) -> Value {
-        json!({ "url": self.url.origin(), "every_ms": self.every_ms, "timeout_ms": self.timeout_ms })
+        json!({ "url": self.endpoint.url.origin(), "every_ms": self.every_ms, "timeout_ms": self.timeout_ms })
     }
 }
