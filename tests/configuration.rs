@@ -68,27 +68,21 @@ for text in sys.stdin.read().split('\0'):
     print(json.dumps(errors))
 ";
 
+/// The first block of TOML of a page.
+fn first_toml(page: &str) -> &str {
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    rest.split_once("```").unwrap().0
+}
+
 #[test]
 fn the_schema_takes_the_documented_files_and_refuses_what_config_check_refuses() {
     let project = Project::new(SHAPE_A, "");
     let schema = project.runchain(&["config", "schema"]).exits(0).json();
     let root = repository();
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let from_readme = readme
-        .split("```toml\n")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
+    let from_readme = first_toml(&readme);
     let steps = fs::read_to_string(root.join("docs/steps.md")).unwrap();
-    let from_steps = steps
-        .split("```toml\n")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
+    let from_steps = first_toml(&steps);
     let example = fs::read_to_string(root.join("examples/runchain.toml")).unwrap();
     let good = [
         from_readme,

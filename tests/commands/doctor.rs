@@ -5,28 +5,10 @@ use crate::support::{Project, SHAPE_A, Service, eventually};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// A user id that needs no entry in /etc/passwd.
 const SOMEBODY: &str = "30001";
-
-/// A shell in the project's folder that finds the binary, which doctor's lines name.
-fn shell(project: &Project, line: &str) -> Command {
-    let binary = Path::new(env!("CARGO_BIN_EXE_runchain"));
-    let path = format!(
-        "{}:{}",
-        binary.parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
-    );
-    let mut shell = Command::new("sh");
-    shell
-        .current_dir(project.root())
-        .env("PATH", path)
-        .args(["-c", line])
-        .stdin(Stdio::null());
-    shell
-}
 
 fn findings(project: &Project) -> Vec<Value> {
     let ran = project.runchain(&["doctor", "--json"]);
@@ -51,7 +33,7 @@ fn mends(project: &Project, check: &str) {
     let found = finding(project, check);
     assert_ne!(found["severity"], "ok", "{found:#}");
     let command = found["command"].as_str().unwrap_or_else(|| panic!("{found:#}"));
-    let output = shell(project, command).output().unwrap();
+    let output = project.shell(command).output().unwrap();
     assert!(
         output.status.success(),
         "{command}: {}",
@@ -94,7 +76,7 @@ fn dead_steps_are_retried() {
     project.configure("[steps.upload]\nafter = ['archive']\ncommand = ['true']\n");
     let found = finding(&project, "dead_steps");
     let command = found["command"].as_str().unwrap();
-    assert!(shell(&project, command).status().unwrap().success(), "{command}");
+    assert!(project.shell(command).status().unwrap().success(), "{command}");
     project.runchain(&["drain", "--until-idle"]).exits(0);
     assert_eq!(finding(&project, "dead_steps")["severity"], "ok");
 }
@@ -107,7 +89,7 @@ fn what_is_paused_is_resumed() {
     project.runchain(&["drain", "--once"]).exits(0);
     let found = finding(&project, "pauses");
     let command = found["command"].as_str().unwrap();
-    assert!(shell(&project, command).status().unwrap().success(), "{command}");
+    assert!(project.shell(command).status().unwrap().success(), "{command}");
     project.runchain(&["drain", "--once"]).exits(0);
     assert_eq!(finding(&project, "pauses")["severity"], "ok");
 }
@@ -119,10 +101,7 @@ fn no_executor_is_mended_by_one() {
     let found = finding(&project, "executor");
     assert_eq!(found["severity"], "error");
     assert_eq!(found["command"], "runchain drain");
-    let _service = Service::of(&mut shell(
-        &project,
-        &format!("exec {}", found["command"].as_str().unwrap()),
-    ));
+    let _service = Service::of(&mut project.shell(&format!("exec {}", found["command"].as_str().unwrap())));
     eventually("an executor", || {
         let found = finding(&project, "executor");
         if found["severity"] == "ok" {

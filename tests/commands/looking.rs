@@ -4,7 +4,6 @@ use super::{end, project};
 use crate::support::{Project, SHAPE_A, run};
 use serde_json::Value;
 use std::fs;
-use std::process::Command;
 
 fn strings<'a>(rows: &'a Value, key: &str) -> Vec<&'a str> {
     rows.as_array()
@@ -16,18 +15,7 @@ fn strings<'a>(rows: &'a Value, key: &str) -> Vec<&'a str> {
 
 /// Types a line as a person would, with the binary under its own name.
 fn typed(project: &Project, line: &str) -> (bool, String) {
-    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_runchain"));
-    let path = format!(
-        "{}:{}",
-        binary.parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
-    );
-    let mut shell = Command::new("sh");
-    shell
-        .current_dir(project.root())
-        .env("PATH", path)
-        .args(["-c", line]);
-    let finished = run(&mut shell, "");
+    let finished = run(&mut project.shell(line), "");
     (finished.success, finished.stdout + &finished.stderr)
 }
 

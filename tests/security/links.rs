@@ -96,20 +96,54 @@ fn a_report_replaces_a_symlink_and_leaves_its_target() {
     let project = project("");
     let theirs = Theirs::new();
     fs::create_dir(project.path("reports")).unwrap();
-    for kind in ["summary", "metrics"] {
-        symlink(
-            theirs.path().join("secret"),
-            project.path(&format!("reports/run-1_{kind}.json")),
-        )
-        .unwrap();
+    let reports = [
+        "run-1_summary.json",
+        "run-1_metrics.json",
+        "run-1.html",
+        "index.html",
+    ]
+    .map(|name| project.path("reports").join(name));
+    for report in &reports {
+        symlink(theirs.path().join("secret"), report).unwrap();
     }
     project.runchain(&["drain", "--until-idle"]).exits(0);
-    for kind in ["summary", "metrics"] {
-        let report = project.path(&format!("reports/run-1_{kind}.json"));
-        assert!(fs::symlink_metadata(&report).unwrap().is_file());
-        serde_json::from_slice::<serde_json::Value>(&fs::read(&report).unwrap()).unwrap();
+    for report in &reports {
+        assert!(fs::symlink_metadata(report).unwrap().is_file());
+        let text = fs::read_to_string(report).unwrap();
+        assert!(text.contains("run-1"), "{}: {text}", report.display());
     }
     theirs.is_untouched(project.root());
+}
+
+#[test]
+fn the_witness_replaces_a_symlink_and_believes_nothing_behind_it() {
+    for target in ["secret", "new"] {
+        let project = project("");
+        let theirs = Theirs::new();
+        fs::create_dir(project.path("logs")).unwrap();
+        let witness = project.path("logs/.runchain-witness.json");
+        symlink(theirs.path().join(target), &witness).unwrap();
+        project.runchain(&["drain", "--until-idle"]).exits(0);
+        assert!(fs::symlink_metadata(&witness).unwrap().is_file());
+        theirs.is_untouched(project.root());
+    }
+}
+
+#[test]
+fn no_ballast_is_made_through_a_symlink() {
+    for target in ["secret", "new"] {
+        let project = project("ballast_bytes = 65536\narchive.min_free_bytes = 0\n");
+        let theirs = Theirs::new();
+        symlink(
+            theirs.path().join(target),
+            project.path(".state/.runchain-ballast"),
+        )
+        .unwrap();
+        let service = project.service();
+        project.until("SELECT count(*) FROM runchain_steps WHERE state = 'done'", "2");
+        assert!(service.terminate().success());
+        theirs.is_untouched(project.root());
+    }
 }
 
 #[test]

@@ -116,6 +116,23 @@ impl Project {
         command
     }
 
+    /// A line as a person types it in this folder, with the binary under its own name.
+    pub(crate) fn shell(&self, line: &str) -> Command {
+        let binary = Path::new(env!("CARGO_BIN_EXE_runchain"));
+        let path = format!(
+            "{}:{}",
+            binary.parent().unwrap().display(),
+            std::env::var("PATH").unwrap()
+        );
+        let mut shell = Command::new("sh");
+        shell
+            .current_dir(&self.root)
+            .env("PATH", path)
+            .args(["-c", line])
+            .stdin(Stdio::null());
+        shell
+    }
+
     /// Runs the binary to its end.
     #[track_caller]
     pub(crate) fn runchain(&self, arguments: &[&str]) -> Ran {

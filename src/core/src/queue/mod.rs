@@ -81,7 +81,8 @@ pub fn expand_within(
     expand_while(conn, mapping, chain, limit, storm, &|| true, now)
 }
 
-/// The same, but ends before a row when `go_on` says no: the first one is always taken.
+/// The same, but of more than `limit` rows it takes no other when `go_on` says no. (What is the rest of the
+/// queue is taken whole: once that is empty, runs are looked at that were written by triggers of the user's.)
 ///
 /// # Errors
 /// As [`expand_within`].
@@ -124,11 +125,11 @@ struct Slice<'a> {
     last: i64,
     /// Something stands there.
     more: bool,
-    /// Whether there is time for another row.
+    /// Whether there is time for another row, where something stands there.
     go_on: &'a dyn Fn() -> bool,
 }
 
-/// Returns the rows that were taken: all of them, while there is time.
+/// Returns the rows that were taken.
 fn take_slice<'a>(
     conn: &Connection,
     mapping: &Mapping,
@@ -151,7 +152,7 @@ fn take_slice<'a>(
     let judged = storm::judge(conn, mapping, &expander.vocabulary, slice.rows, ahead, storm, now)?;
     let mut taken = 0;
     for (row, is_held) in slice.rows.iter().zip(&judged.held) {
-        if taken > 0 && !(slice.go_on)() {
+        if slice.more && taken > 0 && !(slice.go_on)() {
             break;
         }
         expander.holds.set(*is_held);
@@ -160,7 +161,7 @@ fn take_slice<'a>(
     }
     expander.holds.set(false);
     judged.note(conn, taken)?;
-    if !slice.more && taken == slice.rows.len() {
+    if !slice.more {
         expander.look_at_doubtful()?;
     }
     expander.keeper.borrow_mut().save()?;

@@ -87,6 +87,20 @@ impl Fixture {
         )
     }
 
+    /// At the beginning of time, under a lease that `still_ours` is asked for.
+    pub(crate) fn archive_while(&self, run: &Ended<'_>, still_ours: &dyn Fn() -> bool) -> Result<Archived> {
+        archive(
+            &self.conn,
+            &self.mapping,
+            UUID,
+            &self.options,
+            run,
+            None,
+            Millis(0),
+            still_ours,
+        )
+    }
+
     /// Archives a run that is expected to be quiet.
     pub(crate) fn seal(&self, run: &Ended<'_>) -> Bag {
         match self.try_archive(run, None, 0).unwrap() {

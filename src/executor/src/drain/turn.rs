@@ -25,11 +25,6 @@ const EXPAND_ROWS_LEAST: usize = 50;
 const EXPAND_TIME: Duration = Duration::from_millis(20);
 /// However slow the machine is at this moment, no row is begun after this: others wait for the lock.
 const EXPAND_TIME_MOST: Duration = Duration::from_millis(30);
-/// Rows of a rush that are read by one statement: some milliseconds, for which a rollback journal keeps
-/// writers waiting.
-const RUSH_ROWS: usize = 5_000;
-/// How long a rush is read in one turn.
-const RUSH_TIME: Duration = Duration::from_millis(20);
 /// Taking what needn't wait behind a rush rests this many times as long as it took, with the lock held.
 const OVERTAKE_REST_TIMES: u32 = 10;
 /// After expanding failed: the user's table is being rebuilt, perhaps.
@@ -148,18 +143,6 @@ impl Drain<'_> {
             return 0;
         }
         (self.settings.workers + self.finished.len()).saturating_sub(self.running)
-    }
-
-    /// Before the lock is taken: more of the rush that the queue begins with, if it does.
-    fn read_of_a_rush(&mut self) -> Result<()> {
-        if !self.has_backlog {
-            return Ok(());
-        }
-        let until = Instant::now() + RUSH_TIME;
-        while door::patiently(|| self.rush.read_on(&self.conn, EXPAND_ROWS, RUSH_ROWS))?
-            && Instant::now() < until
-        {}
-        Ok(())
     }
 
     /// Whether what is left in the queue waits, so that steps don't.

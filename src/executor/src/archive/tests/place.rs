@@ -202,16 +202,7 @@ fn two_executors_at_once_leave_one_whole_bag() {
 fn a_lost_lease_places_nothing() {
     let fixture = Fixture::shape_a();
     let id = run("run-1");
-    let outcome = archive(
-        &fixture.conn,
-        &fixture.mapping,
-        UUID,
-        &fixture.options,
-        &ended(&id),
-        None,
-        Millis(0),
-        &|| false,
-    );
+    let outcome = fixture.archive_while(&ended(&id), &|| false);
     assert!(outcome.unwrap_err().to_string().contains("no longer ours"));
     assert_eq!(entries(&fixture), Vec::<String>::new());
 }
@@ -277,16 +268,7 @@ fn nobody_places_a_bag_while_another_one_asks_whether_the_step_is_still_its_own(
         assert!(matches!(newer, Archived::Settling { .. }), "{newer:?}");
         true
     };
-    let placed = archive(
-        &fixture.conn,
-        &fixture.mapping,
-        UUID,
-        &fixture.options,
-        &ended(&id),
-        None,
-        Millis(0),
-        &frozen,
-    );
+    let placed = fixture.archive_while(&ended(&id), &frozen);
     assert!(matches!(placed.unwrap(), Archived::Sealed(_)));
     let after = fixture.try_archive(&ended(&id), None, 1_000).unwrap();
     assert!(matches!(after, Archived::Sealed(bag) if bag.unchanged));
