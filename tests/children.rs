@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Longer than anything that holds needs on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 const MARK: &str = "RUNCHAIN_TEST_MARK";
 
 /// A project whose first step is a shell script; a failed attempt is not repeated within the test.
@@ -299,7 +299,7 @@ fn a_signal_at_the_terminal_reaches_the_executor_only() {
 
 #[test]
 fn a_flood_of_output_costs_neither_memory_nor_disk() {
-    let project = Project::with_step("head -c 1000000000 /dev/zero; echo; echo end", "");
+    let project = Project::with_step("head -c 300000000 /dev/zero; echo; echo end", "");
     let mut drain = project.drain();
     let mut peak_kib = 0;
     until("the step is done", || {
