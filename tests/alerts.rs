@@ -9,14 +9,8 @@ mod rules;
 mod server;
 mod tls;
 
-use crate::support::{Project, SHAPE_A, eventually};
+use crate::support::{Project, eventually};
 use serde_json::Value;
-
-fn project(config: &str) -> Project {
-    let project = Project::new(SHAPE_A, config);
-    project.runchain(&["install"]).exits(0);
-    project
-}
 
 /// A line of an event log.
 fn event(id: &str, kind: &str, second: u32, task: &str) -> String {

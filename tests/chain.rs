@@ -1,17 +1,11 @@
 //! A run's chain from its end to its reports: in the foreground, again and again, by commands of the
 //! user's own, with ids of every kind, with late rows, re-runs and deletes.
 
-use crate::support::{Project, SHAPE_A, eventually, run, tree};
+use crate::support::{Project, eventually, run, tree};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-
-fn project(config: &str) -> Project {
-    let project = Project::new(SHAPE_A, config);
-    project.runchain(&["install"]).exits(0);
-    project
-}
 
 fn end(project: &Project, run_id: &str) {
     project.sql(&format!(
@@ -57,7 +51,7 @@ fn bags(project: &Project) -> Vec<String> {
 #[test]
 fn the_foreground_commands_answer_for_every_kind_of_run() {
     for command in ["archive", "report", "finish"] {
-        let project = project("");
+        let project = Project::installed("");
         end(&project, "over");
         end(&project, "gone");
         end(&project, "again");
@@ -103,7 +97,7 @@ fn the_foreground_commands_answer_for_every_kind_of_run() {
 
 #[test]
 fn a_report_needs_its_archive_first_and_says_so() {
-    let project = project("");
+    let project = Project::installed("");
     end(&project, "r");
     // Before an executor has seen the run, and after.
     for _ in 0..2 {
@@ -118,7 +112,7 @@ fn a_report_needs_its_archive_first_and_says_so() {
 
 #[test]
 fn five_executions_leave_the_same_bytes_as_one() {
-    let project = project("archive.files = ['out/{run_id}/**']");
+    let project = Project::installed("archive.files = ['out/{run_id}/**']");
     fs::create_dir_all(project.path("out/r")).unwrap();
     fs::write(project.path("out/r/result.txt"), "42\n").unwrap();
     project.sql("INSERT INTO events(run_id, event_type) VALUES ('r', 'tool_done'), ('r', 'tool_error');");
@@ -140,7 +134,7 @@ fn five_executions_leave_the_same_bytes_as_one() {
 
 #[test]
 fn a_command_gets_its_run_its_environment_and_its_folder_and_nothing_else() {
-    let project = project(
+    let project = Project::installed(
         r#"
 [steps.archive]
 command = ["sh", "-c", 'cat > stdin.json; env | sort > env.txt; pwd > cwd.txt; printf "%s|" "$@" > args.txt; echo "{\"path\": \"elsewhere\"}"',
@@ -209,7 +203,7 @@ after = ["archive"]
 
 #[test]
 fn a_timeout_ends_the_command_and_its_children() {
-    let project = project(
+    let project = Project::installed(
         r#"
 [steps.archive]
 command = ["sh", "-c", 'sleep 600 & echo $! > child; echo begun; wait']
@@ -244,7 +238,7 @@ max_attempts = 1
 
 #[test]
 fn of_a_long_output_the_end_is_kept() {
-    let project = project(
+    let project = Project::installed(
         "[steps.archive]\ncommand = ['sh', '-c', 'seq 1 200000; echo the end >&2']\noutput_bytes = 100\n",
     );
     end(&project, "r");
@@ -259,7 +253,7 @@ fn of_a_long_output_the_end_is_kept() {
 
 #[test]
 fn a_failing_step_is_tried_again_then_dead_with_its_history_and_a_retry_completes_the_chain() {
-    let project = project(
+    let project = Project::installed(
         r#"
 [steps.archive]
 command = ["sh", "-c", 'echo "attempt $RUNCHAIN_ATTEMPT"; test -e mended']
@@ -294,7 +288,7 @@ max_attempts = 3
 
 #[test]
 fn a_failed_attempt_waits_before_the_next() {
-    let project = project(
+    let project = Project::installed(
         "retry.base_ms = 3600000\nretry.cap_ms = 3600000\n[steps.archive]\ncommand = ['false']\nmax_attempts = 9\n",
     );
     // The pause is drawn from 0 to the base: of eight runs some wait, almost surely.
@@ -337,7 +331,7 @@ fn hostile_ids() -> Vec<String> {
 
 #[test]
 fn no_run_id_leads_anywhere_it_should_not() {
-    let project = project("archive.files = ['out/{run_id}/*']");
+    let project = Project::installed("archive.files = ['out/{run_id}/*']");
     fs::create_dir_all(project.path("out/x")).unwrap();
     fs::write(project.path("x"), "precious").unwrap();
     let top = |project: &Project| {
@@ -399,8 +393,9 @@ fn no_run_id_leads_anywhere_it_should_not() {
 
 #[test]
 fn an_id_that_a_command_would_take_for_an_option_is_a_dead_step_that_says_so() {
-    let project =
-        project("[steps.archive]\ncommand = ['sh', '-c', 'printf \"%s\" \"$1\" > got', 'sh', '{run_id}']\n");
+    let project = Project::installed(
+        "[steps.archive]\ncommand = ['sh', '-c', 'printf \"%s\" \"$1\" > got', 'sh', '{run_id}']\n",
+    );
     for id in ["'--help'", "CAST(x'610062' AS TEXT)"] {
         project.sql(&format!(
             "INSERT INTO runs(run_id, status) VALUES ({id}, 'COMPLETED');"
@@ -427,7 +422,7 @@ fn an_id_that_a_command_would_take_for_an_option_is_a_dead_step_that_says_so() {
 
 #[test]
 fn rows_that_come_after_the_end_are_in_the_bag() {
-    let project = project("archive.settle_ms = 500");
+    let project = Project::installed("archive.settle_ms = 500");
     let _service = project.service();
     end(&project, "r");
     // The first look has been taken: the step is deferred, with a note.
@@ -448,7 +443,7 @@ fn rows_that_come_after_the_end_are_in_the_bag() {
 
 #[test]
 fn a_run_that_is_done_again_has_both_bags() {
-    let project = project("");
+    let project = Project::installed("");
     end(&project, "r");
     project.runchain(&["drain", "--until-idle"]).exits(0);
     project.sql("UPDATE runs SET status = 'RUNNING'; UPDATE runs SET status = 'FAILED', updated_at = 't';");
@@ -478,7 +473,7 @@ fn a_run_that_is_done_again_has_both_bags() {
 
 #[test]
 fn a_run_deleted_while_its_archive_waits_gets_no_bag() {
-    let project = project("archive.settle_ms = 60000");
+    let project = Project::installed("archive.settle_ms = 60000");
     end(&project, "r");
     project.runchain(&["drain", "--once"]).exits(0);
     project.sql("DELETE FROM runs;");

@@ -10,7 +10,7 @@ mod once;
 mod places;
 mod typed;
 
-use crate::support::{Project, SHAPE_A, Service, eventually};
+use crate::support::{Project, Service, eventually};
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -20,12 +20,6 @@ use std::path::Path;
 const EVENTS: &str = "state/events/pattern_events.jsonl";
 
 /// An installed project.
-fn project(config: &str) -> Project {
-    let project = Project::new(SHAPE_A, config);
-    project.runchain(&["install"]).exits(0);
-    project
-}
-
 /// A service that leads and follows these places.
 fn follows(project: &Project, places: &[&str]) -> Service {
     let mut arguments = vec!["drain"];

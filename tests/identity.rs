@@ -1,7 +1,7 @@
 //! The database that is copied, restored, moved, replaced or deleted: it is noticed before anything is
 //! done, and goes on as the operator says.
 
-use crate::support::{Project, SHAPE_A, Service, eventually, runchain, stock_sqlite3};
+use crate::support::{Project, Service, eventually, runchain, stock_sqlite3};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,12 +20,6 @@ const WAITS: &str = r#"
 [steps.archive]
 command = ["sh", "-c", 'touch begun; until test -e go; do sleep 0.02; done; touch through']
 "#;
-
-fn project(config: &str) -> Project {
-    let project = Project::new(SHAPE_A, config);
-    project.runchain(&["install"]).exits(0);
-    project
-}
 
 fn end_runs(project: &Project, ids: impl Iterator<Item = String>) {
     let rows: Vec<String> = ids.map(|id| format!("('{id}', 'COMPLETED')")).collect();
@@ -78,7 +72,7 @@ const IDENTITY: &str = "SELECT group_concat(value, ' ') FROM (SELECT value FROM 
 
 #[test]
 fn backup_100_runs_restore_100_runs_and_no_line_is_lost_and_no_effect_repeated_unasked() {
-    let project = project(UPLOAD);
+    let project = Project::installed(UPLOAD);
     let backup = project.path("tuesday.db");
     // At the time of the backup five chains wait for their upload, one run is active, and the end of
     // another is captured, but nobody has looked at it.
@@ -230,7 +224,7 @@ fn drain_reports(project: &Project, runs: usize) {
 fn a_restore_under_a_running_executor_ends_it_before_it_does_anything_more() {
     // `cp` over a WAL database that is in use damages it, with or without runchain.
     for (journal, by) in [("delete", ".restore"), ("wal", ".restore"), ("delete", "cp")] {
-        let project = project(UPLOAD);
+        let project = Project::installed(UPLOAD);
         project.sql(&format!("PRAGMA journal_mode = {journal};"));
         let backup = project.path("tuesday.db");
         project.sql(&format!(".backup {}", backup.display()));
@@ -289,7 +283,7 @@ fn nothing_is_settled_into_a_file_that_lost_its_name() {
         }),
     ];
     for (what, lose) in losses {
-        let project = project(WAITS);
+        let project = Project::installed(WAITS);
         project.sql(&format!(".backup {}", project.path("tuesday.db").display()));
         let mut service = project.service();
         end_runs(&project, std::iter::once("r".to_owned()));
@@ -329,7 +323,8 @@ fn nothing_is_settled_into_a_file_that_lost_its_name() {
 
 #[test]
 fn a_database_that_is_moved_under_an_idle_service_is_said_at_once() {
-    let project = project("poll_ms = 3600000\nmonitor.heartbeat_ms = 3600000\nsweep_ms = 3600000\n");
+    let project =
+        Project::installed("poll_ms = 3600000\nmonitor.heartbeat_ms = 3600000\nsweep_ms = 3600000\n");
     let mut service = project.service();
     project.until("SELECT count(*) > 0 FROM runchain_cursors", "1");
     fs::rename(project.database(), project.path("moved.db")).unwrap();
@@ -344,7 +339,7 @@ fn a_database_that_is_moved_under_an_idle_service_is_said_at_once() {
 
 #[test]
 fn what_only_looks_like_a_copy_stops_nobody() {
-    let project = project("");
+    let project = Project::installed("");
     end_runs(&project, std::iter::once("r1".to_owned()));
     drain(&project);
     let identity = project.sql(IDENTITY);
@@ -386,7 +381,7 @@ fn what_only_looks_like_a_copy_stops_nobody() {
 
 /// A project with everything that a copy could do twice, and its copy.
 fn copied(elsewhere: &Path) -> (Project, PathBuf) {
-    let project = project(UPLOAD);
+    let project = Project::installed(UPLOAD);
     project.runchain(&["pause", "upload"]).exits(0);
     end_runs(&project, (0..3).map(|n| format!("r{n}")));
     project.sql("INSERT INTO runs(run_id, status) VALUES ('active', 'RUNNING');");
@@ -476,7 +471,7 @@ fn a_copy_is_not_drained_until_it_is_adopted_and_leaves_the_original_its_work() 
 
 #[test]
 fn a_copy_beside_the_original_needs_an_output_root_of_its_own() {
-    let project = project("");
+    let project = Project::installed("");
     end_runs(&project, std::iter::once("r".to_owned()));
     drain(&project);
     let copy = project.path(".state/copy.db");
@@ -511,7 +506,7 @@ fn a_copy_beside_the_original_needs_an_output_root_of_its_own() {
 
 #[test]
 fn a_database_is_not_adopted_while_an_executor_works_on_it() {
-    let project = project("");
+    let project = Project::installed("");
     let service: Service = project.service();
     project.until("SELECT count(*) FROM runchain_executors", "1");
     let ran = project.runchain(&["adopt", "--as", "restored"]).exits(1);

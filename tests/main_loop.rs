@@ -1,7 +1,7 @@
 //! What the main loop promises whatever happens around it: nobody who writes, renames a table, holds a
 //! lock or takes the logs away keeps steps, leases and signals waiting.
 
-use crate::support::{Project, SHAPE_A, Service, disk_shim, eventually};
+use crate::support::{Project, Service, disk_shim, eventually};
 use rusqlite::Connection;
 use rustix::process::Signal;
 use std::fs;
@@ -19,12 +19,6 @@ command = ["sh", "-c", 'until test -e go; do sleep 0.02; done']
 "#;
 
 const RUNNING: &str = "SELECT count(*) FROM runchain_steps WHERE state = 'running'";
-
-fn project(config: &str) -> Project {
-    let project = Project::new(SHAPE_A, config);
-    project.runchain(&["install"]).exits(0);
-    project
-}
 
 fn end(project: &Project, run_id: &str) {
     project.sql(&format!(
@@ -47,7 +41,7 @@ fn until_told(service: &Service, part: &str) {
 /// A queue that is never empty: each turn takes a thousand rows, and there are hundreds of turns.
 #[test]
 fn a_long_queue_keeps_neither_finished_steps_nor_signals_waiting() {
-    let project = project(WAITS);
+    let project = Project::installed(WAITS);
     let mut service = project.service();
     end(&project, "r");
     project.until(RUNNING, "1");
@@ -64,7 +58,7 @@ fn a_long_queue_keeps_neither_finished_steps_nor_signals_waiting() {
 
 #[test]
 fn a_queue_that_can_t_be_expanded_keeps_no_step_waiting_and_is_expanded_when_it_can() {
-    let project = project(WAITS);
+    let project = Project::installed(WAITS);
     let service = project.service();
     end(&project, "r");
     project.until(RUNNING, "1");
@@ -80,7 +74,7 @@ fn a_queue_that_can_t_be_expanded_keeps_no_step_waiting_and_is_expanded_when_it_
 /// Two executors with one place each: the leader's is taken, the other holds a step when the leader dies.
 #[test]
 fn a_lease_is_kept_and_renewed_while_the_logs_can_t_be_written() {
-    let project = project(&format!("lease_ms = 1500\n{WAITS}"));
+    let project = Project::installed(&format!("lease_ms = 1500\n{WAITS}"));
     let leader = project.service();
     end(&project, "first");
     project.until(RUNNING, "1");
@@ -115,7 +109,7 @@ fn a_lease_is_kept_and_renewed_while_the_logs_can_t_be_written() {
 #[test]
 fn a_database_behind_a_symbolic_link_is_watched_where_it_is() {
     for journal in ["delete", "wal"] {
-        let project = project(NO_POLL);
+        let project = Project::installed(NO_POLL);
         fs::create_dir(project.path("elsewhere")).unwrap();
         let real = project.path("elsewhere/real.db");
         fs::rename(project.database(), &real).unwrap();
@@ -132,7 +126,7 @@ fn a_database_behind_a_symbolic_link_is_watched_where_it_is() {
 /// In WAL the last event is that of the write; the commit follows the sync, and makes none.
 #[test]
 fn a_commit_that_a_slow_disk_delays_is_seen_without_another_event() {
-    let project = project(NO_POLL);
+    let project = Project::installed(NO_POLL);
     project.sql("PRAGMA journal_mode = WAL; INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING');");
     let _service = project.service();
     project.until("SELECT monitor FROM runchain_runs", "on");
@@ -161,7 +155,7 @@ fn a_commit_that_a_slow_disk_delays_is_seen_without_another_event() {
 
 #[test]
 fn a_second_signal_ends_it_within_two_seconds_also_while_it_waits_for_a_lock() {
-    let project = project("");
+    let project = Project::installed("");
     let mut service = project.service();
     let holder = Connection::open(project.database()).unwrap();
     holder.busy_timeout(Duration::from_secs(10)).unwrap();
@@ -192,7 +186,7 @@ command = ["sh", "-c", 'until test -e "go.$RUNCHAIN_RUN_ID"; do sleep 0.02; done
 /// Nobody writes and nothing polls: what was put off is done at its time, by a timer.
 #[test]
 fn a_retry_comes_at_its_time_without_a_write_or_a_poll() {
-    let project = project(&format!("{NO_POLL}{WAITS_FOR_ITS_RUN}"));
+    let project = Project::installed(&format!("{NO_POLL}{WAITS_FOR_ITS_RUN}"));
     fs::write(project.path("fail"), "").unwrap();
     fs::write(project.path("go.r"), "").unwrap();
     let _service = project.service();
@@ -207,7 +201,7 @@ fn a_retry_comes_at_its_time_without_a_write_or_a_poll() {
 /// The leader is idle when the other one dies, and nobody writes that.
 #[test]
 fn an_idle_executor_takes_back_what_a_dead_one_held_without_a_write_or_a_poll() {
-    let project = project(&format!("{NO_POLL}lease_ms = 1500\n{WAITS_FOR_ITS_RUN}"));
+    let project = Project::installed(&format!("{NO_POLL}lease_ms = 1500\n{WAITS_FOR_ITS_RUN}"));
     let _leader = project.service();
     end(&project, "first");
     project.until(RUNNING, "1");
@@ -229,7 +223,7 @@ fn an_idle_executor_takes_back_what_a_dead_one_held_without_a_write_or_a_poll() 
 /// Duties that failed rest, while steps go on, and are taken up again by a timer.
 #[test]
 fn logs_that_could_not_be_written_are_written_later_without_a_write_to_the_database_or_a_poll() {
-    let project = project(&format!("{NO_POLL}archive.settle_ms = 0\n"));
+    let project = Project::installed(&format!("{NO_POLL}archive.settle_ms = 0\n"));
     let service = project.service();
     project.until("SELECT count(*) FROM runchain_cursors", "2");
     fs::rename(project.path("logs"), project.path("logs.away")).unwrap();

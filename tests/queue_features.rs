@@ -7,12 +7,6 @@ use serde_json::Value;
 use std::fs;
 use std::time::{Duration, Instant};
 
-fn project(config: &str) -> Project {
-    let project = Project::new(SHAPE_A, config);
-    project.runchain(&["install"]).exits(0);
-    project
-}
-
 /// Ends runs, all in one statement.
 fn end(project: &Project, runs: &[&str]) {
     let rows: Vec<String> = runs.iter().map(|run| format!("('{run}', 'COMPLETED')")).collect();
@@ -43,7 +37,7 @@ fn until_told(service: &Service, part: &str, times: usize) {
 
 #[test]
 fn the_lower_priority_number_goes_first_then_the_older_step() {
-    let project = project(&format!(
+    let project = Project::installed(&format!(
         "workers = 1\n[steps.archive]\n{NOTED}\n[steps.report]\n{NOTED}\n\
          [steps.low]\npriority = 200\n{NOTED}\n[steps.high]\npriority = 1\n{NOTED}\n"
     ));
@@ -66,7 +60,7 @@ fn the_lower_priority_number_goes_first_then_the_older_step() {
 
 #[test]
 fn a_delayed_step_waits_its_time_and_is_not_forgotten() {
-    let project = project(&format!(
+    let project = Project::installed(&format!(
         "[steps.later]\ndelay_ms = 1200\nafter = ['archive']\n{NOTED}\n"
     ));
     end(&project, &["r"]);
@@ -83,7 +77,7 @@ fn a_delayed_step_waits_its_time_and_is_not_forgotten() {
 
 #[test]
 fn a_step_is_not_started_after_its_deadline_and_a_running_one_is_ended_at_it() {
-    let project = project(&format!(
+    let project = Project::installed(&format!(
         "[steps.late]\ndelay_ms = 300\ndeadline_ms = 100\n{NOTED}\n\
          [steps.long]\ndeadline_ms = 700\ncommand = ['sh', '-c', 'echo $$ > pid; exec sleep 60']\n"
     ));
@@ -115,7 +109,7 @@ fn a_step_is_not_started_after_its_deadline_and_a_running_one_is_ended_at_it() {
 fn a_concurrency_limit_holds_over_two_executors() {
     const RUNS: usize = 16;
     const LIMIT: i32 = 2;
-    let project = project(
+    let project = Project::installed(
         "[steps.archive]\nconcurrency = 2\n\
          command = ['sh', '-c', 'echo begin >> witness; sleep 0.05; echo end >> witness']\n",
     );
@@ -171,7 +165,7 @@ fn a_pause_holds_a_kind_or_everything_however_it_is_asked_for_until_it_is_resume
     ];
     for (way, ask) in ways {
         for (kind, held) in [(Some("report"), "done|ready"), (None, "ready|waiting")] {
-            let project = project("");
+            let project = Project::installed("");
             ask(&project, "pause", kind);
             end(&project, &["r"]);
             // What is paused is not waited for.
@@ -219,7 +213,7 @@ fn a_pause_holds_a_kind_or_everything_however_it_is_asked_for_until_it_is_resume
 
 #[test]
 fn a_pause_of_no_step_is_refused_and_what_runs_goes_on() {
-    let project = project(
+    let project = Project::installed(
         "[steps.archive]\ncommand = ['sh', '-c', 'touch begun; until test -e go; do sleep 0.02; done']\n",
     );
     let refused = project.runchain(&["pause", "archiv"]).exits(2);
@@ -256,7 +250,7 @@ command = ["true"]
 #[test]
 fn a_step_that_kills_its_executor_takes_no_other_along() {
     const GOOD: usize = 127;
-    let project = project(POISON);
+    let project = Project::installed(POISON);
     let mut names: Vec<String> = (0..GOOD).map(|n| format!("r{n}")).collect();
     names.insert(7, "poison".to_owned());
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -300,7 +294,7 @@ fn a_step_that_kills_its_executor_takes_no_other_along() {
 #[test]
 fn sighup_takes_new_values_and_keeps_the_old_ones_when_the_file_is_wrong() {
     let archive = |word: &str| format!("[steps.archive]\ncommand = ['sh', '-c', 'echo {word} >> words']\n");
-    let project = project(&archive("first"));
+    let project = Project::installed(&archive("first"));
     let mut service = project.service();
     let through = |run: &str| {
         end(&project, &[run]);
@@ -331,7 +325,7 @@ fn sighup_takes_new_values_and_keeps_the_old_ones_when_the_file_is_wrong() {
 
 #[test]
 fn another_leads_within_seconds_of_the_leader_s_death_and_projects_on() {
-    let project = project("monitor.heartbeat_ms = 600000\n");
+    let project = Project::installed("monitor.heartbeat_ms = 600000\n");
     let mut services: Vec<Service> = (0..3).map(|_| project.service()).collect();
     for left in (1..3).rev() {
         let who = || project.runchain(&["status", "--json"]).exits(0).json()["executor"]["who"].to_string();
@@ -369,7 +363,7 @@ const WITHOUT_TRIGGERS: &str = "DROP TRIGGER runchain_capture_insert; DROP TRIGG
 
 #[test]
 fn the_sweep_finds_what_no_trigger_saw() {
-    let project = project("sweep_ms = 1000\n");
+    let project = Project::installed("sweep_ms = 1000\n");
     project.sql("INSERT INTO runs(run_id, status) VALUES ('ends', 'RUNNING'), ('goes', 'RUNNING');");
     let _service = project.service();
     project.until("SELECT count(*) FROM runchain_runs WHERE phase = 'active'", "2");

@@ -7,12 +7,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-fn project(config: &str) -> Project {
-    let project = Project::new(SHAPE_A, config);
-    project.runchain(&["install"]).exits(0);
-    project
-}
-
 fn end(project: &Project, run_id: &str) {
     project.sql(&format!(
         "INSERT INTO runs(run_id, status) VALUES ('{run_id}', 'COMPLETED');"
@@ -74,7 +68,7 @@ fn a_database_that_can_t_be_drained_has_its_code_and_a_line_in_the_log() {
         }),
     ];
     for (name, code, damage) in broken {
-        let project = project("");
+        let project = Project::installed("");
         damage(&project);
         for arguments in [&["drain"][..], &["drain", "--once"]] {
             let ran = project.runchain(arguments).exits(code);
@@ -96,7 +90,7 @@ fn a_database_that_can_t_be_drained_has_its_code_and_a_line_in_the_log() {
 
 #[test]
 fn a_database_that_stays_locked_has_its_code_and_a_line_in_the_log() {
-    let project = project("");
+    let project = Project::installed("");
     let holder = rusqlite::Connection::open(project.database()).unwrap();
     holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
     project.runchain(&["drain", "--once"]).exits(8);
@@ -122,7 +116,7 @@ fn not_installed_mapping_gone_and_too_old_have_their_codes() {
 
 #[test]
 fn once_leaves_what_is_delayed_and_until_idle_waits_for_it_but_not_for_active_runs() {
-    let project = project("archive.settle_ms = 300");
+    let project = Project::installed("archive.settle_ms = 300");
     project.sql("INSERT INTO runs(run_id, status) VALUES ('active', 'RUNNING');");
     end(&project, "over");
     project.runchain(&["drain", "--once"]).exits(0);
@@ -140,7 +134,7 @@ fn once_leaves_what_is_delayed_and_until_idle_waits_for_it_but_not_for_active_ru
 
 #[test]
 fn sigterm_while_idle_ends_it_in_order() {
-    let project = project("");
+    let project = Project::installed("");
     let mut service = project.service();
     service.signal(Signal::TERM);
     assert_eq!(service.ended(), Some(0));
@@ -149,7 +143,7 @@ fn sigterm_while_idle_ends_it_in_order() {
 
 #[test]
 fn sigterm_lets_a_running_command_finish_and_starts_nothing_more() {
-    let project = project(WAITS);
+    let project = Project::installed(WAITS);
     let mut service = project.service();
     end(&project, "r");
     begun(&project);
@@ -165,7 +159,7 @@ fn sigterm_lets_a_running_command_finish_and_starts_nothing_more() {
 #[test]
 fn a_second_signal_ends_it_at_once_with_its_commands() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let project = project(WAITS);
+        let project = Project::installed(WAITS);
         let mut service = project.service();
         end(&project, "r");
         let group = begun(&project);
@@ -188,7 +182,7 @@ fn a_second_signal_ends_it_at_once_with_its_commands() {
 
 #[test]
 fn an_outdated_executor_settles_what_runs_then_stops_and_says_why() {
-    let project = project(WAITS);
+    let project = Project::installed(WAITS);
     let mut service = project.service();
     end(&project, "r");
     begun(&project);
@@ -214,7 +208,7 @@ fn an_outdated_executor_settles_what_runs_then_stops_and_says_why() {
 #[test]
 fn two_executors_do_each_step_once() {
     const RUNS: usize = 40;
-    let project = project(
+    let project = Project::installed(
         "[steps.archive]\ncommand = ['sh', '-c', 'echo \"$RUNCHAIN_RUN_ID\" >> archived']\n\
          [steps.report]\ncommand = ['sh', '-c', 'echo \"$RUNCHAIN_RUN_ID\" >> reported']\n",
     );
@@ -258,7 +252,7 @@ fn two_executors_do_each_step_once() {
 
 #[test]
 fn a_step_of_a_killed_executor_runs_again_when_its_lease_is_over() {
-    let project = project(WAITS);
+    let project = Project::installed(WAITS);
     let mut first = project.service();
     end(&project, "r");
     let group = begun(&project);
@@ -288,7 +282,7 @@ fn a_step_of_a_killed_executor_runs_again_when_its_lease_is_over() {
 
 #[test]
 fn a_second_executor_takes_the_lead_over_when_the_first_stops() {
-    let project = project("monitor.heartbeat_ms = 600000");
+    let project = Project::installed("monitor.heartbeat_ms = 600000");
     for signal in [Signal::TERM, Signal::KILL] {
         let mut first = project.service();
         let mut second = project.service();
@@ -310,7 +304,7 @@ fn a_second_executor_takes_the_lead_over_when_the_first_stops() {
 
 #[test]
 fn a_database_that_was_replaced_is_not_written_to() {
-    let project = project("");
+    let project = Project::installed("");
     let other = Project::new(SHAPE_A, "");
     other.runchain(&["install"]).exits(0);
     end(&other, "not ours");
@@ -333,7 +327,7 @@ fn a_database_that_was_replaced_is_not_written_to() {
 
 #[test]
 fn the_commands_of_a_database_that_was_deleted_end_with_the_executor() {
-    let project = project(WAITS);
+    let project = Project::installed(WAITS);
     let mut service = project.service();
     end(&project, "r");
     let group = begun(&project);
@@ -350,7 +344,7 @@ fn the_commands_of_a_database_that_was_deleted_end_with_the_executor() {
 
 #[test]
 fn logs_of_another_database_are_not_written_to() {
-    let project = project("");
+    let project = Project::installed("");
     end(&project, "r");
     project.runchain(&["drain", "--until-idle"]).exits(0);
     fs::remove_file(project.database()).unwrap();
@@ -367,7 +361,7 @@ fn logs_of_another_database_are_not_written_to() {
 
 #[test]
 fn a_quiet_run_is_said_to_stall_and_then_to_resume() {
-    let project = project("monitor.heartbeat_ms = 100\nmonitor.stall_after_ms = 300\n");
+    let project = Project::installed("monitor.heartbeat_ms = 100\nmonitor.stall_after_ms = 300\n");
     let _service = project.service();
     project.sql("INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING');");
     let count = |kind: &str| format!("SELECT count(*) FROM runchain_events WHERE type = '{kind}'");
@@ -403,8 +397,9 @@ fn a_quiet_run_is_said_to_stall_and_then_to_resume() {
 #[test]
 fn a_write_wakes_it_without_polling_in_both_journal_modes() {
     for journal in ["delete", "wal"] {
-        let project =
-            project("poll_ms = 3600000\nmonitor.heartbeat_ms = 3600000\nmonitor.stall_after_ms = 3600000\n");
+        let project = Project::installed(
+            "poll_ms = 3600000\nmonitor.heartbeat_ms = 3600000\nmonitor.stall_after_ms = 3600000\n",
+        );
         project.sql(&format!(
             "PRAGMA journal_mode = {journal}; INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING');"
         ));
@@ -428,7 +423,7 @@ fn a_write_wakes_it_without_polling_in_both_journal_modes() {
 #[test]
 fn a_writer_that_never_rests_keeps_neither_steps_nor_signals_waiting() {
     // One worker, and it is busy: whatever is expanded finds no place.
-    let project = project(&WAITS.replace("lease_ms = 1000", "workers = 1\nlease_ms = 5000"));
+    let project = Project::installed(&WAITS.replace("lease_ms = 1000", "workers = 1\nlease_ms = 5000"));
     project.sql("PRAGMA journal_mode = WAL; INSERT INTO runs(run_id, status) VALUES ('busy', 'RUNNING');");
     let mut service = project.service();
     end(&project, "first");

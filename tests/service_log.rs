@@ -1,18 +1,12 @@
 //! What the service says of itself, as whoever reads it gets it: JSON objects in a pipe or file, lines at a
 //! terminal, messages where journald listens.
 
-use crate::support::{Project, SHAPE_A, Service, eventually, runchain};
+use crate::support::{Project, Service, eventually, runchain};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
-
-fn project(config: &str) -> Project {
-    let project = Project::new(SHAPE_A, config);
-    project.runchain(&["install"]).exits(0);
-    project
-}
 
 fn end(project: &Project, run_id: &str) {
     project.sql(&format!(
@@ -38,7 +32,7 @@ fn told(service: &Service, message: &str) -> Value {
 
 #[test]
 fn every_line_is_an_object_with_level_and_instance_and_the_run_that_it_concerns() {
-    let project = project("instance = 'orders'\nlog_level = 'debug'");
+    let project = Project::installed("instance = 'orders'\nlog_level = 'debug'");
     let service = project.service();
     end(&project, "r-1");
     let done = told(&service, "r-1: archive done");
@@ -57,7 +51,8 @@ fn every_line_is_an_object_with_level_and_instance_and_the_run_that_it_concerns(
 
 #[test]
 fn less_urgent_lines_are_left_out_and_a_reload_changes_which() {
-    let project = project("log_level = 'warn'\n[steps.upload]\nmax_attempts = 1\ncommand = ['false']");
+    let project =
+        Project::installed("log_level = 'warn'\n[steps.upload]\nmax_attempts = 1\ncommand = ['false']");
     let service = project.service();
     end(&project, "r");
     eventually("the dead step", || {
@@ -81,7 +76,7 @@ fn less_urgent_lines_are_left_out_and_a_reload_changes_which() {
 
 #[test]
 fn without_a_name_of_its_own_an_instance_has_its_project_s() {
-    let project = project("");
+    let project = Project::installed("");
     let folder = project.root().file_name().unwrap().to_str().unwrap();
     let shown = project.runchain(&["config", "show", "--json"]).exits(0).json();
     let rows = shown["settings"].as_array().unwrap();
@@ -96,7 +91,7 @@ fn without_a_name_of_its_own_an_instance_has_its_project_s() {
 
 #[test]
 fn a_service_that_can_t_start_says_so_in_its_log() {
-    let project = project("");
+    let project = Project::installed("");
     project.configure("log_level = 'loud'");
     let ran = project.runchain(&["drain"]).exits(3);
     let line: Value = serde_json::from_str(ran.stderr.trim()).unwrap();
@@ -111,7 +106,7 @@ fn a_service_that_can_t_start_says_so_in_its_log() {
 
 #[test]
 fn at_a_terminal_it_is_lines_and_in_a_container_standard_output_where_that_is_wanted() {
-    let project = project("instance = 'orders'");
+    let project = Project::installed("instance = 'orders'");
     let binary = env!("CARGO_BIN_EXE_runchain");
     let mut command = Command::new("script");
     command
@@ -156,7 +151,7 @@ fn at_a_terminal_it_is_lines_and_in_a_container_standard_output_where_that_is_wa
 /// The test's socket stands where journald's would, in a mount space of its own.
 #[test]
 fn where_journald_listens_it_gets_fields() {
-    let project = project("instance = 'orders'");
+    let project = Project::installed("instance = 'orders'");
     fs::create_dir(project.path("journal")).unwrap();
     let socket = UnixDatagram::bind(project.path("journal/socket")).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -194,7 +189,8 @@ fn where_journald_listens_it_gets_fields() {
 
 #[test]
 fn every_line_of_the_lifecycle_logs_has_the_instance() {
-    let project = project("instance = 'orders'\nmonitor.heartbeat_ms = 100\nlogs.rotate_bytes = 2000");
+    let project =
+        Project::installed("instance = 'orders'\nmonitor.heartbeat_ms = 100\nlogs.rotate_bytes = 2000");
     let _service = project.service();
     project.sql("INSERT INTO runs(run_id, status) VALUES ('on', 'RUNNING');");
     end(&project, "r-1");

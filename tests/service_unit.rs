@@ -10,12 +10,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn project(config: &str) -> Project {
-    let project = Project::new(SHAPE_A, config);
-    project.runchain(&["install"]).exits(0);
-    project
-}
-
 /// The manager's end of NOTIFY_SOCKET.
 struct Manager {
     socket: UnixDatagram,
@@ -83,7 +77,7 @@ impl Manager {
 
 #[test]
 fn ready_is_said_when_the_queue_was_taken_from_and_never_on_a_database_that_is_wrong() {
-    let project = project("");
+    let project = Project::installed("");
     project.sql("INSERT INTO runs(run_id, status) VALUES ('r', 'RUNNING');");
     assert_eq!(project.sql("SELECT count(*) FROM runchain_queue;"), "1\n");
     let (manager, service) = Manager::start(&project, None);
@@ -104,7 +98,7 @@ fn ready_is_said_when_the_queue_was_taken_from_and_never_on_a_database_that_is_w
 
 #[test]
 fn a_reload_begins_and_ends_for_the_manager_also_when_the_configuration_is_wrong() {
-    let project = project("");
+    let project = Project::installed("");
     let (manager, service) = Manager::start(&project, None);
     manager.until("READY=1");
     service.signal(Signal::HUP);
@@ -134,7 +128,7 @@ const LONG: Duration = Duration::from_millis(3_500);
 
 #[test]
 fn an_idle_executor_feeds_the_watchdog_and_one_in_a_lock_doesn_t() {
-    let project = project("poll_ms = 3600000\nsweep_ms = 3600000");
+    let project = Project::installed("poll_ms = 3600000\nsweep_ms = 3600000");
     let (manager, _service) = Manager::start(&project, Some(WATCHDOG));
     manager.until("READY=1");
     assert!(manager.fed_within(LONG) >= 3);
@@ -150,7 +144,7 @@ fn an_idle_executor_feeds_the_watchdog_and_one_in_a_lock_doesn_t() {
 
 #[test]
 fn a_queue_that_can_t_be_expanded_lets_the_watchdog_bite() {
-    let project = project("poll_ms = 3600000\nsweep_ms = 3600000");
+    let project = Project::installed("poll_ms = 3600000\nsweep_ms = 3600000");
     let (manager, service) = Manager::start(&project, Some(WATCHDOG));
     manager.until("WATCHDOG=1");
     project.sql(
@@ -170,7 +164,7 @@ fn a_queue_that_can_t_be_expanded_lets_the_watchdog_bite() {
 
 #[test]
 fn a_due_step_that_may_not_be_begun_is_no_reason_to_bite() {
-    let project = project(
+    let project = Project::installed(
         "[steps.archive]\ncommand = [\"sh\", \"-c\", \"until test -e go; do sleep 0.02; done\"]\nconcurrency = 1",
     );
     project.sql("INSERT INTO runs(run_id, status) VALUES ('a', 'COMPLETED'), ('b', 'COMPLETED');");
@@ -214,7 +208,7 @@ const MOST_EXPOSED: &str = "--threshold=22";
 
 #[test]
 fn units_pass_verification_and_expose_little() {
-    let project = project("");
+    let project = Project::installed("");
     installed(&project, &[]);
     let told = installed(&project, &["--instance", "orders"]);
     assert!(
@@ -243,7 +237,7 @@ fn units_pass_verification_and_expose_little() {
 
 #[test]
 fn each_credential_that_the_configuration_names_has_a_line_to_uncomment() {
-    let project = project(
+    let project = Project::installed(
         "[alerts.channels.ops]\nkind = 'webhook'\nurl_credential = 'ops-url'\ntoken_credential = 'ops-token'\n\
          [deadman]\nurl_credential = 'ping-url'\n",
     );
@@ -267,7 +261,7 @@ fn each_credential_that_the_configuration_names_has_a_line_to_uncomment() {
 
 #[test]
 fn installing_again_changes_nothing_and_replaces_no_change_unasked() {
-    let project = project("");
+    let project = Project::installed("");
     installed(&project, &["--instance", "orders"]);
     let before = project.tree("image");
     installed(&project, &["--instance", "orders"]);
@@ -296,7 +290,7 @@ fn installing_again_changes_nothing_and_replaces_no_change_unasked() {
 
 #[test]
 fn an_instance_whose_project_has_no_configuration_gets_one_that_is_its_own_from_then_on() {
-    let project = project("");
+    let project = Project::installed("");
     let other = Project::new(SHAPE_A, "");
     fs::remove_file(other.path("runchain.toml")).unwrap();
     let database = other.database();
@@ -324,7 +318,7 @@ fn an_instance_whose_project_has_no_configuration_gets_one_that_is_its_own_from_
 /// Root makes process spaces of its own in CI.
 #[test]
 fn as_process_1_it_reaps_orphans_and_ends_by_one_sigterm() {
-    let project = project("");
+    let project = Project::installed("");
     project.configure("[steps.archive]\ncommand = [\"sh\", \"-c\", \"ps -e -o pid,ppid,state,comm > seen\"]");
     let mut command = Command::new("unshare");
     command
@@ -371,7 +365,7 @@ fn as_process_1_it_reaps_orphans_and_ends_by_one_sigterm() {
 /// The kernel lets no signal end process 1 that it has no handler for.
 #[test]
 fn process_1_hears_sigterm_before_it_has_opened_the_database() {
-    let project = project("");
+    let project = Project::installed("");
     let conn = Connection::open(project.database()).unwrap();
     conn.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let mut command = Command::new("unshare");

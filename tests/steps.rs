@@ -7,15 +7,9 @@ mod docs;
 mod examples;
 mod generations;
 
-use crate::support::{Project, SHAPE_A, Service, eventually};
+use crate::support::{Project, Service, eventually};
 use serde_json::{Value, json};
 use std::fs;
-
-fn project(config: &str) -> Project {
-    let project = Project::new(SHAPE_A, config);
-    project.runchain(&["install"]).exits(0);
-    project
-}
 
 fn end_as(project: &Project, run_id: &str, status: &str) {
     project.sql(&format!(
@@ -53,7 +47,7 @@ fn read_json(project: &Project, name: &str) -> Value {
 
 #[test]
 fn a_step_runs_for_the_runs_that_it_is_for_and_others_wait_only_for_steps_that_are_there() {
-    let project = project(
+    let project = Project::installed(
         r#"
 [steps.report]
 on = ["completed"]
@@ -105,7 +99,7 @@ where = { projekt = "x" }
 
 #[test]
 fn a_dead_step_that_is_not_required_does_not_make_the_chain_incomplete() {
-    let project = project(
+    let project = Project::installed(
         r#"
 [steps.upload]
 command = ["false"]
@@ -145,7 +139,7 @@ pass_env = ["HANDED"]
 
 #[test]
 fn a_command_is_told_the_run_and_what_the_steps_before_it_left() {
-    let project = project(PEEK);
+    let project = Project::installed(PEEK);
     end_as(&project, "r", "FAILED");
     let mut finish = project.command(&["finish", "--run", "r"]);
     finish.env("HANDED", "over").env("AWS_SECRET_ACCESS_KEY", "no");
@@ -226,7 +220,8 @@ fn a_command_is_told_the_run_and_what_the_steps_before_it_left() {
 
 #[test]
 fn a_step_sees_no_bag_that_it_does_not_come_after() {
-    let project = project("[steps.early]\ncommand = ['sh', '-c', 'env > env.txt; cat > stdin.json']\n");
+    let project =
+        Project::installed("[steps.early]\ncommand = ['sh', '-c', 'env > env.txt; cat > stdin.json']\n");
     end_as(&project, "r", "FAILED");
     project.runchain(&["finish", "--run", "r"]).exits(0);
     // Done again, when the bag is there.
@@ -241,7 +236,7 @@ fn a_step_sees_no_bag_that_it_does_not_come_after() {
 
 #[test]
 fn a_command_that_does_not_read_its_input_does_not_fail_by_that() {
-    let project = project("[steps.deaf]\ncommand = ['sh', '-c', 'exec <&-; echo fine']\n");
+    let project = Project::installed("[steps.deaf]\ncommand = ['sh', '-c', 'exec <&-; echo fine']\n");
     project.sql(
         "INSERT INTO runs(run_id, status, metadata_json) VALUES ('r', 'DONE', hex(randomblob(2000000)));",
     );
@@ -255,7 +250,7 @@ fn a_command_that_does_not_read_its_input_does_not_fail_by_that() {
 #[test]
 fn a_result_that_is_too_long_is_none_and_that_is_said() {
     let script = r#"printf '{"x": "%070000d"}\n' 1"#;
-    let project = project(&format!(
+    let project = Project::installed(&format!(
         "[steps.long]\ncommand = ['sh', '-c', '''{script}''']\noutput_bytes = 10\n"
     ));
     end_as(&project, "r", "FAILED");
@@ -273,7 +268,7 @@ fn a_result_that_is_too_long_is_none_and_that_is_said() {
 
 #[test]
 fn exit_codes_say_whether_trying_again_helps() {
-    let project = project(
+    let project = Project::installed(
         r#"
 [steps.code]
 command = ["sh", "-c", '''n=$(cat "n-$RUNCHAIN_RUN_ID" 2>/dev/null || echo 0); echo $((n + 1)) > "n-$RUNCHAIN_RUN_ID"
@@ -306,7 +301,7 @@ max_attempts = 2
 
 #[test]
 fn the_idempotency_key_is_that_of_the_step_and_not_of_the_attempt() {
-    let project = project(
+    let project = Project::installed(
         "[steps.key]\ncommand = ['sh', '-c', 'echo \"$RUNCHAIN_IDEMPOTENCY_KEY\" >> keys; test \"$RUNCHAIN_ATTEMPT\" = 3']\n",
     );
     end_as(&project, "r", "FAILED");
@@ -363,7 +358,7 @@ on = ["completed"]
 command = ["touch", "added"]
 after = ["gate"]
 "#;
-    let project = project(before);
+    let project = Project::installed(before);
     let service = project.service();
     end_as(&project, "r", "FAILED");
     eventually("the gate to begin", || {
@@ -415,7 +410,7 @@ after = ["gate"]
 
 #[test]
 fn a_restart_with_another_file_changes_nothing_of_a_chain_under_way() {
-    let project = project(
+    let project = Project::installed(
         "[steps.upload]\ncommand = ['true']\nafter = ['archive']\n[steps.ticket]\ncommand = ['false']\nafter = ['upload']\nrequire = false\nmax_attempts = 2\n\
          [steps.last]\ncommand = ['true']\nafter = ['ticket']\n",
     );
@@ -460,7 +455,7 @@ fn a_restart_with_another_file_changes_nothing_of_a_chain_under_way() {
 
 #[test]
 fn a_command_is_not_told_what_is_redacted() {
-    let project = project(
+    let project = Project::installed(
         "[redact]\ncolumns = ['runs.created_at']\nkeys = ['*secret*']\n\
          [steps.first]\ncommand = ['sh', '-c', '''echo '{\"url\": 1, \"secret\": \"s3cret\"}' ''']\n\
          [steps.second]\ncommand = ['sh', '-c', 'cat > stdin.json']\nafter = ['first']\n",

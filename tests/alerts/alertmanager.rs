@@ -1,7 +1,6 @@
 //! Debian's Alertmanager, really receiving.
 
-use super::project;
-use crate::support::{eventually, monitoring};
+use crate::support::{Project, eventually, monitoring};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -79,7 +78,7 @@ impl Drop for Alertmanager {
 #[test]
 fn a_failed_run_reaches_alertmanager_and_so_does_its_end() {
     let server = Alertmanager::start();
-    let project = project(&format!(
+    let project = Project::installed(&format!(
         "instance = 'orders'\n[alerts.channels.am]\nkind = 'alertmanager'\nurl = 'http://127.0.0.1:{}'\nlabels = {{ env = 'test' }}\nresend_ms = 500\n",
         server.port
     ));

@@ -1,6 +1,5 @@
 //! What people do with alerts by SQL: asked through the queue, done by an executor, audited.
 
-use super::project;
 use crate::support::{Project, extension, python};
 use serde_json::Value;
 
@@ -21,7 +20,7 @@ fn ask(project: &Project, sql: &str) -> String {
 
 #[test]
 fn an_alert_is_acknowledged_and_resolved_by_sql_through_the_queue() {
-    let project = project("");
+    let project = Project::installed("");
     project.sql("INSERT INTO runs(run_id, status) VALUES ('r', 'FAILED');");
     project.runchain(&["drain", "--until-idle"]).exits(0);
     let answer: Value =
@@ -71,7 +70,7 @@ fn an_alert_is_acknowledged_and_resolved_by_sql_through_the_queue() {
 
 #[test]
 fn what_can_t_be_done_with_an_alert_is_refused_and_never_from_the_schema() {
-    let project = project("");
+    let project = Project::installed("");
     assert!(ask(&project, "SELECT runchain_alert_resolve(7)").contains("there is no alert 7"));
     assert!(ask(&project, "SELECT runchain_alert_resolve('x')").contains("the alert is no integer"));
     project.sql("CREATE VIEW hostile AS SELECT runchain_alert_resolve(1) AS answer;");

@@ -1,7 +1,7 @@
 //! Who hears of an alert, and what happens when they can't.
 
 use super::server::{Asked, Reply, Server};
-use super::{event, ingest, project};
+use super::{event, ingest};
 use crate::support::{Project, Service, eventually};
 use rustix::process::Signal;
 use std::time::Duration;
@@ -38,7 +38,7 @@ const DELIVERIES: &str =
 #[test]
 fn a_webhook_hears_that_an_alert_fires_and_that_it_is_over() {
     let server = Server::start(&[]);
-    let project = project(&webhook(&server, "token = 'hunter3'"));
+    let project = Project::installed(&webhook(&server, "token = 'hunter3'"));
     let _service = project.service();
     fail(&project, "run-<1>");
     let first = &asked(&server, 1)[0];
@@ -70,7 +70,7 @@ fn what_a_channel_can_t_take_now_is_tried_again_under_the_same_number() {
         Reply::Drip(Duration::from_millis(1_500)),
     ];
     let server = Server::start(&replies);
-    let project = project(&webhook(&server, "timeout_ms = 1000"));
+    let project = Project::installed(&webhook(&server, "timeout_ms = 1000"));
     let _service = project.service();
     fail(&project, "r");
     let asked = asked(&server, 5);
@@ -96,7 +96,7 @@ fn what_a_channel_will_never_take_is_dead_and_seen_and_delivered_when_somebody_a
         Reply::Status(302, "location: http://127.0.0.1:9/\r\n"),
         Reply::Status(404, ""),
     ]);
-    let project = project(&webhook(&server, ""));
+    let project = Project::installed(&webhook(&server, ""));
     let _service = project.service();
     fail(&project, "r");
     project.until(DELIVERIES, "dead");
@@ -120,7 +120,7 @@ fn a_channel_that_hangs_holds_up_nothing_else() {
         webhook(&hanging, ""),
         quick.url()
     );
-    let project = project(&config);
+    let project = Project::installed(&config);
     let mut service = project.service();
     for number in 0..5 {
         fail(&project, &format!("r{number}"));
@@ -143,7 +143,7 @@ fn a_channel_that_hangs_holds_up_nothing_else() {
 #[test]
 fn a_crash_after_the_commit_loses_no_delivery_and_one_after_the_request_repeats_its_number() {
     let server = Server::start(&[]);
-    let project = project(&webhook(&server, ""));
+    let project = Project::installed(&webhook(&server, ""));
     for (point, before, after) in [("alert-planned", 0, 1), ("alert-sent", 2, 3)] {
         let mut crashing = Service::of(project.command(&["drain"]).env("RUNCHAIN_CRASH_AT", point));
         fail(&project, point);
@@ -165,7 +165,7 @@ fn a_crash_after_the_commit_loses_no_delivery_and_one_after_the_request_repeats_
 #[test]
 fn a_restart_while_a_channel_is_down_loses_nothing() {
     let server = Server::start(&[Reply::Status(503, "")]);
-    let project = project(&webhook(&server, ""));
+    let project = Project::installed(&webhook(&server, ""));
     {
         let service = project.service();
         fail(&project, "r");
@@ -186,7 +186,7 @@ fn a_channel_hears_of_its_own_rules_and_severities_only() {
         webhook(&dead, ""),
         bad.url()
     );
-    let project = project(&config);
+    let project = Project::installed(&config);
     fail(&project, "r");
     project.runchain(&["drain", "--until-idle"]).exits(0);
     for server in [&dead, &bad] {
@@ -205,7 +205,7 @@ fn a_channel_hears_of_its_own_rules_and_severities_only() {
 #[test]
 fn who_flaps_is_heard_of_once_within_the_throttle() {
     let server = Server::start(&[]);
-    let project = project(&webhook(&server, "throttle_ms = 3600000"));
+    let project = Project::installed(&webhook(&server, "throttle_ms = 3600000"));
     let _service = project.service();
     fail(&project, "r");
     asked(&server, 1);
@@ -229,7 +229,7 @@ fn who_flaps_is_heard_of_once_within_the_throttle() {
 #[test]
 fn alerts_of_a_downtime_are_one_message() {
     let server = Server::start(&[]);
-    let project = project(&webhook(&server, ""));
+    let project = Project::installed(&webhook(&server, ""));
     project.runchain(&["drain", "--until-idle"]).exits(0);
     for number in 0..20 {
         fail(&project, &format!("r{number}"));
@@ -247,7 +247,7 @@ fn alerts_of_a_downtime_are_one_message() {
 
 #[test]
 fn a_command_gets_the_alert_on_its_standard_input_and_its_exit_code_counts() {
-    let project = project(
+    let project = Project::installed(
         "[alerts.channels.pager]\nkind = 'command'\ncommand = ['sh', '-c', 'cat >> heard; echo \"$RUNCHAIN_MESSAGE\" >> numbers; test -e fine']\n",
     );
     let _service = project.service();
@@ -274,7 +274,7 @@ fn a_command_gets_the_alert_on_its_standard_input_and_its_exit_code_counts() {
 #[test]
 fn a_test_message_says_whether_a_channel_works() {
     let server = Server::start(&[Reply::Status(403, "")]);
-    let project = project(&webhook(&server, ""));
+    let project = Project::installed(&webhook(&server, ""));
     let refused = project.runchain(&["alerts", "test", "ops"]).exits(1);
     assert!(
         refused
@@ -292,7 +292,7 @@ fn a_test_message_says_whether_a_channel_works() {
 #[test]
 fn a_sign_of_life_is_sent_while_the_service_works_and_not_after() {
     let server = Server::start(&[]);
-    let project = project(&format!(
+    let project = Project::installed(&format!(
         "[deadman]\nurl = '{}/ping'\nevery_ms = 200\n",
         server.url()
     ));
@@ -315,7 +315,7 @@ fn a_sign_of_life_is_sent_while_the_service_works_and_not_after() {
 #[test]
 fn an_event_log_s_failures_reach_a_channel_once_whatever_is_read_again() {
     let server = Server::start(&[]);
-    let project = project(&webhook(&server, ""));
+    let project = Project::installed(&webhook(&server, ""));
     let _service = project.service();
     for name in ["a.jsonl", "b.jsonl", "c.jsonl"] {
         ingest(&project, name, &event("E1", "x.failed", 1, "T"));
@@ -335,7 +335,7 @@ fn an_event_log_s_failures_reach_a_channel_once_whatever_is_read_again() {
 #[test]
 fn what_waits_for_a_channel_that_is_removed_is_dropped_and_said_once() {
     let server = Server::start(&[Reply::Status(503, ""); 99]);
-    let project = project(&webhook(&server, ""));
+    let project = Project::installed(&webhook(&server, ""));
     let service = project.service();
     fail(&project, "r");
     asked(&server, 1);

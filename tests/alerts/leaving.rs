@@ -2,8 +2,8 @@
 
 use super::channels::{asked, fail, webhook};
 use super::server::{Reply, Server};
-use super::{event, ingest, project};
-use crate::support::{Service, eventually};
+use super::{event, ingest};
+use crate::support::{Project, Service, eventually};
 
 #[test]
 fn a_secret_comes_from_a_file_a_credential_or_a_variable_and_is_never_shown() {
@@ -11,7 +11,7 @@ fn a_secret_comes_from_a_file_a_credential_or_a_variable_and_is_never_shown() {
     let config = "[alerts.channels.f]\nkind = 'webhook'\nurl_file = 'url'\ngroup_ms = 0\n\
                   [alerts.channels.c]\nkind = 'webhook'\nurl_credential = 'ops-url'\ngroup_ms = 0\n\
                   [alerts.channels.v]\nkind = 'webhook'\nurl_env = 'OPS_URL'\ngroup_ms = 0\n";
-    let project = project(config);
+    let project = Project::installed(config);
     let secret = |name: &str| format!("{}/hunter2-{name}\n", server.url());
     std::fs::write(project.path("url"), secret("file")).unwrap();
     std::fs::create_dir(project.path("credentials")).unwrap();
@@ -52,7 +52,7 @@ fn a_secret_comes_from_a_file_a_credential_or_a_variable_and_is_never_shown() {
 #[test]
 fn a_channel_that_repeats_its_url_and_token_shows_neither() {
     let server = Server::start(&[Reply::Repeat; 99]);
-    let project = project(&webhook(&server, "token = 'hunter3'\nmax_attempts = 1"));
+    let project = Project::installed(&webhook(&server, "token = 'hunter3'\nmax_attempts = 1"));
     let service = project.service();
     fail(&project, "r");
     project.until(
@@ -84,7 +84,7 @@ fn a_channel_that_repeats_its_url_and_token_shows_neither() {
 
 #[test]
 fn a_command_that_prints_its_secret_shows_it_to_nobody() {
-    let project = project(
+    let project = Project::installed(
         "[alerts.channels.pager]\nkind = 'command'\ncommand = ['sh', '-c', 'echo wrong key $KEY; exit 3']\n\
          env = { KEY = 'hunter2' }\nmax_attempts = 1\n",
     );
@@ -107,7 +107,7 @@ fn what_must_not_leave_the_database_leaves_with_no_alert() {
         webhook(&server, ""),
         server.url()
     );
-    let project = project(&config);
+    let project = Project::installed(&config);
     let failure = event("E1", "x.failed", 1, "hunter2-task").replace("E1 broke", "hunter2-event broke");
     ingest(&project, "a.jsonl", &failure);
     fail(&project, "r");

@@ -1,7 +1,7 @@
 //! What is an alert, and how it ends.
 
-use super::{alerts, event, ingest, project, told, until_told};
-use crate::support::{Sqlite, everybodys_runchain, extension};
+use super::{alerts, event, ingest, told, until_told};
+use crate::support::{Project, Sqlite, everybodys_runchain, extension};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -9,7 +9,7 @@ const ROWS: &str = "SELECT rule, state, subject, count FROM runchain_alerts ORDE
 
 #[test]
 fn a_failure_in_a_log_is_an_alert_until_its_task_succeeds_and_the_log_says_both() {
-    let project = project("");
+    let project = Project::installed("");
     // This orchestrator calls its runs jobs.
     project.sql("INSERT INTO runs(run_id, status) VALUES ('JOB-1', 'RUNNING');");
     project.runchain(&["drain", "--until-idle"]).exits(0);
@@ -53,7 +53,7 @@ fn a_failure_in_a_log_is_an_alert_until_its_task_succeeds_and_the_log_says_both(
 
 #[test]
 fn a_failed_run_is_an_alert_until_it_succeeds() {
-    let project = project("");
+    let project = Project::installed("");
     project.sql("INSERT INTO runs(run_id, status) VALUES ('r', 'FAILED');");
     project.runchain(&["drain", "--until-idle"]).exits(0);
     assert_eq!(project.lines(ROWS), ["run_failed|firing|r|1"]);
@@ -64,7 +64,7 @@ fn a_failed_run_is_an_alert_until_it_succeeds() {
 
 #[test]
 fn a_dead_step_is_an_alert_until_it_is_tried_again() {
-    let project = project("[steps.up]\ncommand = ['false']\nmax_attempts = 1\n");
+    let project = Project::installed("[steps.up]\ncommand = ['false']\nmax_attempts = 1\n");
     project.sql("INSERT INTO runs(run_id, status) VALUES ('r', 'COMPLETED');");
     project.runchain(&["drain", "--until-idle"]).exits(0);
     assert_eq!(project.lines(ROWS), ["step_dead|firing|up of r|1"]);
@@ -80,7 +80,7 @@ fn a_dead_step_is_an_alert_until_it_is_tried_again() {
 
 #[test]
 fn a_flood_of_a_hundred_thousand_failures_is_a_hundred_alerts_and_one_that_counts_the_rest() {
-    let project = project("");
+    let project = Project::installed("");
     let lines: String = (0..100_000)
         .map(|number| event(&format!("E{number}"), "x.failed", 1, &format!("T{number}")))
         .collect();
@@ -103,7 +103,7 @@ fn a_flood_of_a_hundred_thousand_failures_is_a_hundred_alerts_and_one_that_count
 
 #[test]
 fn rules_of_the_configuration_and_of_a_dba_hold_for_who_ingests_by_sql() {
-    let project = project(
+    let project = Project::installed(
         "[alerts.rules.exit]\nfield = 'details.exit_code'\nop = '>='\nvalue = 30\nseverity = 'critical'\nper = 'job'\n\
          [alerts.rules.\"event.failed\"]\nenabled = false\n",
     );
@@ -134,7 +134,7 @@ fn rules_of_the_configuration_and_of_a_dba_hold_for_who_ingests_by_sql() {
 
 #[test]
 fn so_many_events_within_a_window_are_an_alert_and_fewer_are_none() {
-    let project = project(
+    let project = Project::installed(
         "[alerts.rules.\"event.failed\"]\nenabled = false\n\
          [alerts.rules.burst]\ntype = 'x.*'\ncount = 3\nwindow_ms = 10000\n",
     );
@@ -154,8 +154,9 @@ fn so_many_events_within_a_window_are_an_alert_and_fewer_are_none() {
 
 #[test]
 fn silence_is_an_alert_until_something_is_heard() {
-    let project =
-        project("[alerts.rules.nightly]\ntype = 'nightly.*'\nsilence_ms = 400\nseverity = 'critical'\n");
+    let project = Project::installed(
+        "[alerts.rules.nightly]\ntype = 'nightly.*'\nsilence_ms = 400\nseverity = 'critical'\n",
+    );
     let _service = project.service();
     project.until(
         "SELECT state FROM runchain_alerts WHERE rule = 'nightly'",
@@ -172,7 +173,7 @@ fn silence_is_an_alert_until_something_is_heard() {
 
 #[test]
 fn acknowledging_and_resolving_are_audited_with_who_and_why() {
-    let project = project("");
+    let project = Project::installed("");
     ingest(&project, "a.jsonl", &event("E1", "x.failed", 1, "T1"));
     let id = alerts(&project)[0]["id"].to_string();
     // Another user of the machine, who may write the database.

@@ -1,7 +1,6 @@
 //! TLS against a server whose certificate an authority of the test's own has signed: OpenSSL's, not ours.
 
 use super::channels::fail;
-use super::project;
 use crate::support::{Project, eventually, monitoring, python_program, run};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -80,7 +79,7 @@ fn make_certificates(folder: &Path) {
 }
 
 fn with_channel(server: &TlsServer, more: &str) -> Project {
-    project(&format!(
+    Project::installed(&format!(
         "[alerts.channels.ops]\nkind = 'webhook'\nurl = 'https://127.0.0.1:{}/hook'\ngroup_ms = 0\n{more}",
         server.port
     ))

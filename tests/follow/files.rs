@@ -1,11 +1,12 @@
 //! What happens to a followed file: growth, rotation, truncation, deletion, half lines.
 
 use super::*;
+use crate::support::Project;
 use rustix::process::Signal;
 
 #[test]
 fn a_log_rotated_by_rename_is_finished_under_its_new_name_last_line_included() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..3));
     let service = follows(&project, &["state/events"]);
     until_stored(&project, 3);
@@ -29,7 +30,7 @@ fn a_log_rotated_by_rename_is_finished_under_its_new_name_last_line_included() {
 
 #[test]
 fn a_log_rotated_while_nobody_ran_is_finished_at_the_next_start() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..2));
     let service = follows(&project, &["state/events"]);
     until_stored(&project, 2);
@@ -45,7 +46,7 @@ fn a_log_rotated_while_nobody_ran_is_finished_at_the_next_start() {
 
 #[test]
 fn a_copied_and_truncated_log_is_read_from_its_new_beginning() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..50));
     let _service = follows(&project, &["state/events"]);
     until_stored(&project, 50);
@@ -60,7 +61,7 @@ fn a_copied_and_truncated_log_is_read_from_its_new_beginning() {
 
 #[test]
 fn a_large_log_that_is_deleted_while_it_is_read_is_read_to_its_end() {
-    let project = project("");
+    let project = Project::installed("");
     let service = follows(&project, &["state/events"]);
     append(&project, "away", &lines(0..30_000));
     fs::create_dir_all(project.path("state/events")).unwrap();
@@ -86,7 +87,7 @@ fn a_large_log_that_is_deleted_while_it_is_read_is_read_to_its_end() {
 
 #[test]
 fn a_new_line_is_not_kept_waiting_by_a_large_log() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, "state/events/large.jsonl", &lines(0..60_000));
     append(&project, "state/events/small.jsonl", &lines(100_000..100_001));
     let _service = follows(&project, &["state/events"]);
@@ -108,7 +109,7 @@ fn a_new_line_is_not_kept_waiting_by_a_large_log() {
 
 #[test]
 fn a_last_line_without_newline_is_held_until_it_grows() {
-    let project = project("");
+    let project = Project::installed("");
     let whole = line(1, "x.y");
     append(&project, EVENTS, &lines(0..1));
     append(&project, EVENTS, &whole[..40]);
@@ -126,7 +127,7 @@ fn a_last_line_without_newline_is_held_until_it_grows() {
 #[test]
 fn a_last_line_without_newline_is_taken_when_its_run_has_ended() {
     // Half a line waits as long as settling may take.
-    let project = project("archive.settle_limit_ms = 1\n");
+    let project = Project::installed("archive.settle_limit_ms = 1\n");
     project.sql("INSERT INTO runs(run_id, status) VALUES ('JOB-1', 'RUNNING');");
     append(&project, EVENTS, &lines(0..1));
     append(&project, EVENTS, line(1, "x.y").trim_end());
@@ -154,7 +155,7 @@ fn a_last_line_without_newline_is_taken_when_its_run_has_ended() {
 
 #[test]
 fn broken_lines_are_counted_and_said_and_what_stands_around_them_is_stored() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..1));
     let service = follows(&project, &["state/events"]);
     until_stored(&project, 1);

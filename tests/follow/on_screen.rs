@@ -1,7 +1,7 @@
 //! `runchain monitor --ingest-events`: a person looks, and the logs are followed meanwhile.
 
 use super::*;
-use crate::support::Screen;
+use crate::support::{Project, Screen};
 
 fn monitor(project: &Project, place: &str) -> Screen {
     let mut command = project.command(&["monitor"]);
@@ -10,7 +10,7 @@ fn monitor(project: &Project, place: &str) -> Screen {
 
 #[test]
 fn a_failure_appears_on_the_screen_while_nobody_drains() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..2));
     let mut terminal = monitor(&project, "state/events/*.jsonl");
     terminal.until(&["following event logs", "NO EXECUTOR"]);
@@ -32,7 +32,7 @@ fn a_failure_appears_on_the_screen_while_nobody_drains() {
 
 #[test]
 fn what_a_service_follows_is_left_to_it_until_it_ends() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..1));
     let service = follows(&project, &["state/events"]);
     until_stored(&project, 1);
@@ -52,7 +52,7 @@ fn what_a_service_follows_is_left_to_it_until_it_ends() {
 
 #[test]
 fn as_text_and_as_json_a_log_is_read_to_its_end_first() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..20_000));
     append(&project, EVENTS, &line(20_000, "pattern.execution.failed"));
     let place = ["--ingest-events", "state/events"];

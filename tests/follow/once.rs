@@ -1,6 +1,7 @@
 //! Each event once: restarts, changes of the lead, two who follow the same file, a busy database.
 
 use super::*;
+use crate::support::Project;
 use rusqlite::Connection;
 use std::thread;
 use std::time::Duration;
@@ -12,7 +13,7 @@ fn a_follower_that_is_killed_again_and_again_stores_each_event_once() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let project = project("");
+    let project = Project::installed("");
     for round in 0..ROUNDS {
         let pause_ms = random.u64(1..120);
         thread::scope(|scope| {
@@ -43,7 +44,7 @@ fn a_follower_that_is_killed_again_and_again_stores_each_event_once() {
 
 #[test]
 fn another_executor_goes_on_when_the_leader_is_gone() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..10));
     let leader = follows(&project, &["state/events"]);
     until_stored(&project, 10);
@@ -62,7 +63,7 @@ fn another_executor_goes_on_when_the_leader_is_gone() {
 
 #[test]
 fn a_service_and_a_command_that_follow_one_file_share_the_work() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..5_000));
     let service = follows(&project, &["state/events"]);
     let command = Service::of(&mut project.command(&["ingest", "--follow", EVENTS]));
@@ -83,7 +84,7 @@ fn a_service_and_a_command_that_follow_one_file_share_the_work() {
 
 #[test]
 fn while_the_database_is_locked_nothing_is_lost_and_the_follower_waits() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..1));
     let mut service = follows(&project, &["state/events"]);
     until_stored(&project, 1);
@@ -101,7 +102,7 @@ fn while_the_database_is_locked_nothing_is_lost_and_the_follower_waits() {
 
 #[test]
 fn a_service_that_stops_commits_nothing_any_more_and_the_next_goes_on() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..40_000));
     let service = follows(&project, &["state/events"]);
     eventually("the first slice to be read", || {

@@ -1,6 +1,7 @@
 //! Which files are followed: folders, globs, the usual places, what may not be read.
 
 use super::*;
+use crate::support::Project;
 use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn a_failure_in_a_real_event_folder_is_an_alert_in_the_log_soon_after() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..3));
     append(&project, "jobs/JOB-1/pattern_events.jsonl", &lines(0..3));
     let _service = follows(&project, &["state/events", "jobs"]);
@@ -46,7 +47,7 @@ fn a_failure_in_a_real_event_folder_is_an_alert_in_the_log_soon_after() {
 /// From the line to the row, as it was this time: under load that says nothing, so that nothing is asserted.
 #[test]
 fn a_real_event_folder_is_found_by_itself_and_each_failure_is_an_alert() {
-    let project = project("");
+    let project = Project::installed("");
     let own = |number: u32| format!("state/events/jobs/JOB-{number}/pattern_events.jsonl");
     append(&project, EVENTS, &lines(0..3));
     append(&project, &own(1), &lines(0..3));
@@ -92,7 +93,7 @@ fn a_real_event_folder_is_found_by_itself_and_each_failure_is_an_alert() {
 
 #[test]
 fn a_flood_of_events_is_a_few_lines_in_the_log() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..20_000));
     let _service = follows(&project, &["state/events"]);
     until_stored(&project, 20_000);
@@ -113,7 +114,7 @@ fn a_flood_of_events_is_a_few_lines_in_the_log() {
 
 #[test]
 fn the_usual_places_are_named_and_followed_when_they_come_to_be() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..1));
     let service = project.service();
     says(&service, "in the usual places");
@@ -138,7 +139,7 @@ fn the_usual_places_are_named_and_followed_when_they_come_to_be() {
 
 #[test]
 fn a_folder_that_is_made_later_removed_and_made_again_is_followed() {
-    let project = project("");
+    let project = Project::installed("");
     let service = follows(&project, &["far/below/events"]);
     says(&service, "far/below/events (not there yet)");
     append(&project, "far/below/events/a.jsonl", &lines(0..2));
@@ -150,7 +151,7 @@ fn a_folder_that_is_made_later_removed_and_made_again_is_followed() {
 
 #[test]
 fn a_glob_takes_what_matches_now_and_later_and_nothing_else() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, "jobs/a/events.jsonl", &lines(0..1));
     append(&project, "jobs/a/other.jsonl", &lines(10..11));
     append(&project, "jobs/a/deep/events.jsonl", &lines(11..12));
@@ -165,7 +166,7 @@ fn a_glob_takes_what_matches_now_and_later_and_nothing_else() {
 
 #[test]
 fn a_thousand_files_are_followed_by_one_process() {
-    let project = project("");
+    let project = Project::installed("");
     for number in 0..1_000 {
         append(
             &project,
@@ -198,7 +199,7 @@ fn resident_kib(service: &Service) -> String {
 
 #[test]
 fn what_lies_outside_the_roots_or_is_no_file_is_refused_once_in_a_sentence_and_the_rest_goes_on() {
-    let project = project("");
+    let project = Project::installed("");
     let elsewhere = tempfile::tempdir().unwrap();
     append_to(&elsewhere.path().join("secret.jsonl"), &lines(50..51));
     append(&project, EVENTS, &lines(0..1));
@@ -254,7 +255,7 @@ fn what_lies_outside_the_roots_or_is_no_file_is_refused_once_in_a_sentence_and_t
 
 #[test]
 fn what_runchain_writes_itself_is_never_an_event_log() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, "logs/app.jsonl", &lines(0..1));
     let service = follows(&project, &["logs/*.jsonl", "**/*.jsonl"]);
     until_stored(&project, 1);
@@ -271,7 +272,7 @@ fn what_runchain_writes_itself_is_never_an_event_log() {
 
 #[test]
 fn the_configuration_names_places_and_is_read_again_by_sighup() {
-    let project = project("[ingest]\nevents = []\n");
+    let project = Project::installed("[ingest]\nevents = []\n");
     append(&project, EVENTS, &lines(0..1));
     append(&project, "other/a.jsonl", &lines(1..2));
     let service = project.service();
@@ -294,7 +295,7 @@ fn the_configuration_names_places_and_is_read_again_by_sighup() {
 
 #[test]
 fn who_follows_and_has_nothing_to_read_sleeps() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..3));
     let service = follows(&project, &["state/events"]);
     until_stored(&project, 3);

@@ -1,13 +1,14 @@
 //! `runchain ingest` with folders, globs and `--follow`.
 
 use super::*;
+use crate::support::{Project, SHAPE_A};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::process::{Command, Stdio};
 
 #[test]
 fn a_folder_and_a_glob_are_their_files() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, "events/a.jsonl", &lines(0..2));
     append(&project, "events/deep/b.jsonl", &lines(2..3));
     append(&project, "events/c.log", &lines(3..4));
@@ -35,7 +36,7 @@ fn a_folder_and_a_glob_are_their_files() {
 
 #[test]
 fn a_followed_file_is_printed_as_it_grows_until_a_signal_and_goes_on_from_there() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..2));
     for (round, signal) in [Signal::TERM, Signal::INT].into_iter().enumerate() {
         let first = 2 + u32::try_from(round).unwrap() * 3;
@@ -81,7 +82,7 @@ fn a_followed_file_is_printed_as_it_grows_until_a_signal_and_goes_on_from_there(
 
 #[test]
 fn the_table_says_what_each_file_was_and_where_its_rejects_are() {
-    let project = project("");
+    let project = Project::installed("");
     let row = |file: &str| -> (Vec<String>, String) {
         let ran = project.runchain(&["ingest", file]).exits(0);
         let row = ran.stdout.lines().nth(1).unwrap().split_whitespace().skip(1);
@@ -121,7 +122,7 @@ fn without_a_database_following_ends_with_the_typed_code() {
 
 #[test]
 fn on_a_terminal_a_large_file_has_a_bar_and_in_a_pipe_none() {
-    let project = project("");
+    let project = Project::installed("");
     append(&project, EVENTS, &lines(0..60_000));
     // script(1) gives it a terminal. Slowed down, so that it takes longer than a second anywhere.
     let run = format!(
@@ -156,7 +157,7 @@ fn thread_sleep_past_patience() {
 #[test]
 fn a_drain_that_ends_reads_what_is_there_first() {
     for (number, until) in ["--once", "--until-idle"].into_iter().enumerate() {
-        let project = project("");
+        let project = Project::installed("");
         append(&project, EVENTS, &lines(0..3_000));
         append(&project, EVENTS, &line(3_000, "pattern.execution.failed"));
         let given = ["drain", until, "--ingest-events", EVENTS];

@@ -1,15 +1,15 @@
 //! What an operator asks about steps: one of them now, what it would be called with, whether the
 //! configuration is right.
 
-use super::{PEEK, end_as, project, read_json, says};
-use crate::support::Service;
+use super::{PEEK, end_as, read_json, says};
+use crate::support::{Project, Service};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn exec_does_one_step_through_the_queue() {
-    let project = project(
+    let project = Project::installed(
         "[steps.touch]\ncommand = ['sh', '-c', 'echo x >> touched']\n[steps.failed-only]\ncommand = ['true']\non = ['failed']\n",
     );
     end_as(&project, "r", "COMPLETED");
@@ -55,7 +55,7 @@ fn exec_does_one_step_through_the_queue() {
 
 #[test]
 fn a_dry_run_shows_the_call_without_secrets_and_writes_nothing() {
-    let project = project(PEEK);
+    let project = Project::installed(PEEK);
     end_as(&project, "r", "FAILED");
     let dry = |step: &str, code: i32| {
         let mut command = project.command(&["exec", step, "--run", "r", "--dry-run", "--json"]);
@@ -108,7 +108,7 @@ fn a_dry_run_shows_the_call_without_secrets_and_writes_nothing() {
 
 #[test]
 fn a_dry_run_shows_the_environment_of_the_service_that_would_execute_it() {
-    let project = project(PEEK);
+    let project = Project::installed(PEEK);
     let dry = || {
         let mut command = project.command(&["exec", "second", "--run", "r", "--dry-run", "--json"]);
         let output = command.env("HOME", "/home/of/the/caller").output().unwrap();
@@ -128,7 +128,7 @@ fn a_dry_run_shows_the_environment_of_the_service_that_would_execute_it() {
 
 #[test]
 fn config_check_asks_the_machine_and_the_database() {
-    let project = project(
+    let project = Project::installed(
         r#"
 [steps.ok]
 command = ["sh", "-c", "true"]

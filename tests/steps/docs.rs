@@ -1,7 +1,7 @@
 //! `docs/steps.md` says what is: its examples are right, its tables are complete.
 
-use super::{end_as, field, project};
-use crate::support::repository;
+use super::{end_as, field};
+use crate::support::{Project, repository};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -48,7 +48,7 @@ fn every_example_of_the_page_passes_config_check() {
     let file = fs::read_to_string(repository().join("examples/runchain.toml")).unwrap();
     assert_eq!(blocks[1], file, "the page shows the file");
     for block in blocks {
-        let project = project("");
+        let project = Project::installed("");
         // The programs that a user would have.
         fs::create_dir(project.path("bin")).unwrap();
         for name in ["bin/rclone", "bin/python3", "page.sh"] {
@@ -68,7 +68,7 @@ fn every_example_of_the_page_passes_config_check() {
 
 #[test]
 fn the_page_lists_every_key() {
-    let project = project("[steps.x]\ncommand = ['true']\n");
+    let project = Project::installed("[steps.x]\ncommand = ['true']\n");
     let shown = project.runchain(&["config", "show", "--json"]).exits(0).json();
     let keys = shown["settings"].as_array().unwrap().iter();
     let of_step = keys.filter_map(|row| row["key"].as_str()?.strip_prefix("steps.x."));
@@ -77,7 +77,7 @@ fn the_page_lists_every_key() {
 
 #[test]
 fn the_page_lists_every_variable_and_every_member_of_the_document() {
-    let project = project(
+    let project = Project::installed(
         "[steps.x]\ncommand = ['sh', '-c', 'env > env.txt; cat > stdin.json']\nafter = ['archive', 'report']\n",
     );
     end_as(&project, "r", "FAILED");
@@ -101,7 +101,7 @@ fn the_page_lists_every_variable_and_every_member_of_the_document() {
 fn the_page_s_exit_codes_are_those_that_mean_something() {
     // Ends with its run's id as the code, but for its fifth start.
     let script = r#"echo x >> "starts-$RUNCHAIN_RUN_ID"; [ $(wc -l < "starts-$RUNCHAIN_RUN_ID") = 5 ] || exit $RUNCHAIN_RUN_ID"#;
-    let project = project(&format!(
+    let project = Project::installed(&format!(
         "[steps.x]\ncommand = ['sh', '-c', '''{script}''']\nmax_attempts = 2\n"
     ));
     let codes: Vec<u32> = (0..=255)

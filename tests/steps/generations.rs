@@ -2,7 +2,7 @@
 //! come, and every bag that was placed stays and verifies.
 
 use super::examples::is_valid_bag;
-use super::{chain, end_as, project};
+use super::{chain, end_as};
 use crate::support::{Project, eventually, python};
 use std::fs;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ fn count(project: &Project, sql: &str) -> u32 {
 
 #[test]
 fn a_run_that_flaps_has_one_generation_for_each_end_and_one_live_chain() {
-    let project = project(
+    let project = Project::installed(
         "[steps.count]\ncommand = ['sh', '-c', 'echo $RUNCHAIN_GENERATION >> counted']\nafter = ['archive']\n",
     );
     let _service = project.service();
@@ -71,7 +71,7 @@ for turn in range(1, 301):
 
 #[test]
 fn every_older_bag_stays_beside_the_newest_and_verifies() {
-    let project = project("");
+    let project = Project::installed("");
     for turn in 0..5 {
         end_as(&project, "r", if turn % 2 == 0 { "FAILED" } else { "COMPLETED" });
         project.runchain(&["drain", "--until-idle"]).exits(0);
@@ -98,7 +98,7 @@ fn every_older_bag_stays_beside_the_newest_and_verifies() {
 
 #[test]
 fn a_run_that_is_started_again_during_its_report_gets_the_report_of_its_next_end() {
-    let project = project(
+    let project = Project::installed(
         r#"
 [steps.report]
 command = ["sh", "-c", 'echo "$RUNCHAIN_GENERATION" >> begun; [ "$RUNCHAIN_GENERATION" = 2 ] || exec sleep 600; echo "$RUNCHAIN_GENERATION" > reported']

@@ -60,6 +60,13 @@ impl Project {
         project
     }
 
+    /// A project with a table of runs on which runchain is installed.
+    pub(crate) fn installed(config: &str) -> Self {
+        let project = Self::new(SHAPE_A, config);
+        project.runchain(&["install"]).exits(0);
+        project
+    }
+
     /// Replaces the configuration. Unless it says otherwise nothing waits: no settling, no backoff
     /// worth a name.
     pub(crate) fn configure(&self, config: &str) {

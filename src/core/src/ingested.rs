@@ -183,12 +183,6 @@ fn remember(conn: &Connection, last: i64) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn database() -> Connection {
-        let conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&conn).unwrap();
-        conn
-    }
-
     fn store(conn: &Connection, ids: std::ops::Range<i64>, file_id: i64) {
         for id in ids {
             conn.execute(
@@ -212,7 +206,7 @@ mod tests {
 
     #[test]
     fn few_events_are_told_one_by_one_under_their_run_and_once() {
-        let conn = database();
+        let conn = schema::in_memory();
         store(&conn, 1..3, 7);
         assert_eq!(tell(&conn, Millis(1)).unwrap().events, 2);
         let wanted = [
@@ -233,7 +227,7 @@ mod tests {
 
     #[test]
     fn many_events_are_one_digest_of_each_file_that_names_no_run() {
-        let conn = database();
+        let conn = schema::in_memory();
         store(&conn, 1..12, 7);
         store(&conn, 12..13, 8);
         let told = tell(&conn, Millis(1)).unwrap();
@@ -249,7 +243,7 @@ mod tests {
 
     #[test]
     fn an_id_that_is_given_out_again_is_told_again() {
-        let conn = database();
+        let conn = schema::in_memory();
         store(&conn, 1..4, 7);
         tell(&conn, Millis(1)).unwrap();
         conn.execute("DELETE FROM runchain_ingested WHERE id > 1", [])

@@ -203,6 +203,14 @@ fn views_in_place(conn: &Connection) -> Result<bool> {
     Ok(stored.len() == views && stored.iter().all(|sql| wanted.contains(sql.as_str())))
 }
 
+/// A new database in memory, for tests.
+#[cfg(test)]
+pub(crate) fn in_memory() -> Connection {
+    let conn = Connection::open_in_memory().unwrap();
+    migrate(&conn).unwrap();
+    conn
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -241,8 +241,7 @@ mod tests {
 
     #[test]
     fn few_changes_leave_one_by_one_and_many_as_one_digest_of_each_rule() {
-        let conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&conn).unwrap();
+        let conn = schema::in_memory();
         let announce = |digest| announce(&conn, digest, &|_, _, _| Ok(0), Millis(2)).unwrap();
         fire(&conn, Own::StepDead, 1);
         fire(&conn, Own::RunFailed, 1);
@@ -284,8 +283,7 @@ mod tests {
 
     #[test]
     fn of_a_flood_a_hundred_have_a_row_each_and_one_counts_the_rest() {
-        let conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&conn).unwrap();
+        let conn = schema::in_memory();
         for number in 0..1_000 {
             fire(&conn, Own::RunFailed, number);
         }

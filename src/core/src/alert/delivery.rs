@@ -496,8 +496,7 @@ mod tests {
 
     #[test]
     fn that_an_alert_is_over_is_never_told_before_that_it_fires() {
-        let conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&conn).unwrap();
+        let conn = schema::in_memory();
         let alarm = Alarm {
             own: Own::RunFailed,
             of: &[Some("r")],

@@ -452,12 +452,6 @@ pub(crate) fn count_rejects(conn: &Connection, path: &str, lines: u64, now: Mill
 mod tests {
     use super::*;
 
-    fn database() -> Connection {
-        let conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&conn).unwrap();
-        conn
-    }
-
     fn states(conn: &Connection) -> Vec<String> {
         let mut statement = conn
             .prepare("SELECT rule || ' ' || state FROM runchain_alerts ORDER BY id")
@@ -474,7 +468,7 @@ mod tests {
 
     #[test]
     fn silence_fires_when_its_time_is_over_and_ends_with_the_next_event() {
-        let conn = database();
+        let conn = schema::in_memory();
         let rule = Rule {
             silence_ms: Some(1_000),
             ..Rule::named("quiet")
@@ -501,7 +495,7 @@ mod tests {
 
     #[test]
     fn a_chain_is_late_by_what_others_took() {
-        let conn = database();
+        let conn = schema::in_memory();
         for number in 0..30 {
             conn.execute(
                 "INSERT INTO runchain_steps(run_id, generation, step, state, ready_at_ms, max_attempts, created_ms, finished_ms)
@@ -530,7 +524,7 @@ mod tests {
 
     #[test]
     fn rejected_lines_are_an_alert_when_they_are_many_and_more_than_before() {
-        let conn = database();
+        let conn = schema::in_memory();
         count_rejects(&conn, "/log", 99, Millis(3_600_000)).unwrap();
         assert_eq!(states(&conn), [""; 0]);
         count_rejects(&conn, "/log", 1, Millis(3_600_000)).unwrap();

@@ -142,8 +142,7 @@ mod tests {
 
     #[test]
     fn of_two_rules_of_one_name_the_configuration_s_counts_and_sql_s_comes_back() {
-        let conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&conn).unwrap();
+        let conn = schema::in_memory();
         conn.execute_batch(
             "INSERT INTO runchain_alert_rules(name, type) VALUES ('mine', 'a.*'), ('event.failed', 'b.*')",
         )

@@ -240,15 +240,9 @@ mod tests {
         record(conn, &action, Millis(at)).unwrap();
     }
 
-    fn database() -> Connection {
-        let conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&conn).unwrap();
-        conn
-    }
-
     #[test]
     fn entries_are_found_by_what_is_asked_for_and_stand_oldest_first() {
-        let conn = database();
+        let conn = schema::in_memory();
         for number in 0..1_200 {
             trail(
                 &conn,
@@ -296,7 +290,7 @@ mod tests {
 
     #[test]
     fn other_events_are_never_read() {
-        let conn = database();
+        let conn = schema::in_memory();
         for run in ["run_id = :run", ":run IS NULL"] {
             let sql = format!(
                 "EXPLAIN QUERY PLAN SELECT id FROM runchain_events

@@ -152,49 +152,25 @@ impl Cli {
 
     /// The options that beat every other layer of the configuration.
     pub(crate) fn flags(&self) -> Vec<Flag> {
-        let db = self.global.db.as_ref().map(|path| Flag {
-            name: "--db",
-            key: "state_db_path",
-            text: path.clone().into_os_string(),
-        });
-        let workers = match &self.command {
-            Command::Drain(arguments) => arguments.workers.as_ref(),
-            _ => None,
-        };
-        let workers = workers.map(|text| Flag {
-            name: "--workers",
-            key: "workers",
-            text: text.clone(),
-        });
-        let capture = match &self.command {
-            Command::Install(arguments) => arguments.capture.as_ref(),
-            _ => None,
-        };
-        let capture = capture.map(|text| Flag {
-            name: "--capture",
-            key: "capture",
-            text: text.clone(),
-        });
-        let log_level = match &self.command {
-            Command::Drain(arguments) => arguments.log_level.as_ref(),
-            _ => None,
-        };
-        let log_level = log_level.map(|text| Flag {
-            name: "--log-level",
-            key: "log_level",
-            text: text.clone(),
-        });
-        let events = match &self.command {
-            Command::Drain(arguments) => arguments.ingest_events.as_slice(),
+        let flag = |name, key, text| Flag { name, key, text };
+        let db = (self.global.db.as_ref())
+            .map(|path| flag("--db", "state_db_path", path.clone().into_os_string()));
+        let (mut workers, mut log_level, mut capture, mut events) = (None, None, None, [].as_slice());
+        match &self.command {
+            Command::Drain(arguments) => {
+                (workers, log_level) = (arguments.workers.clone(), arguments.log_level.clone());
+                events = &arguments.ingest_events;
+            }
+            Command::Install(arguments) => capture.clone_from(&arguments.capture),
             #[cfg(feature = "tui")]
-            Command::Monitor(arguments) => arguments.ingest_events.as_slice(),
-            _ => &[],
-        };
-        let events = (!events.is_empty()).then(|| Flag {
-            name: "--ingest-events",
-            key: "ingest.events",
-            text: one_a_line(events),
-        });
+            Command::Monitor(arguments) => events = &arguments.ingest_events,
+            _ => {}
+        }
+        let workers = workers.map(|text| flag("--workers", "workers", text));
+        let capture = capture.map(|text| flag("--capture", "capture", text));
+        let log_level = log_level.map(|text| flag("--log-level", "log_level", text));
+        let events =
+            (!events.is_empty()).then(|| flag("--ingest-events", "ingest.events", one_a_line(events)));
         let all = [db, workers, capture, log_level, events];
         all.into_iter().flatten().collect()
     }

@@ -218,14 +218,8 @@ impl Reader {
             at: now,
             database: self.asked.path(),
             root: self.asked.settings.root.display().to_string(),
-            trouble: None,
-            overview: None,
-            run: None,
-            preview: None,
-            queue: Vec::new(),
-            events: Vec::new(),
-            alerts: Vec::new(),
             health: self.health.clone(),
+            ..Snapshot::nothing()
         };
         match self.fill(&mut snapshot, want, now) {
             Ok(()) => {}
