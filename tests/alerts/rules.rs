@@ -51,6 +51,26 @@ fn a_failure_in_a_log_is_an_alert_until_its_task_succeeds_and_the_log_says_both(
     assert_eq!(told(&project).len(), 2);
 }
 
+/// Of an old log that is read for the first time nobody wants to be called for what was mended long ago.
+#[test]
+fn a_failure_that_was_over_when_its_log_was_read_is_kept_and_told_to_nobody() {
+    let project = Project::installed("[alerts.channels.pager]\nkind = \"command\"\ncommand = [\"true\"]\n");
+    let mended = event("E1", "pattern.execution.failed", 1, "T1")
+        + &event("E2", "pattern.execution.completed", 2, "T1")
+        + &event("E3", "pattern.execution.failed", 3, "T2");
+    ingest(&project, "a.jsonl", &mended);
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    assert_eq!(
+        project.lines(ROWS),
+        ["event.failed|resolved|T1|1", "event.failed|firing|T2|1"]
+    );
+    assert_eq!(told(&project), ["ALERT_FIRING event.failed"]);
+    assert_eq!(
+        project.lines("SELECT alert_id FROM runchain_alert_deliveries;"),
+        ["2"]
+    );
+}
+
 #[test]
 fn a_failed_run_is_an_alert_until_it_succeeds() {
     let project = Project::installed("");
