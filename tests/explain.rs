@@ -232,6 +232,8 @@ fn a_failed_attempt_tells_when_it_is_tried_again() {
     std::fs::write(project.path("broken/r"), "").unwrap();
     ends(&project, "r");
     let _service = project.service();
+    // Both begin together when the bag is placed; a report that still runs would be what comes next.
+    project.until("SELECT state FROM runchain_steps WHERE step = 'report'", "done");
     project.until("SELECT count(*) FROM runchain_failures", "1");
     // The jitter may have drawn next to nothing.
     project.sql("UPDATE runchain_steps SET ready_at_ms = ready_at_ms + 3600000 WHERE step = 'upload' AND state = 'ready';");
