@@ -4,6 +4,7 @@
 //! nothing that stands in the database can reach a URL. What does not belong here: sending.
 
 mod channel;
+mod deadman;
 mod endpoint;
 mod read;
 mod rule;
@@ -11,10 +12,11 @@ mod secret;
 
 pub(super) use channel::CHANNELS;
 pub(crate) use channel::{Channel, Kind};
+pub(super) use deadman::DEADMAN;
+pub(crate) use deadman::DeadMan;
 pub(crate) use endpoint::Endpoint;
 pub(super) use rule::RULES;
-pub(super) use secret::DEADMAN;
-pub(crate) use secret::{DeadMan, Secret, is_http};
+pub(crate) use secret::{Secret, is_http};
 
 use super::error::Problem;
 use super::file::{File, Located};
@@ -71,7 +73,7 @@ pub(super) fn resolve(layers: &Layers<'_>, gathered: &mut Gathered) -> Alerts {
         }
     }
     if let Some(value) = &file.deadman
-        && let Some(deadman) = kept(secret::read_deadman(file, value, layers.root), gathered)
+        && let Some(deadman) = kept(deadman::read(file, value, layers.root), gathered)
     {
         gathered
             .rows

@@ -3,12 +3,15 @@
 
 use super::super::error::{Problem, suggest};
 use super::super::file::{File, Located};
+use super::super::shape::Table;
 use serde::de::DeserializeOwned;
 use toml::de::ValueDeserializer;
 
 /// A table that is being read.
 pub(super) struct Reading<'f, 'a> {
     pub(super) file: &'f File<'a>,
+    /// What can stand in it.
+    pub(super) shape: &'static Table,
     /// Dotted name of the table.
     pub(super) name: String,
     pub(super) value: &'f Located<'a>,
@@ -21,15 +24,16 @@ impl Reading<'_, '_> {
         Problem::new(self.file.place(&self.value.span()), what, remedy)
     }
 
-    /// The table as a struct whose fields are `keys`.
-    pub(super) fn table<T: DeserializeOwned>(&self, keys: &[&str]) -> Result<T, Problem> {
+    /// The table as a struct that has a field for each key of its shape.
+    pub(super) fn table<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let keys = self.shape.keys();
         if let Some(table) = self.value.get_ref().as_table()
             && let Some(key) = table.keys().find(|key| !keys.contains(&key.get_ref().as_ref()))
         {
             return Err(Problem::new(
                 self.file.place(&key.span()),
                 format!("unknown key {}.{}", self.name, key.get_ref()),
-                suggest(key.get_ref(), keys),
+                suggest(key.get_ref(), &keys),
             ));
         }
         T::deserialize(ValueDeserializer::from(self.value.clone())).map_err(|error| {
@@ -40,13 +44,8 @@ impl Reading<'_, '_> {
     }
 
     /// A number within its limits.
-    pub(super) fn within(
-        &self,
-        key: &str,
-        number: Option<i64>,
-        default: i64,
-        limits: std::ops::RangeInclusive<i64>,
-    ) -> Result<i64, Problem> {
+    pub(super) fn within(&self, key: &str, number: Option<i64>, default: i64) -> Result<i64, Problem> {
+        let limits = self.shape.limits(key);
         let number = number.unwrap_or(default);
         if limits.contains(&number) {
             return Ok(number);

@@ -5,12 +5,7 @@
 //! its `Debug` tells only where it comes from, and errors name the place, never the value.
 
 use super::super::error::Problem;
-use super::super::file::{File, Located};
-use super::super::shape::{self, Field, Kind, Table};
-use super::endpoint::Endpoint;
 use super::read::Reading;
-use serde::Deserialize;
-use serde_json::{Value, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -160,116 +155,4 @@ pub(crate) fn is_http(text: &str) -> bool {
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !text.contains(char::is_whitespace))
-}
-
-/// A service that expects a sign of life (healthchecks and its like).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DeadMan {
-    /// What is asked.
-    pub(crate) endpoint: Endpoint,
-    /// How often.
-    pub(crate) every_ms: i64,
-    /// How long one request may take.
-    pub(crate) timeout_ms: i64,
-}
-
-const FIELDS: [Field; 7] = [
-    Field {
-        name: "url",
-        kind: Kind::Text,
-        is_required: false,
-        default: "none",
-        doc: "What is asked; it is never shown.",
-    },
-    Field {
-        name: "url_file",
-        kind: Kind::Text,
-        is_required: false,
-        default: "none",
-        doc: "A file that holds it.",
-    },
-    Field {
-        name: "url_credential",
-        kind: Kind::Text,
-        is_required: false,
-        default: "none",
-        doc: "A credential (LoadCredential) that holds it.",
-    },
-    Field {
-        name: "url_env",
-        kind: Kind::Text,
-        is_required: false,
-        default: "none",
-        doc: "A variable that holds it.",
-    },
-    Field {
-        name: "ca_file",
-        kind: Kind::Text,
-        is_required: false,
-        default: "what the system trusts",
-        doc: "Authorities (PEM) that alone are trusted for TLS.",
-    },
-    Field {
-        name: "every_ms",
-        kind: Kind::Integer(100, 86_400_000),
-        is_required: false,
-        default: "60000",
-        doc: "How often.",
-    },
-    Field {
-        name: "timeout_ms",
-        kind: Kind::Integer(100, 600_000),
-        is_required: false,
-        default: "10000",
-        doc: "What one request may take.",
-    },
-];
-
-const KEYS: [&str; 7] = shape::names(&FIELDS);
-
-/// `[deadman]`
-pub(crate) const DEADMAN: Table = Table {
-    heading: "[deadman]",
-    doc: "A service that expects a sign of life, sent while the main loop can do real work. See docs/alerts.md.",
-    fields: &FIELDS,
-};
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeadManTable {
-    url: Option<String>,
-    url_file: Option<PathBuf>,
-    url_credential: Option<String>,
-    url_env: Option<String>,
-    ca_file: Option<PathBuf>,
-    every_ms: Option<i64>,
-    timeout_ms: Option<i64>,
-}
-
-/// Reads `[deadman]`.
-pub(super) fn read_deadman(file: &File<'_>, value: &Located<'_>, root: &Path) -> Result<DeadMan, Problem> {
-    let reading = Reading {
-        file,
-        name: "deadman".to_owned(),
-        value,
-    };
-    let table: DeadManTable = reading.table(&KEYS)?;
-    let ways = Ways {
-        text: table.url,
-        file: table.url_file,
-        credential: table.url_credential,
-        variable: table.url_env,
-    };
-    Ok(DeadMan {
-        endpoint: Endpoint::read(&reading, ways, Ways::default(), table.ca_file, root)?,
-        every_ms: reading.within("every_ms", table.every_ms, 60_000, 100..=86_400_000)?,
-        timeout_ms: reading.within("timeout_ms", table.timeout_ms, 10_000, 100..=600_000)?,
-    })
-}
-
-impl DeadMan {
-    /// For `config show`.
-    pub(super) fn shown(&self) -> Value {
-        json!({ "url": self.endpoint.url.origin(), "every_ms": self.every_ms, "timeout_ms": self.timeout_ms })
-    }
 }
