@@ -29,7 +29,6 @@ mod tests;
 use crate::archive::place;
 use crate::redact::Redactor;
 use crate::{door, fault};
-#[cfg(feature = "tui")]
 pub(crate) use line::HEARTBEAT_PREFIX;
 use line::Origin;
 pub(crate) use line::{HEAD_BYTES, LineHead};
