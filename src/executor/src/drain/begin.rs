@@ -2,10 +2,11 @@
 //! says that it is there, and the threads and watches start. Nothing of a step is done here.
 
 use super::database::{OthersWrote, Version, connect, identity};
+use super::expand::Expanding;
 use super::pace::Pace;
 use super::vital::Vital;
 use super::worker::{Workers, Workshop};
-use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, logs, trail, turn};
+use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, logs, trail};
 use crate::command::init;
 use crate::config::Settings;
 use crate::disk::{self, Space};
@@ -20,13 +21,12 @@ use runchain_core::alert::rulebook;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::file_system::{FileSystem, Under};
 use runchain_core::identity::Place;
-use runchain_core::queue::Rush;
 use runchain_core::{Millis, adopt, downtime, functions, install};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Runs the loop until its goal is reached or a signal stops it.
 ///
@@ -146,12 +146,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         finished: Vec::new(),
         renewed: Instant::now(),
         recovered: None,
-        expand_after: None,
-        expand_rows: turn::EXPAND_ROWS,
-        backlog_took: Duration::ZERO,
-        has_backlog: false,
-        rush: Rush::default(),
-        overtake_after: None,
+        expanding: Expanding::default(),
         lease_after: None,
         stopping: None,
         outdated: None,

@@ -13,6 +13,7 @@ mod begin;
 mod catch_up;
 mod database;
 mod effect;
+mod expand;
 mod followed;
 mod lead;
 mod listing;
@@ -41,13 +42,13 @@ pub(crate) use begin::run;
 use catch_up::CatchUp;
 use database::{OthersWrote, Version};
 pub(crate) use database::{connect, connect_to_look};
+use expand::Expanding;
 use lead::Lead;
 use pace::Pace;
 use runchain_core::chain::Chain;
 use runchain_core::downtime::Backlog;
 use runchain_core::error::{Error, Result};
 use runchain_core::identity::Place;
-use runchain_core::queue::Rush;
 use runchain_core::steps::{self, Backoff, Claim, Executor, Settled};
 use runchain_core::{Mapping, Millis, RunId, StepId};
 use rusqlite::Connection;
@@ -143,18 +144,7 @@ struct Drain<'a> {
     finished: Vec<Finished>,
     renewed: Instant,
     recovered: Option<Instant>,
-    /// Expanding failed; not again before this.
-    expand_after: Option<Instant>,
-    /// Queue rows that the next turn takes at most.
-    expand_rows: usize,
-    /// How long turns of this pass took of which more was left in the queue.
-    backlog_took: Duration,
-    /// More was left in the queue than the last turn took.
-    has_backlog: bool,
-    /// The rush that the queue begins with.
-    rush: Rush,
-    /// Nothing overtakes a rush again before this.
-    overtake_after: Option<Instant>,
+    expanding: Expanding,
     /// Nothing of what is due could be had; not again before this, or a commit of others.
     lease_after: Option<Instant>,
     stopping: Option<Stop>,
@@ -207,7 +197,7 @@ impl Drain<'_> {
                     Ok(()) => {
                         self.passed(None);
                         self.doubt.set(None);
-                        if self.expand_after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
+                        if self.expanding.after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
                             self.complaints.clear();
                         }
                         if let Some(ended) = self.over()? {
