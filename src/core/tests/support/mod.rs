@@ -8,7 +8,7 @@ use rusqlite::Connection;
 const CHAIN_ATTEMPTS: u32 = 3;
 
 /// A fresh database with runchain installed on an empty table `runs`; nothing has happened yet.
-pub fn installed() -> (Connection, Mapping) {
+pub(crate) fn installed() -> (Connection, Mapping) {
     let conn = Connection::open_in_memory().unwrap();
     conn.execute_batch("CREATE TABLE runs(run_id TEXT PRIMARY KEY, status TEXT)")
         .unwrap();
@@ -18,7 +18,7 @@ pub fn installed() -> (Connection, Mapping) {
 }
 
 /// Expands what is queued, so many rows at a time, until nothing is.
-pub fn expand_all(conn: &Connection, mapping: &Mapping, limit: usize) {
+pub(crate) fn expand_all(conn: &Connection, mapping: &Mapping, limit: usize) {
     let chain = Chain::builtin(CHAIN_ATTEMPTS);
     loop {
         let transaction = conn.unchecked_transaction().unwrap();
@@ -35,7 +35,7 @@ pub fn expand_all(conn: &Connection, mapping: &Mapping, limit: usize) {
 }
 
 /// The rows of a query.
-pub fn rows<T>(
+pub(crate) fn rows<T>(
     conn: &Connection,
     sql: &str,
     read: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
