@@ -1,3 +1,5 @@
+//! Which table and columns a request means, and what it is refused for.
+
 use super::*;
 
 fn stored_triggers(conn: &Connection) -> Vec<(String, String)> {

@@ -5,6 +5,18 @@
 //! commit is synchronous=EXTRA: nothing external (a child, a bag, a log line) happens before a durable
 //! commit that covers its cause. The loop wakes by hints (see `wake`) and trusts only the queue.
 //!
+//! ```text
+//! begin, rest, stop              how the loop begins, sleeps and ends
+//! pass, turn, expand, pace       what it does when it is woken, and how much of the time it may take
+//! worker, effect                 the threads that execute steps, and what a step does
+//! lead                           what only the leader does, and its parts:
+//!   catch_up, storm              what waited while nobody drained; a rush that is held
+//!   look, triggers               what no trigger told; whether the triggers stand
+//!   followed, alerts             event logs that are followed; alerts that leave the machine
+//!   logs, listing                whether logs can be written; the list of reports
+//! database, vital, trail, trace  the file, signs of life, the audit trail, marks for who measures
+//! ```
+//!
 //! Leadership is the flock on `<db>.runchain-lock`. The leader monitors active runs, projects events
 //! to the logs and sweeps; any executor leases steps.
 
