@@ -1,4 +1,4 @@
-//! Which table and columns a request means, and what it is refused for.
+//! Which table and columns a request means, what is refused, and that the triggers stand as SQLite keeps them.
 
 use super::*;
 
