@@ -4,6 +4,7 @@
 use super::service::{Service, runchain};
 use super::sqlite::stock_sqlite3;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -185,6 +186,24 @@ impl Project {
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    /// Puts a file in the place of the folder of logs, which nobody can write then. By one exchange: in
+    /// a moment without anything in that place a service would make a folder anew.
+    pub(crate) fn take_logs_away(&self) {
+        fs::write(self.path("logs.away"), "").unwrap();
+        self.exchange_logs();
+    }
+
+    /// Puts the folder back.
+    pub(crate) fn bring_logs_back(&self) {
+        self.exchange_logs();
+        fs::remove_file(self.path("logs.away")).unwrap();
+    }
+
+    fn exchange_logs(&self) {
+        let (logs, away) = (self.path("logs"), self.path("logs.away"));
+        renameat_with(CWD, &logs, CWD, &away, RenameFlags::EXCHANGE).unwrap();
     }
 
     /// Every file below the folder but for the database's own, with its bytes.
