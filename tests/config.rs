@@ -289,7 +289,7 @@ fn a_database_that_is_damaged_further_inside_is_named_with_the_remedy_and_logged
     database(&path, CONTRACT);
     let installed = runchain(folder.path(), &["install"]).output().unwrap();
     assert_eq!(code(&installed), 0, "{}", stderr(&installed));
-    let (root_page, page_bytes): (u64, u64) = rusqlite::Connection::open(&path)
+    let (root_page, page_bytes): (i64, i64) = rusqlite::Connection::open(&path)
         .unwrap()
         .query_row(
             "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = 'runchain_meta'",
