@@ -107,7 +107,10 @@ impl Project {
     /// Runs SQL as the orchestrator would: in a stock shell that knows nothing of us.
     #[track_caller]
     pub(crate) fn sql(&self, sql: &str) -> String {
-        stock_sqlite3(&self.database(), &format!(".timeout 10000\n{sql}"))
+        stock_sqlite3(
+            &self.database(),
+            &format!(".timeout {}\n{sql}", PATIENCE.as_millis()),
+        )
     }
 
     /// The rows of a query, one line each.
@@ -179,9 +182,11 @@ impl Project {
         });
     }
 
-    /// Whole lines of a log, as JSON.
+    /// Whole lines of a log, as JSON. The last one may be in the middle of being written.
     pub(crate) fn log(&self, name: &str) -> Vec<Value> {
-        let text = fs::read_to_string(self.path("logs").join(name)).unwrap_or_default();
+        let bytes = fs::read(self.path("logs").join(name)).unwrap_or_default();
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        let text = std::str::from_utf8(&bytes[..whole]).unwrap();
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
