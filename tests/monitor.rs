@@ -142,6 +142,10 @@ fn what_is_typed_ahead_means_what_it_does_on_the_screen_it_leads_to() {
     terminal.until(&["Cancel 1 step?"]);
     terminal.types("n/nowhere\rc");
     terminal.until(&["no step fits the filter", "nothing to cancel"]);
+    // Escape and the next key in one go, as over a slow line: both count, and no filter is left.
+    terminal.types("/abc\u{1b}c");
+    terminal.until(&["Cancel 1 step?"]);
+    terminal.types("n");
     terminal.types("q");
     assert_eq!(terminal.ended(), Some(0));
 }

@@ -11,6 +11,8 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use runchain_core::Millis;
 
+/// Rows above the list of runs, with some for what is there on bad days only.
+pub(super) const SUMMARY_ROWS: u16 = 8;
 /// Parts of a bar of progress.
 const BAR: usize = 10;
 
@@ -306,13 +308,13 @@ fn last_error(overview: &Overview, view: View<'_>, width: usize) -> Line<'static
         return labelled("error", vec![Span::styled("none", theme.quiet())], theme);
     };
     let text = text::shown(&format!(
-        "{} {}, {} ago (attempt {} of {}): {}",
+        "{} {}, {} ago: {} (attempt {} of {})",
         error.run_id,
         error.step,
         text::age(error.at, view.now),
+        error.error,
         error.attempt,
         error.max_attempts,
-        error.error
     ));
     let style = if error.state == "done" {
         theme.quiet()
