@@ -339,6 +339,14 @@ fn once_prints_the_screen_as_text_and_json_all_screens() {
         .stdout;
     assert!(run.contains("403 Forbidden"), "{run}");
 
+    let nobody = project
+        .runchain(&["monitor", "--once", "--run", "nobody"])
+        .exits(13);
+    assert!(nobody.stdout.contains("knows no run nobody"), "{}", nobody.stdout);
+    project
+        .runchain(&["monitor", "--json", "--run", "nobody"])
+        .exits(13);
+
     let all = project.runchain(&["monitor", "--json"]).exits(0).json();
     assert_eq!(all["overview"]["list"][0]["need"], "dead_step");
     assert_eq!(all["overview"]["executor"]["state"], "none");

@@ -115,7 +115,7 @@ fn progress(line: &RunLine, theme: Theme) -> String {
 /// Where its chain stands, or that it stands still.
 fn note(line: &RunLine, theme: Theme, now: Millis) -> (String, Style) {
     if let Some(since) = line.stalled_since.filter(|_| line.is_active()) {
-        return (format!("STALLED for {}", text::age(since, now)), theme.warn());
+        return (format!("STALLED {}", text::age(since, now)), theme.warn());
     }
     if line.is_active() {
         return (String::new(), Style::new());
