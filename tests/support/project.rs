@@ -108,7 +108,10 @@ impl Project {
     /// Runs SQL as the orchestrator would: in a stock shell that knows nothing of us.
     #[track_caller]
     pub(crate) fn sql(&self, sql: &str) -> String {
-        stock_sqlite3(&self.database(), &format!(".timeout 10000\n{sql}"))
+        stock_sqlite3(
+            &self.database(),
+            &format!(".timeout {}\n{sql}", PATIENCE.as_millis()),
+        )
     }
 
     /// The rows of a query, one line each.

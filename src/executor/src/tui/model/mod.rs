@@ -63,6 +63,13 @@ impl Snapshot {
         }
     }
 
+    /// No run was ever seen; not so where it can't be told, or where another was asked for.
+    pub(crate) fn has_no_run(&self) -> bool {
+        self.overview
+            .as_ref()
+            .is_some_and(|overview| overview.list.is_empty())
+    }
+
     /// The chain of a run that is listed or in view.
     pub(crate) fn chain_of(&self, run_id: &RunId) -> Option<&[ChainStep]> {
         let listed = self.overview.iter().flat_map(|overview| &overview.list);
