@@ -107,7 +107,10 @@ impl Project {
     /// Runs SQL as the orchestrator would: in a stock shell that knows nothing of us.
     #[track_caller]
     pub(crate) fn sql(&self, sql: &str) -> String {
-        stock_sqlite3(&self.database(), &format!(".timeout 10000\n{sql}"))
+        stock_sqlite3(
+            &self.database(),
+            &format!(".timeout {}\n{sql}", PATIENCE.as_millis()),
+        )
     }
 
     /// The rows of a query, one line each.
@@ -182,7 +185,7 @@ impl Project {
     /// Whole lines of a log, as JSON.
     pub(crate) fn log(&self, name: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.path("logs").join(name)).unwrap_or_default();
-        text.lines()
+        whole_lines(&text)
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
@@ -191,6 +194,12 @@ impl Project {
     pub(crate) fn tree(&self, relative: &str) -> Vec<(String, Vec<u8>)> {
         tree(&self.path(relative))
     }
+}
+
+/// The lines of a file that somebody may be writing to: the last one may be there in part.
+pub(crate) fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
+    let end = text.rfind('\n').map_or(0, |end| end + 1);
+    text[..end].lines()
 }
 
 /// Every file below a folder with its bytes, by its path from there.
