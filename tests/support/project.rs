@@ -186,8 +186,7 @@ impl Project {
     /// Whole lines of a log, as JSON: of one that is being written not yet.
     pub(crate) fn log(&self, name: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.path("logs").join(name)).unwrap_or_default();
-        text.split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'))
+        whole_lines(&text)
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
@@ -223,6 +222,12 @@ impl Project {
     pub(crate) fn tree(&self, relative: &str) -> Vec<(String, Vec<u8>)> {
         tree(&self.path(relative))
     }
+}
+
+/// The lines of a file that somebody may be writing to: the last one may be there in part.
+pub(crate) fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
+    let end = text.rfind('\n').map_or(0, |end| end + 1);
+    text[..end].lines()
 }
 
 /// Every file below a folder with its bytes, by its path from there.
