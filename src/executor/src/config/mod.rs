@@ -12,6 +12,7 @@ mod file;
 mod flags;
 mod layers;
 mod mappings;
+mod reading;
 mod reference;
 mod schema;
 mod shape;

@@ -2,9 +2,10 @@
 
 use super::super::error::Problem;
 use super::super::file::{File, Located};
+use super::super::reading::Reading;
 use super::super::shape::{Field, Kind, Table};
+use super::PAGE;
 use super::endpoint::Endpoint;
-use super::read::Reading;
 use super::secret::Ways;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -69,6 +70,7 @@ pub(super) fn read(file: &File<'_>, value: &Located<'_>, root: &Path) -> Result<
     let reading = Reading {
         file,
         shape: &DEADMAN,
+        page: PAGE,
         name: "deadman".to_owned(),
         value,
     };

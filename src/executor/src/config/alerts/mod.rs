@@ -6,7 +6,6 @@
 mod channel;
 mod deadman;
 mod endpoint;
-mod read;
 mod rule;
 mod secret;
 
@@ -21,10 +20,14 @@ pub(crate) use secret::{Secret, is_http};
 use super::error::Problem;
 use super::file::{File, Located};
 use super::layers::{Gathered, Layers};
+use super::reading::Reading;
 use super::{Row, Source};
 use runchain_core::alert::rule::Rule;
 use serde_json::Value;
 use std::collections::BTreeSet;
+
+/// The page that shows these tables.
+const PAGE: &str = "docs/alerts.md";
 
 /// What the file says about alerts.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -96,6 +99,22 @@ fn row(file: &File<'_>, value: &Located<'_>, key: String, shown: Value) -> Row {
             line: file.line(&value.span()),
         },
     }
+}
+
+/// A name that can stand in URLs, labels and file names.
+fn check_name(reading: &Reading<'_, '_>, name: &str) -> Result<(), Problem> {
+    let is_fine = name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.len() <= 64
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if is_fine {
+        return Ok(());
+    }
+    Err(reading.problem(
+        "the name can't be used",
+        "use letters, digits, '.', '_' and '-', at most 64 of them",
+    ))
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use super::super::error::Problem;
 use super::super::file::{File, Located};
+use super::super::reading::Reading;
 use super::super::shape::{Field, Kind, Table};
-use super::read::Reading;
+use super::{PAGE, check_name};
 use runchain_core::alert::rule::{FieldTest, Op, Per, Rule};
 use runchain_core::alert::{Own, Severity};
 use serde::Deserialize;
@@ -87,10 +88,11 @@ pub(super) fn read(file: &File<'_>, name: &str, value: &Located<'_>) -> Result<R
     let reading = Reading {
         file,
         shape: &RULES,
+        page: PAGE,
         name: format!("alerts.rules.{name}"),
         value,
     };
-    reading.check_name(name)?;
+    check_name(&reading, name)?;
     let table: Written = reading.table()?;
     let mut rule = Rule::of_name(name);
     rule.enabled = table.enabled.unwrap_or(true);

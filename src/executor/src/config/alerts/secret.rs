@@ -5,7 +5,7 @@
 //! its `Debug` tells only where it comes from, and errors name the place, never the value.
 
 use super::super::error::Problem;
-use super::read::Reading;
+use super::super::reading::Reading;
 use std::fmt;
 use std::path::{Path, PathBuf};
 

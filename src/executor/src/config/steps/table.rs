@@ -1,14 +1,14 @@
 //! One `[steps.NAME]` table: read, checked by itself, and completed with defaults.
 
-use super::super::error::{Problem, suggest};
+use super::super::error::Problem;
 use super::super::file::{File, Located};
+use super::super::reading::Reading;
 use super::super::shape::{self, Field, Kind};
 use super::choice::{self, Where};
 use super::{Action, Choice, CommandStep, PLACEHOLDERS, Rules, Step};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use toml::de::ValueDeserializer;
 
 /// `[steps.NAME]` as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -67,6 +67,13 @@ pub(super) fn read(
     root: &Path,
     max_attempts: u32,
 ) -> Result<Step, Problem> {
+    let reading = Reading {
+        file,
+        shape: &SHAPE,
+        page: "docs/steps.md",
+        name: format!("steps.{name}"),
+        value,
+    };
     let problem = |what: String, remedy: &str| Problem::new(file.place(&value.span()), what, remedy);
     if !is_name(name) {
         return Err(problem(
@@ -74,26 +81,7 @@ pub(super) fn read(
             "use a lower-case letter, then lower-case letters, digits, _ and -",
         ));
     }
-    let keys = SHAPE.keys();
-    if let Some(table) = value.get_ref().as_table()
-        && let Some(key) = table.keys().find(|key| !keys.contains(&key.get_ref().as_ref()))
-    {
-        let what = format!("unknown key steps.{name}.{}", key.get_ref());
-        return Err(Problem::new(
-            file.place(&key.span()),
-            what,
-            suggest(key.get_ref(), &keys),
-        ));
-    }
-    let table = Table::deserialize(ValueDeserializer::from(value.clone())).map_err(|error| {
-        let span = error.span().unwrap_or_else(|| value.span());
-        let what = format!("steps.{name}: {}", error.message().replace('\n', ", "));
-        Problem::new(
-            file.place(&span),
-            what,
-            "see `runchain config show` for the shape of a step",
-        )
-    })?;
+    let table: Table = reading.table()?;
     check(name, &table, base).map_err(|(what, remedy)| problem(what, remedy))?;
     let action = match (table.command, base) {
         (Some(command), _) => Action::Command(CommandStep {

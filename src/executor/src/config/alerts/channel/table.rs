@@ -2,11 +2,12 @@
 
 use super::{Channel, Kind};
 use crate::config::alerts::endpoint::Endpoint;
-use crate::config::alerts::read::Reading;
 use crate::config::alerts::rule::severity;
 use crate::config::alerts::secret::Ways;
+use crate::config::alerts::{PAGE, check_name};
 use crate::config::error::{Problem, suggest};
 use crate::config::file::{File, Located};
+use crate::config::reading::Reading;
 use crate::config::shape::{Field, Kind as Form, Table};
 use runchain_core::alert::Severity;
 use serde::Deserialize;
@@ -141,10 +142,11 @@ pub(in crate::config::alerts) fn read(
     let reading = Reading {
         file,
         shape: &CHANNELS,
+        page: PAGE,
         name: format!("alerts.channels.{name}"),
         value,
     };
-    reading.check_name(name)?;
+    check_name(&reading, name)?;
     let mut table: Written = reading.table()?;
     let word = table.kind.take().ok_or_else(|| {
         reading.problem(

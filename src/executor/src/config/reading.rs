@@ -1,9 +1,9 @@
-//! One table of `[alerts]`, read as a struct: unknown keys with the nearest right one, wrong types with
-//! their place.
+//! A table of the user's own naming, read as a struct: unknown keys with the nearest right one, wrong types
+//! with their place, numbers within the limits of its shape.
 
-use super::super::error::{Problem, suggest};
-use super::super::file::{File, Located};
-use super::super::shape::Table;
+use super::error::{Problem, suggest};
+use super::file::{File, Located};
+use super::shape::Table;
 use serde::de::DeserializeOwned;
 use toml::de::ValueDeserializer;
 
@@ -12,6 +12,8 @@ pub(super) struct Reading<'f, 'a> {
     pub(super) file: &'f File<'a>,
     /// What can stand in it.
     pub(super) shape: &'static Table,
+    /// The page that shows it.
+    pub(super) page: &'static str,
     /// Dotted name of the table.
     pub(super) name: String,
     pub(super) value: &'f Located<'a>,
@@ -39,7 +41,11 @@ impl Reading<'_, '_> {
         T::deserialize(ValueDeserializer::from(self.value.clone())).map_err(|error| {
             let span = error.span().unwrap_or_else(|| self.value.span());
             let what = format!("{}: {}", self.name, error.message().replace('\n', ", "));
-            Problem::new(self.file.place(&span), what, "docs/alerts.md shows the shape")
+            Problem::new(
+                self.file.place(&span),
+                what,
+                format!("{} shows the shape", self.page),
+            )
         })
     }
 
@@ -57,22 +63,6 @@ impl Reading<'_, '_> {
                 limits.end()
             ),
             "choose one inside",
-        ))
-    }
-
-    /// A name that can stand in URLs, labels and file names.
-    pub(super) fn check_name(&self, name: &str) -> Result<(), Problem> {
-        let is_fine = name.starts_with(|first: char| first.is_ascii_alphanumeric())
-            && name.len() <= 64
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-        if is_fine {
-            return Ok(());
-        }
-        Err(self.problem(
-            "the name can't be used",
-            "use letters, digits, '.', '_' and '-', at most 64 of them",
         ))
     }
 }
