@@ -189,8 +189,31 @@ fn of_executor(registry: &mut Registry, shared: &Shared, lead: &LeadSeen, is_rea
 }
 
 fn of_database(registry: &mut Registry, shared: &Shared, seen: &Seen, now: Millis) {
-    live_steps(registry, shared, seen);
-    firing_alerts(registry, seen);
+    let of_step = |step: &str, state: &str| vec![("step", step.to_owned()), ("state", state.to_owned())];
+    // What isn't there is nothing, which a rule can compare; a series that is missing compares with nothing.
+    let configured = shared.steps.iter();
+    let none = configured.flat_map(|step| STATES.map(|state| (of_step(step, state), 0)));
+    let steps = none.chain(
+        seen.steps
+            .iter()
+            .map(|of| (of_step(&of.step, of.state), of.count)),
+    );
+    let of_severity = |severity: &str| vec![("severity", severity.to_owned())];
+    let alerts = SEVERITIES
+        .map(|severity| (of_severity(severity), 0))
+        .into_iter()
+        .chain(
+            seen.alerts_firing
+                .iter()
+                .map(|(severity, count)| (of_severity(severity), *count)),
+        );
+    gauges(registry, "steps", "Live steps by kind and state, to 10000", steps);
+    gauges(
+        registry,
+        "alerts_firing",
+        "Firing alerts by severity, to 10000",
+        alerts,
+    );
     for (name, help, value) in [
         (
             "queue_rows",
@@ -253,27 +276,6 @@ fn of_database(registry: &mut Registry, shared: &Shared, seen: &Seen, now: Milli
     ] {
         seconds(registry, name, help, age_s(now, at));
     }
-}
-
-// What isn't there is nothing, which a rule can compare; a series that is missing compares with nothing.
-
-fn live_steps(registry: &mut Registry, shared: &Shared, seen: &Seen) {
-    let labels = |step: &str, state: &str| vec![("step", step.to_owned()), ("state", state.to_owned())];
-    let configured = shared.steps.iter();
-    let none = configured.flat_map(|step| STATES.map(|state| (labels(step, state), 0)));
-    let found = seen.steps.iter();
-    let found = found.map(|of| (labels(&of.step, of.state), of.count));
-    let help = "Live steps by kind and state, to 10000";
-    gauges(registry, "steps", help, none.chain(found));
-}
-
-fn firing_alerts(registry: &mut Registry, seen: &Seen) {
-    let labels = |severity: &str| vec![("severity", severity.to_owned())];
-    let none = SEVERITIES.map(|severity| (labels(severity), 0));
-    let found = seen.alerts_firing.iter();
-    let found = found.map(|(severity, count)| (labels(severity), *count));
-    let help = "Firing alerts by severity, to 10000";
-    gauges(registry, "alerts_firing", help, none.into_iter().chain(found));
 }
 
 fn of_totals(registry: &mut Registry, shared: &Shared, totals: &Counters) {
