@@ -18,6 +18,7 @@ pub(crate) mod model;
 pub(crate) mod read;
 pub(crate) mod run;
 pub(crate) mod screens;
+pub(crate) mod still;
 pub(crate) mod theme;
 
 /// What can be on the screen.
