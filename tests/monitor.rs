@@ -194,6 +194,20 @@ fn the_terminal_is_restored_after_sigterm_and_after_a_panic() {
     assert_eq!(terminal.ended(), Some(101));
     terminal.assert_restored();
     terminal.until(&["a test asked for this panic"]);
+
+    // By the thread that does what a chain lacks, behind the screen.
+    project.sql(RUNNING);
+    let mut command = project.command(&["monitor", "--complete", "--run", "run-1"]);
+    let mut terminal = Screen::start(
+        command
+            .env("RUNCHAIN_PANIC_AT", "monitor-complete")
+            .env("RUST_BACKTRACE", "0"),
+        80,
+        24,
+    );
+    assert_eq!(terminal.ended(), Some(1));
+    terminal.assert_restored();
+    terminal.until(&["completing the chain failed"]);
 }
 
 #[test]

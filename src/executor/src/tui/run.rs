@@ -141,9 +141,13 @@ fn complete(session: &Session, sender: Sender<Heard>) -> JoinHandle<Outcome<Exit
             super::read::Follow::Run(run_id) => run_id,
             super::read::Follow::Newest => RunId(String::new()),
         };
-        let outcome = commands::run::complete(&run_id, &settings);
+        // Whoever waits for the end hears of it however it comes.
+        let outcome = std::panic::catch_unwind(|| {
+            fault::panic_point("monitor-complete");
+            commands::run::complete(&run_id, &settings)
+        });
         let _ = sender.send(Heard::Completed);
-        outcome
+        outcome.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "completing the chain failed")))
     })
 }
 

@@ -206,6 +206,36 @@ fn without_an_executor_and_without_a_run_it_says_so() {
 }
 
 #[test]
+fn that_a_run_stands_still_is_seen_however_long_its_name_is() {
+    let mut snapshot = snapshot();
+    let run = &mut snapshot.run.as_mut().unwrap().line;
+    run.run_id = RunId("orders-of-the-central-warehouse-".repeat(4));
+    run.phase = "active".to_owned();
+    run.status = Some("RUNNING".to_owned());
+    run.monitor = "on".to_owned();
+    run.stalled_since = Some(NOW.plus(-420_000));
+    run.heartbeat = Some(NOW.plus(-2_000));
+    let view = View {
+        snapshot: Some(&snapshot),
+        app: &on(Screen::Run),
+        theme: PLAIN,
+        now: NOW,
+    };
+    for (columns, told) in [
+        (80, "…  RUNNING (active) for 3 min, STALLED 7 min"),
+        (60, "…  RUNNING (active) for 3 min, STALLED 7 min"),
+    ] {
+        let lines = lines_of(view, columns, 24);
+        assert!(lines[2].ends_with(told), "{}", lines[2]);
+    }
+    let lines = lines_of(view, 100, 24);
+    assert!(
+        !lines[2].contains("heartbeat"),
+        "half of it tells nobody anything"
+    );
+}
+
+#[test]
 fn without_colours_no_cell_has_one_and_with_them_only_the_sixteen() {
     let sixteen = |colour| !matches!(colour, Color::Rgb(..) | Color::Indexed(_));
     for screen in Screen::ALL {
