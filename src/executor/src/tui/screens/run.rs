@@ -2,7 +2,7 @@
 
 use super::{View, WIDE_COLUMNS, files, phase_style, text};
 use crate::tui::links::Link;
-use crate::tui::model::{Event, RunView, Snapshot, StepView};
+use crate::tui::model::{Event, RunView, Snapshot, StepView, Task};
 use crate::tui::read::Follow;
 use crate::tui::theme::Theme;
 use ratatui::Frame;
@@ -212,11 +212,17 @@ struct Bar {
 
 fn timeline(run: &RunView, view: View<'_>, width: usize) -> Vec<Line<'static>> {
     let theme = view.theme;
+    // What still runs when its run is over was left behind: it must not go on for years.
+    let open_until = if run.line.is_active() {
+        view.now
+    } else {
+        run.line.since
+    };
     let mut bars: Vec<Bar> = run
         .tasks
         .iter()
         .take(TASKS)
-        .map(|task| task_bar(task, view))
+        .map(|task| task_bar(task, open_until, theme))
         .collect();
     let own = bars.len();
     bars.extend(run.steps.iter().map(|step| step_bar(step, view)));
@@ -255,19 +261,23 @@ fn timeline(run: &RunView, view: View<'_>, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn task_bar(task: &crate::tui::model::Task, view: View<'_>) -> Bar {
+fn task_bar(task: &Task, open_until: Millis, theme: Theme) -> Bar {
     let phase = task.phase.as_deref().unwrap_or("");
     let is_over = !matches!(phase, "active" | "");
-    let to = task.ended.or(task.started.filter(|_| is_over)).or(Some(view.now));
+    let without_end = |started: Millis| {
+        if is_over { started } else { open_until.max(started) }
+    };
     Bar {
         name: text::shown(&task.name),
         state: text::shown(&task.status),
         style: match task.started {
-            Some(_) => phase_style(view.theme, phase),
-            None => view.theme.quiet(),
+            Some(_) => phase_style(theme, phase),
+            None => theme.quiet(),
         },
         from: task.started,
-        to: to.filter(|_| task.started.is_some()),
+        to: task
+            .started
+            .map(|started| task.ended.unwrap_or_else(|| without_end(started))),
         is_bad: phase == "failed",
         note: String::new(),
     }

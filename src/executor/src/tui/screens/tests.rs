@@ -236,6 +236,27 @@ fn that_a_run_stands_still_is_seen_however_long_its_name_is() {
 }
 
 #[test]
+fn a_task_that_a_failed_run_left_running_ends_with_its_run() {
+    let mut snapshot = snapshot();
+    let task = &mut snapshot.run.as_mut().unwrap().tasks[0];
+    task.name = "extract".to_owned();
+    task.phase = Some("active".to_owned());
+    task.ended = None;
+    let started = task.started.unwrap();
+    let view = View {
+        snapshot: Some(&snapshot),
+        app: &on(Screen::Run),
+        theme: PLAIN,
+        now: NOW.plus(30 * 86_400_000),
+    };
+    let lines = lines_of(view, 80, 24);
+    let line = lines.iter().find(|line| line.contains("extract")).unwrap();
+    let lasted = snapshot.run.as_ref().unwrap().line.since.since(started);
+    let told = crate::output::duration(lasted);
+    assert!(line.ends_with(&told), "{told} is not at the end of {line}");
+}
+
+#[test]
 fn without_colours_no_cell_has_one_and_with_them_only_the_sixteen() {
     let sixteen = |colour| !matches!(colour, Color::Rgb(..) | Color::Indexed(_));
     for screen in Screen::ALL {
