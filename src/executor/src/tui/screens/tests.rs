@@ -257,6 +257,21 @@ fn a_task_that_a_failed_run_left_running_ends_with_its_run() {
 }
 
 #[test]
+fn that_nothing_could_be_read_for_a_while_is_said_beside_the_database() {
+    let snapshot = snapshot();
+    let mut app = on(Screen::Dashboard);
+    app.locked_for = Some(std::time::Duration::from_millis(12_900));
+    let view = View {
+        snapshot: Some(&snapshot),
+        app: &app,
+        theme: PLAIN,
+        now: NOW,
+    };
+    let title = "─── /srv/etl/.state/orchestration.db ─────── LOCKED by another process for 12 s";
+    assert_eq!(lines_of(view, 80, 24)[1], title);
+}
+
+#[test]
 fn without_colours_no_cell_has_one_and_with_them_only_the_sixteen() {
     let sixteen = |colour| !matches!(colour, Color::Rgb(..) | Color::Indexed(_));
     for screen in Screen::ALL {
