@@ -172,6 +172,31 @@ fn a_request_that_finds_the_database_locked_says_so_and_changes_nothing() {
     assert_eq!(project.sql("SELECT action FROM runchain_queue"), "retry\n");
 }
 
+/// With a rollback journal whoever holds the lock keeps everybody from reading.
+#[test]
+fn what_can_t_be_read_for_a_while_is_no_news_and_said_to_be_none() {
+    let project = installed("");
+    let mut terminal = monitor(&project, &[]);
+    terminal.until(&["no run yet"]);
+    let holder = rusqlite::Connection::open(project.database()).unwrap();
+    holder.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
+    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    // Something is to be read for another screen; nothing is written that would tell of it.
+    terminal.types("4");
+    terminal.until(&["LOCKED by another process for "]);
+    holder.execute_batch("ROLLBACK").unwrap();
+    eventually("the lock to be forgotten", || {
+        let screen = terminal.text();
+        if screen.contains("LOCKED") {
+            Err(screen)
+        } else {
+            Ok(())
+        }
+    });
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+}
+
 #[test]
 fn the_terminal_is_restored_after_sigterm_and_after_a_panic() {
     let project = installed("");
@@ -194,6 +219,20 @@ fn the_terminal_is_restored_after_sigterm_and_after_a_panic() {
     assert_eq!(terminal.ended(), Some(101));
     terminal.assert_restored();
     terminal.until(&["a test asked for this panic"]);
+
+    // By the thread that does what a chain lacks, behind the screen.
+    project.sql(RUNNING);
+    let mut command = project.command(&["monitor", "--complete", "--run", "run-1"]);
+    let mut terminal = Screen::start(
+        command
+            .env("RUNCHAIN_PANIC_AT", "monitor-complete")
+            .env("RUST_BACKTRACE", "0"),
+        80,
+        24,
+    );
+    assert_eq!(terminal.ended(), Some(1));
+    terminal.assert_restored();
+    terminal.until(&["completing the chain failed"]);
 }
 
 #[test]

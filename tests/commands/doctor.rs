@@ -43,10 +43,24 @@ fn mends(project: &Project, check: &str) {
     assert_eq!(after["severity"], "ok", "after {command}: {after:#}");
 }
 
+#[track_caller]
+fn until_an_executor_is_found(project: &Project) {
+    eventually("an executor", || {
+        let found = finding(project, "executor");
+        if found["severity"] == "ok" {
+            Ok(())
+        } else {
+            Err(found.to_string())
+        }
+    });
+}
+
 #[test]
 fn nothing_is_wrong_where_nothing_is() {
     let project = project();
     let _service = project.service();
+    // It is counted among the executors a moment before it takes the lead.
+    until_an_executor_is_found(&project);
     let wrong: Vec<Value> = findings(&project)
         .into_iter()
         .filter(|finding| finding["severity"] == "error")
@@ -102,14 +116,7 @@ fn no_executor_is_mended_by_one() {
     assert_eq!(found["severity"], "error");
     assert_eq!(found["command"], "runchain drain");
     let _service = Service::of(&mut project.shell(&format!("exec {}", found["command"].as_str().unwrap())));
-    eventually("an executor", || {
-        let found = finding(&project, "executor");
-        if found["severity"] == "ok" {
-            Ok(())
-        } else {
-            Err(found.to_string())
-        }
-    });
+    until_an_executor_is_found(&project);
 }
 
 #[test]

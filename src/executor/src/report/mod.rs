@@ -292,7 +292,7 @@ impl<'a> Asked<'a> {
 
     fn story(&self) -> Result<Story> {
         let (conn, run) = (self.conn, self.run);
-        let mut timeline = Timeline::default();
+        let mut timeline = Timeline::of_run(run.ended_at);
         for source in self.named(&["step_attempts", "tasks", "uet_tasks"]) {
             timeline.add(conn, source, run.run_id, &self.words, &self.options.redactor)?;
         }

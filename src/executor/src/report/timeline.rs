@@ -63,6 +63,8 @@ pub(super) struct Bar {
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     bars: Vec<Bar>,
+    /// When the run itself ended: what never said that it ended was over by then.
+    run_ended: Option<Millis>,
     /// Steps and tasks that are not drawn.
     pub(super) left_out: u64,
 }
@@ -79,6 +81,14 @@ pub(super) struct Drawn<'a> {
 }
 
 impl Timeline {
+    /// Without bars, of a run that ended at this time.
+    pub(super) fn of_run(ended: Millis) -> Self {
+        Self {
+            run_ended: Some(ended),
+            ..Self::default()
+        }
+    }
+
     /// Adds the rows of one table; one without times adds nothing.
     pub(super) fn add(
         &mut self,
@@ -122,8 +132,8 @@ impl Timeline {
     /// When the first began and the last ended.
     pub(super) fn span(&self) -> Option<(Millis, Millis)> {
         let from = self.bars.iter().map(|bar| bar.began).min()?;
-        let until = self.bars.iter().filter_map(|bar| bar.ended).max();
-        Some((from, until.unwrap_or(from).max(from)))
+        let ends = self.bars.iter().filter_map(|bar| bar.ended.or(self.run_ended));
+        Some((from, ends.max().unwrap_or(from).max(from)))
     }
 
     /// The bars in their places. One that never ended reaches to the right edge.
@@ -212,6 +222,17 @@ mod tests {
             .map(|drawn| (drawn.x, drawn.width))
             .collect();
         assert_eq!(places, [(0, 500), (500, 4), (750, 250), (500, 500)]);
+    }
+
+    #[test]
+    fn what_never_ended_lasted_until_the_run_ended_at_most() {
+        let mut timeline = Timeline::of_run(Millis(5_000));
+        timeline.keep(bar("first", "completed", 1_000, Some(2_000)));
+        assert_eq!(timeline.span(), Some((Millis(1_000), Millis(2_000))));
+        timeline.keep(bar("was running when its worker died", "active", 2_000, None));
+        assert_eq!(timeline.span(), Some((Millis(1_000), Millis(5_000))));
+        let widths: Vec<_> = timeline.drawn().iter().map(|drawn| drawn.width).collect();
+        assert_eq!(widths, [250, 750]);
     }
 
     #[test]

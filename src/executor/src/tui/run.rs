@@ -43,6 +43,8 @@ const TICK_IDLE: Duration = Duration::from_secs(10);
 /// Without anything that tells of a change: also where no watch could be had.
 const POLL: Duration = Duration::from_secs(60);
 const POLL_UNWATCHED: Duration = Duration::from_secs(1);
+/// A lock that lasts longer is told: what is shown is not how it stands.
+const LOCKED: Duration = Duration::from_secs(2);
 /// While the database can't be shown, or is locked.
 const POLL_TROUBLE: Duration = Duration::from_millis(500);
 
@@ -127,9 +129,13 @@ fn complete(session: &Session, sender: Sender<Heard>) -> JoinHandle<Outcome<Exit
             super::read::Follow::Run(run_id) => run_id,
             super::read::Follow::Newest => RunId(String::new()),
         };
-        let outcome = commands::run::complete(&run_id, &settings);
+        // Whoever waits for the end hears of it however it comes.
+        let outcome = std::panic::catch_unwind(|| {
+            fault::panic_point("monitor-complete");
+            commands::run::complete(&run_id, &settings)
+        });
         let _ = sender.send(Heard::Completed);
-        outcome
+        outcome.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "completing the chain failed")))
     })
 }
 
@@ -147,6 +153,8 @@ struct Monitor {
     left: bool,
     /// Not before this.
     look_after: Instant,
+    /// Since then every look has found the database locked.
+    locked_since: Option<Instant>,
     /// A commit was hinted at.
     hinted: Option<Hinted>,
     polled: Instant,
@@ -166,6 +174,7 @@ impl Monitor {
             dirty: true,
             left: false,
             look_after: now,
+            locked_since: None,
             hinted: None,
             polled: now,
         }
@@ -228,6 +237,7 @@ impl Monitor {
         let want = self.session.app.want(self.snapshot.as_ref());
         match self.session.reader.look(&want, Millis::now()) {
             Looked::Seen(snapshot) => {
+                self.locked_since = None;
                 if snapshot.trouble.is_some() {
                     // Perhaps its folder went with it.
                     self.watch = None;
@@ -242,8 +252,13 @@ impl Monitor {
                     self.look_after += BETWEEN_LOOKS.max(began.elapsed() * REST);
                 }
             }
-            Looked::Busy => self.look_after = Instant::now() + POLL_TROUBLE,
+            Looked::Busy => {
+                self.locked_since.get_or_insert(began);
+                self.look_after = Instant::now() + POLL_TROUBLE;
+            }
         }
+        let locked_for = self.locked_since.map(|since| since.elapsed());
+        self.session.app.locked_for = locked_for.filter(|span| *span >= LOCKED);
         self.polled = Instant::now();
     }
 

@@ -259,7 +259,11 @@ impl Shown {
                 format!("tried again in {}", output::age(at.since(now)))
             }
         });
-        let message = problem.message.clone();
+        let stands_still = problem.kind == ProblemKind::StalledRun;
+        let message = problem
+            .message
+            .clone()
+            .or_else(|| stands_still.then(|| "nothing of it has changed since then".to_owned()));
         let what: Vec<String> = message.into_iter().chain(again).collect();
         vec![
             Cell::styled(kind, style),

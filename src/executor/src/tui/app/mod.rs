@@ -19,6 +19,7 @@ use cursor::Cursor;
 use runchain_core::{RunId, StepId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 /// What the loop has to do because of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub(crate) struct App {
     pub(crate) is_wide: bool,
     /// A chain is being completed.
     pub(crate) completes: bool,
+    /// For so long nothing could be read: somebody holds the database's lock.
+    pub(crate) locked_for: Option<Duration>,
     follow: Option<RunId>,
     cursors: BTreeMap<Screen, Cursor>,
     filters: BTreeMap<Screen, String>,

@@ -139,6 +139,10 @@ fn title_line(view: View<'_>, width: u16) -> Line<'static> {
     let theme = view.theme;
     let rule = theme.signs().rule;
     let path = view.snapshot.map_or("", |snapshot| snapshot.database.as_str());
+    let locked = view.app.locked_for.map_or_else(String::new, |span| {
+        format!(" LOCKED by another process for {} s ", span.as_secs())
+    });
+    let width = width.saturating_sub(u16::try_from(locked.len()).unwrap_or(width));
     let room = usize::from(width.saturating_sub(6));
     let path = text::cut_start(&text::shown(path), room, theme.signs().cut);
     let left = usize::from(width).saturating_sub(text::width(&path) + 5);
@@ -146,6 +150,7 @@ fn title_line(view: View<'_>, width: u16) -> Line<'static> {
         Span::styled(format!("{rule}{rule}{rule} "), theme.quiet()),
         Span::raw(path),
         Span::styled(format!(" {}", rule.repeat(left)), theme.quiet()),
+        Span::styled(locked, theme.alarm()),
     ])
 }
 

@@ -2,7 +2,7 @@
 
 use super::{View, WIDE_COLUMNS, files, phase_style, text};
 use crate::tui::links::Link;
-use crate::tui::model::{Event, RunView, Snapshot, StepView};
+use crate::tui::model::{Event, RunView, Snapshot, StepView, Task};
 use crate::tui::read::Follow;
 use crate::tui::theme::Theme;
 use ratatui::Frame;
@@ -12,6 +12,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use runchain_core::Millis;
 
+/// Columns of the run's name at least.
+const LEAST_NAME: usize = 8;
 /// Columns of a name in the timeline.
 const NAME: usize = 18;
 /// Columns of a state in the timeline.
@@ -105,7 +107,7 @@ fn heading(text: &str, theme: Theme) -> Line<'static> {
 }
 
 fn lines(run: &RunView, view: View<'_>, width: usize) -> Vec<Line<'static>> {
-    let mut lines = vec![title(run, view)];
+    let mut lines = vec![title(run, view, width)];
     let files = files::of_run(run, view);
     lines.extend(files.iter().map(|files| files.line(view.theme, width)));
     lines.extend(causes(run, view.theme, width));
@@ -115,7 +117,9 @@ fn lines(run: &RunView, view: View<'_>, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn title(run: &RunView, view: View<'_>) -> Line<'static> {
+/// The run, how it stands and whether it stands still are always there; its name gives way to them, and
+/// what else there is to say is left out where there is no room for it.
+fn title(run: &RunView, view: View<'_>, width: usize) -> Line<'static> {
     let theme = view.theme;
     let line = &run.line;
     let status = line.status.as_deref().unwrap_or("no status");
@@ -124,35 +128,46 @@ fn title(run: &RunView, view: View<'_>) -> Line<'static> {
     } else {
         format!(" ({})", line.phase)
     };
-    let mut spans = vec![
-        Span::styled(format!(" {}", text::shown(line.run_id.as_str())), theme.heading()),
-        Span::styled(
-            format!("  {}{meaning}", text::shown(status)),
-            phase_style(theme, &line.phase),
-        ),
-    ];
+    let mut spans = vec![Span::styled(
+        format!("  {}{meaning}", text::shown(status)),
+        phase_style(theme, &line.phase),
+    )];
+    let mut more = Vec::new();
     if line.monitor == "unseen" {
         spans.push(Span::styled(", not seen by an executor yet", theme.warn()));
-        return Line::from(spans);
+    } else {
+        spans.push(Span::raw(format!(" for {}", text::age(line.since, view.now))));
+        if let Some(since) = line.stalled_since.filter(|_| line.is_active()) {
+            let told = format!(", STALLED {}", text::age(since, view.now));
+            spans.push(Span::styled(told, theme.warn()));
+        }
+        more = others(run, view);
     }
-    spans.push(Span::raw(format!(" for {}", text::age(line.since, view.now))));
+    let columns = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
+    let room = width.saturating_sub(columns(&spans) + 1).max(LEAST_NAME);
+    let name = text::cut(&text::shown(line.run_id.as_str()), room, theme.signs().cut);
+    spans.insert(0, Span::styled(format!(" {name}"), theme.heading()));
+    for span in more {
+        if columns(&spans) + span.width() <= width {
+            spans.push(span);
+        }
+    }
+    Line::from(spans)
+}
+
+/// What else there is to say of it, what matters most first.
+fn others(run: &RunView, view: View<'_>) -> Vec<Span<'static>> {
+    let line = &run.line;
+    let mut spans = Vec::new();
     if line.generation > 1 {
         spans.push(Span::raw(format!(", end number {}", line.generation)));
     }
-    spans.push(Span::styled(
-        format!(", first seen {} ago", text::age(run.first_seen, view.now)),
-        theme.quiet(),
-    ));
     if let Some(at) = line.heartbeat {
         spans.push(Span::raw(format!(", heartbeat {} ago", text::age(at, view.now))));
     }
-    if let Some(since) = line.stalled_since.filter(|_| line.is_active()) {
-        spans.push(Span::styled(
-            format!("  STALLED for {}", text::age(since, view.now)),
-            theme.warn(),
-        ));
-    }
-    Line::from(spans)
+    let first = format!(", first seen {} ago", text::age(run.first_seen, view.now));
+    spans.push(Span::styled(first, view.theme.quiet()));
+    spans
 }
 
 fn causes(run: &RunView, theme: Theme, width: usize) -> Vec<Line<'static>> {
@@ -197,11 +212,17 @@ struct Bar {
 
 fn timeline(run: &RunView, view: View<'_>, width: usize) -> Vec<Line<'static>> {
     let theme = view.theme;
+    // What still runs when its run is over was left behind: it must not go on for years.
+    let open_until = if run.line.is_active() {
+        view.now
+    } else {
+        run.line.since
+    };
     let mut bars: Vec<Bar> = run
         .tasks
         .iter()
         .take(TASKS)
-        .map(|task| task_bar(task, view))
+        .map(|task| task_bar(task, open_until, theme))
         .collect();
     let own = bars.len();
     bars.extend(run.steps.iter().map(|step| step_bar(step, view)));
@@ -240,19 +261,23 @@ fn timeline(run: &RunView, view: View<'_>, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn task_bar(task: &crate::tui::model::Task, view: View<'_>) -> Bar {
+fn task_bar(task: &Task, open_until: Millis, theme: Theme) -> Bar {
     let phase = task.phase.as_deref().unwrap_or("");
     let is_over = !matches!(phase, "active" | "");
-    let to = task.ended.or(task.started.filter(|_| is_over)).or(Some(view.now));
+    let without_end = |started: Millis| {
+        if is_over { started } else { open_until.max(started) }
+    };
     Bar {
         name: text::shown(&task.name),
         state: text::shown(&task.status),
         style: match task.started {
-            Some(_) => phase_style(view.theme, phase),
-            None => view.theme.quiet(),
+            Some(_) => phase_style(theme, phase),
+            None => theme.quiet(),
         },
         from: task.started,
-        to: to.filter(|_| task.started.is_some()),
+        to: task
+            .started
+            .map(|started| task.ended.unwrap_or_else(|| without_end(started))),
         is_bad: phase == "failed",
         note: String::new(),
     }

@@ -206,6 +206,72 @@ fn without_an_executor_and_without_a_run_it_says_so() {
 }
 
 #[test]
+fn that_a_run_stands_still_is_seen_however_long_its_name_is() {
+    let mut snapshot = snapshot();
+    let run = &mut snapshot.run.as_mut().unwrap().line;
+    run.run_id = RunId("orders-of-the-central-warehouse-".repeat(4));
+    run.phase = "active".to_owned();
+    run.status = Some("RUNNING".to_owned());
+    run.monitor = "on".to_owned();
+    run.stalled_since = Some(NOW.plus(-420_000));
+    run.heartbeat = Some(NOW.plus(-2_000));
+    let view = View {
+        snapshot: Some(&snapshot),
+        app: &on(Screen::Run),
+        theme: PLAIN,
+        now: NOW,
+    };
+    for (columns, told) in [
+        (80, "…  RUNNING (active) for 3 min, STALLED 7 min"),
+        (60, "…  RUNNING (active) for 3 min, STALLED 7 min"),
+    ] {
+        let lines = lines_of(view, columns, 24);
+        assert!(lines[2].ends_with(told), "{}", lines[2]);
+    }
+    let lines = lines_of(view, 100, 24);
+    assert!(
+        !lines[2].contains("heartbeat"),
+        "half of it tells nobody anything"
+    );
+}
+
+#[test]
+fn a_task_that_a_failed_run_left_running_ends_with_its_run() {
+    let mut snapshot = snapshot();
+    let task = &mut snapshot.run.as_mut().unwrap().tasks[0];
+    task.name = "extract".to_owned();
+    task.phase = Some("active".to_owned());
+    task.ended = None;
+    let started = task.started.unwrap();
+    let view = View {
+        snapshot: Some(&snapshot),
+        app: &on(Screen::Run),
+        theme: PLAIN,
+        now: NOW.plus(30 * 86_400_000),
+    };
+    let lines = lines_of(view, 80, 24);
+    let line = lines.iter().find(|line| line.contains("extract")).unwrap();
+    let lasted = snapshot.run.as_ref().unwrap().line.since.since(started);
+    let told = crate::output::duration(lasted);
+    assert!(line.ends_with(&told), "{told} is not at the end of {line}");
+}
+
+#[test]
+fn that_nothing_could_be_read_for_a_while_is_said_beside_the_database() {
+    let snapshot = snapshot();
+    let mut app = on(Screen::Dashboard);
+    app.locked_for = Some(std::time::Duration::from_millis(12_900));
+    let view = View {
+        snapshot: Some(&snapshot),
+        app: &app,
+        theme: PLAIN,
+        now: NOW,
+    };
+    let title = "─── /srv/etl/.state/orchestration.db ─────── LOCKED by another process for 12 s";
+    assert_eq!(lines_of(view, 80, 24)[1], title);
+}
+
+#[test]
 fn without_colours_no_cell_has_one_and_with_them_only_the_sixteen() {
     let sixteen = |colour| !matches!(colour, Color::Rgb(..) | Color::Indexed(_));
     for screen in Screen::ALL {
