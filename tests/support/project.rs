@@ -4,6 +4,7 @@
 use super::service::{Service, runchain};
 use super::sqlite::stock_sqlite3;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -107,7 +108,10 @@ impl Project {
     /// Runs SQL as the orchestrator would: in a stock shell that knows nothing of us.
     #[track_caller]
     pub(crate) fn sql(&self, sql: &str) -> String {
-        stock_sqlite3(&self.database(), &format!(".timeout 10000\n{sql}"))
+        stock_sqlite3(
+            &self.database(),
+            &format!(".timeout {}\n{sql}", PATIENCE.as_millis()),
+        )
     }
 
     /// The rows of a query, one line each.
@@ -182,10 +186,27 @@ impl Project {
     /// Whole lines of a log, as JSON: of one that is being written not yet.
     pub(crate) fn log(&self, name: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.path("logs").join(name)).unwrap_or_default();
-        text.split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'))
+        whole_lines(&text)
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    /// Puts a file in the place of the folder of logs, which nobody can write then. By one exchange: in
+    /// a moment without anything in that place a service would make a folder anew.
+    pub(crate) fn take_logs_away(&self) {
+        fs::write(self.path("logs.away"), "").unwrap();
+        self.exchange_logs();
+    }
+
+    /// Puts the folder back.
+    pub(crate) fn bring_logs_back(&self) {
+        self.exchange_logs();
+        fs::remove_file(self.path("logs.away")).unwrap();
+    }
+
+    fn exchange_logs(&self) {
+        let (logs, away) = (self.path("logs"), self.path("logs.away"));
+        renameat_with(CWD, &logs, CWD, &away, RenameFlags::EXCHANGE).unwrap();
     }
 
     /// Waits until everything that was said stands in the logs, and who leads has noted it.
@@ -201,6 +222,12 @@ impl Project {
     pub(crate) fn tree(&self, relative: &str) -> Vec<(String, Vec<u8>)> {
         tree(&self.path(relative))
     }
+}
+
+/// The lines of a file that somebody may be writing to: the last one may be there in part.
+pub(crate) fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
+    let end = text.rfind('\n').map_or(0, |end| end + 1);
+    text[..end].lines()
 }
 
 /// Every file below a folder with its bytes, by its path from there.
