@@ -1,6 +1,6 @@
 //! Forgetting a run, from outside: its bytes are gone, the rest is untouched, it does not come back.
 
-use crate::support::{Project, SHAPE_A};
+use crate::support::{Project, SHAPE_A, extension};
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -163,6 +163,26 @@ fn a_forgotten_run_does_not_come_back_by_sweep_trigger_or_request() {
     }
     assert!(project.path(".archive/new/bagit.txt").exists());
     assert!(!project.path(".archive").join(SECRET).exists());
+    // Whoever asks for it hears why nothing happens, and nobody waits for it.
+    for command in [
+        &["finish", "--run", SECRET][..],
+        &["exec", "report", "--run", SECRET],
+        &["exec", "report", "--run", SECRET, "--dry-run"],
+        &["wait", SECRET],
+        &["show", SECRET],
+    ] {
+        let said = project.runchain(command).exits(13).stderr;
+        assert!(said.contains("forgotten"), "{command:?}: {said}");
+    }
+    let asked = format!(
+        ".load {}\nSELECT enqueue_chain('{SECRET}');",
+        extension().display()
+    );
+    let answer: Value = serde_json::from_str(project.sql(&asked).trim()).unwrap();
+    assert_eq!(
+        (&answer["answer"], &answer["queued"]),
+        (&"forgotten".into(), &false.into())
+    );
     // Again is no error: what was interrupted is finished so.
     project.runchain(&["forget", SECRET]).exits(0);
     project.runchain(&["forget", "never heard of"]).exits(13);

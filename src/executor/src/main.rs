@@ -25,6 +25,7 @@ mod log;
 mod metrics;
 mod monitor;
 mod open;
+mod other_user;
 mod output;
 mod projector;
 mod pulse;

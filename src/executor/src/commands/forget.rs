@@ -16,12 +16,15 @@ use crate::projector::erase;
 use crate::report;
 use crate::retention;
 use runchain_core::error::{During, Error};
+use runchain_core::explain::quoted;
 use runchain_core::forget;
 use runchain_core::liveness::Leadership;
 use runchain_core::{Mapping, Millis, Result, RunId, queue, schema};
 use rusqlite::Connection;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use serde_json::json;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a living leader may take to write what was committed before to its logs.
@@ -67,6 +70,16 @@ pub(super) fn forget(arguments: &ForgetArgs, settings: &Settings, output: &Outpu
     if arguments.dry_run {
         told.log_lines = erase::count(&settings.logs_dir, &run_id)?;
     } else {
+        // All or nothing: rows that are gone no longer say where the rest of the run is.
+        if !bags.is_empty() {
+            require_writable(&settings.archive_dir, &run_id)?;
+        }
+        if !reports.is_empty() {
+            require_writable(&settings.reports_dir, &run_id)?;
+        }
+        for file in log_files(&settings.logs_dir) {
+            require_writable(&file, &run_id)?;
+        }
         conn.pragma_update(None, "secure_delete", true)
             .during("turn secure_delete on")?;
         let by = actor::by(arguments.reason.as_deref());
@@ -152,6 +165,37 @@ fn free_bytes(conn: &Connection) -> Result<u64> {
     )
     .map(|bytes| u64::try_from(bytes).unwrap_or(0))
     .during("ask for the free pages")
+}
+
+/// Refuses where who runs this may not write a place that holds something of the run.
+fn require_writable(place: &Path, run_id: &RunId) -> Outcome<()> {
+    let Err(errno) = accessat(CWD, place, Access::WRITE_OK, AtFlags::EACCESS) else {
+        return Ok(());
+    };
+    let owner = place.metadata().map_or_else(
+        |_| "its owner".to_owned(),
+        |found| format!("`sudo -u '#{}'`", found.uid()),
+    );
+    Err(Error::refused(
+        format!(
+            "{} can't be written: {errno}; nothing was erased",
+            place.display()
+        ),
+        format!(
+            "forget {} as who writes there: {owner}, or root",
+            quoted(run_id.as_str())
+        ),
+    )
+    .into())
+}
+
+/// The logs, rotated ones included.
+fn log_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.map(|entry| entry.path());
+    files
+        .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))
+        .collect()
 }
 
 /// What was erased, or would be.

@@ -4,7 +4,7 @@
 //! that runs beside them and they never do one step twice.
 
 use super::drain::until;
-use super::suggest::did_you_mean;
+use super::suggest::{did_you_mean, forgotten};
 use super::{membership, open_checked};
 use crate::actor::actor;
 use crate::cli::RunArgs;
@@ -44,7 +44,7 @@ pub(crate) fn complete(run_id: &RunId, settings: &Arc<Settings>) -> Outcome<Exit
         }
     };
     match answer {
-        ChainAnswer::NoSuchRun => require_over(&conn, &mapping, run_id)?,
+        ChainAnswer::NoSuchRun | ChainAnswer::Forgotten => require_over(&conn, &mapping, run_id)?,
         ChainAnswer::Again => return outcome(&conn, run_id),
         _ => {
             door::patiently(|| request::enqueue_chain(&conn, run_id, &actor().to_string(), None))?;
@@ -113,6 +113,7 @@ pub(super) fn require_over(conn: &Connection, mapping: &Mapping, run_id: &RunId)
                 did_you_mean(conn, run_id)?
             ),
         )),
+        ChainAnswer::Forgotten => Err(forgotten(run_id)),
         ChainAnswer::RunActive => Err(not_over(run_id)),
         _ => Ok(()),
     }
