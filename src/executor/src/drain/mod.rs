@@ -49,6 +49,7 @@ use crate::disk::Space;
 use crate::identity::Guard;
 use crate::log::{Entry, Level, Log};
 use crate::metrics::Shared;
+use crate::redact::Redactor;
 use crate::wake::{Mailbox, Sleep};
 pub(crate) use begin::run;
 use catch_up::CatchUp;
@@ -271,8 +272,8 @@ impl Drain<'_> {
     fn tell(&self, one: &Finished, settled: Settled) {
         let (run, step) = (&one.claim.run_id, &one.claim.step);
         let error = match &one.outcome {
-            steps::Outcome::Failed(failure) => failure.error.as_str(),
-            _ => "",
+            steps::Outcome::Failed(failure) => Redactor::checked(&self.settings).step_error(&failure.error),
+            _ => String::new(),
         };
         let (level, text) = match settled {
             Settled::Done => (Level::Info, format!("{run}: {step} done")),
