@@ -175,7 +175,7 @@ fn a_bag_that_does_not_fit_is_no_bag_and_is_made_when_there_is_room() {
         let failures = project.lines("SELECT DISTINCT error FROM runchain_failures;");
         assert!(
             failures.iter().all(|error| error.contains("No space left")),
-            "{failures:?}"
+            "{failures:#?}"
         );
         let status = project.runchain(&["status"]).exits(0).stdout;
         assert!(
