@@ -19,7 +19,6 @@ use std::path::Path;
 
 const EVENTS: &str = "state/events/pattern_events.jsonl";
 
-/// An installed project.
 /// A service that leads and follows these places.
 fn follows(project: &Project, places: &[&str]) -> Service {
     let mut arguments = vec!["drain"];

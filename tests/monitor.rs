@@ -142,6 +142,10 @@ fn what_is_typed_ahead_means_what_it_does_on_the_screen_it_leads_to() {
     terminal.until(&["Cancel 1 step?"]);
     terminal.types("n/nowhere\rc");
     terminal.until(&["no step fits the filter", "nothing to cancel"]);
+    // Escape and the next key in one go, as over a slow line: both count, and no filter is left.
+    terminal.types("/abc\u{1b}c");
+    terminal.until(&["Cancel 1 step?"]);
+    terminal.types("n");
     terminal.types("q");
     assert_eq!(terminal.ended(), Some(0));
 }
@@ -334,6 +338,14 @@ fn once_prints_the_screen_as_text_and_json_all_screens() {
         .exits(0)
         .stdout;
     assert!(run.contains("403 Forbidden"), "{run}");
+
+    let nobody = project
+        .runchain(&["monitor", "--once", "--run", "nobody"])
+        .exits(13);
+    assert!(nobody.stdout.contains("knows no run nobody"), "{}", nobody.stdout);
+    project
+        .runchain(&["monitor", "--json", "--run", "nobody"])
+        .exits(13);
 
     let all = project.runchain(&["monitor", "--json"]).exits(0).json();
     assert_eq!(all["overview"]["list"][0]["need"], "dead_step");

@@ -67,6 +67,8 @@ fn a_service_and_a_command_that_follow_one_file_share_the_work() {
     append(&project, EVENTS, &lines(0..5_000));
     let service = follows(&project, &["state/events"]);
     let command = Service::of(&mut project.command(&["ingest", "--follow", EVENTS]));
+    // From here on a signal ends it in order.
+    says(&command, "following");
     for part in 1..40 {
         append(&project, EVENTS, &lines(4_900 + part * 100..5_000 + part * 100));
     }
@@ -89,6 +91,7 @@ fn while_the_database_is_locked_nothing_is_lost_and_the_follower_waits() {
     let mut service = follows(&project, &["state/events"]);
     until_stored(&project, 1);
     let conn = Connection::open(project.database()).unwrap();
+    conn.busy_timeout(Duration::from_secs(60)).unwrap();
     conn.execute_batch("BEGIN IMMEDIATE; INSERT INTO events(run_id) VALUES ('r')")
         .unwrap();
     append(&project, EVENTS, &lines(1..100));

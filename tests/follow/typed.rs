@@ -124,7 +124,10 @@ fn without_a_database_following_ends_with_the_typed_code() {
 fn on_a_terminal_a_large_file_has_a_bar_and_in_a_pipe_none() {
     let project = Project::installed("");
     append(&project, EVENTS, &lines(0..60_000));
-    // script(1) gives it a terminal. Slowed down, so that it takes longer than a second anywhere.
+    // The rules of the configuration are in the database then: nothing is written before the log is read.
+    append(&project, "other.jsonl", &lines(70_000..70_001));
+    project.runchain(&["ingest", "other.jsonl"]).exits(0);
+    // script(1) gives it a terminal. It waits for the lock with the log open until its second is over.
     let run = format!(
         "script --quiet --return --command '{} ingest {EVENTS}' /dev/null",
         env!("CARGO_BIN_EXE_runchain")
@@ -139,6 +142,13 @@ fn on_a_terminal_a_large_file_has_a_bar_and_in_a_pipe_none() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the test needs script (bsdutils)");
+    eventually("the log to be open", || {
+        if is_open(&project.path(EVENTS)) {
+            Ok(())
+        } else {
+            Err("nobody has it open".to_owned())
+        }
+    });
     thread_sleep_past_patience();
     busy.execute_batch("COMMIT").unwrap();
     let output = child.wait_with_output().unwrap();
@@ -147,6 +157,14 @@ fn on_a_terminal_a_large_file_has_a_bar_and_in_a_pipe_none() {
     append(&project, EVENTS, &lines(60_000..60_001));
     let piped = project.runchain(&["ingest", EVENTS]).exits(0);
     assert!(piped.stderr.is_empty(), "{}", piped.stderr);
+}
+
+/// Whether any process has a file open.
+fn is_open(file: &Path) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let folders = processes.filter_map(|process| fs::read_dir(process.path().join("fd")).ok());
+    let mut open = folders.flatten().filter_map(Result::ok);
+    open.any(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == file))
 }
 
 /// The bar appears after a second.

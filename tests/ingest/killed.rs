@@ -199,9 +199,9 @@ fn each_event_once_in(journal_mode: &str, seed: u64) {
     });
     let before = project.sql("SELECT count(*) FROM runchain_ingested");
     let logs = logs(&project);
-    let mut arguments = vec!["ingest"];
+    let mut arguments = vec!["--json", "ingest"];
     arguments.extend(logs.iter().map(String::as_str));
-    project.runchain(&arguments).exits(0);
+    let last = project.runchain(&arguments).exits(0).json();
     println!(
         "{killed} kills, {} events, {} rotations, {} stored before the last",
         ledger.events,
@@ -223,12 +223,12 @@ fn each_event_once_in(journal_mode: &str, seed: u64) {
     // A copy that copy-truncate makes repeats them.
     let broken = project.lines("SELECT DISTINCT start FROM runchain_ingest_rejects");
     assert_eq!(broken.into_iter().collect::<BTreeSet<_>>(), ledger.broken);
+    // (Of a log that was cut away under a reader that was killed in the middle, something still is.)
+    let current = &last[logs.len() - 1];
     assert_eq!(
-        project.sql(
-            "SELECT sum(size_bytes - offset_bytes) FROM runchain_ingest_files WHERE path LIKE '%log.jsonl'"
-        ),
-        "0\n",
-        "nothing is pending"
+        (&current["pending"], &current["left"]),
+        (&0.into(), &Value::Null),
+        "nothing is pending: {current}"
     );
 }
 

@@ -21,6 +21,18 @@ fn size_mb() -> usize {
 
 /// Ingests the log that `write` writes, and returns the report and the most memory that it took.
 fn ingest(write: impl Fn(&mut dyn Write)) -> (Value, u64) {
+    // Whoever is kept from looking until the reader has ended has seen nothing, and does it again.
+    for _ in 0..20 {
+        let (report, peak_kb) = watched(&write);
+        if peak_kb > 0 {
+            return (report, peak_kb / 1024);
+        }
+    }
+    panic!("nothing was measured");
+}
+
+/// The same once: the report and the most kilobytes that were seen.
+fn watched(write: impl Fn(&mut dyn Write)) -> (Value, u64) {
     let project = installed();
     let mut log = BufWriter::new(File::create(project.path("log.jsonl")).unwrap());
     write(&mut log);
@@ -44,7 +56,7 @@ fn ingest(write: impl Fn(&mut dyn Write)) -> (Value, u64) {
     assert!(output.status.success());
     balances(&project);
     let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
-    (reports[0].clone(), peak_kb / 1024)
+    (reports[0].clone(), peak_kb)
 }
 
 #[track_caller]
@@ -52,7 +64,6 @@ fn stays_bounded(what: &str, wanted: Counts, write: impl Fn(&mut dyn Write)) {
     let (report, peak_mb) = ingest(write);
     println!("{what}: {peak_mb} MB");
     assert_eq!(Counts::of(&report), wanted, "{what}");
-    assert!(peak_mb > 1, "nothing was measured");
     assert!(peak_mb <= BOUND_MB, "{what} took {peak_mb} MB");
 }
 

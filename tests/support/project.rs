@@ -108,7 +108,10 @@ impl Project {
     /// Runs SQL as the orchestrator would: in a stock shell that knows nothing of us.
     #[track_caller]
     pub(crate) fn sql(&self, sql: &str) -> String {
-        stock_sqlite3(&self.database(), &format!(".timeout 10000\n{sql}"))
+        stock_sqlite3(
+            &self.database(),
+            &format!(".timeout {}\n{sql}", PATIENCE.as_millis()),
+        )
     }
 
     /// The rows of a query, one line each.
@@ -152,7 +155,7 @@ impl Project {
         }
     }
 
-    /// Starts `drain` and waits until it leads or works beside one who does.
+    /// Starts `drain` and waits until it has said that it is there. It may not lead yet.
     pub(crate) fn service(&self) -> Service {
         let service = Service::start(&self.root);
         let pid = service.pid();
@@ -180,10 +183,10 @@ impl Project {
         });
     }
 
-    /// Whole lines of a log, as JSON.
+    /// Whole lines of a log, as JSON: of one that is being written not yet.
     pub(crate) fn log(&self, name: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.path("logs").join(name)).unwrap_or_default();
-        text.lines()
+        whole_lines(&text)
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
@@ -206,10 +209,25 @@ impl Project {
         renameat_with(CWD, &logs, CWD, &away, RenameFlags::EXCHANGE).unwrap();
     }
 
+    /// Waits until everything that was said stands in the logs, and who leads has noted it.
+    #[track_caller]
+    pub(crate) fn until_told(&self) {
+        self.until(
+            "SELECT min(event_id) = (SELECT max(id) FROM runchain_events) FROM runchain_cursors",
+            "1",
+        );
+    }
+
     /// Every file below the folder but for the database's own, with its bytes.
     pub(crate) fn tree(&self, relative: &str) -> Vec<(String, Vec<u8>)> {
         tree(&self.path(relative))
     }
+}
+
+/// The lines of a file that somebody may be writing to: the last one may be there in part.
+pub(crate) fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
+    let end = text.rfind('\n').map_or(0, |end| end + 1);
+    text[..end].lines()
 }
 
 /// Every file below a folder with its bytes, by its path from there.

@@ -24,7 +24,7 @@ pub(crate) struct Screen {
 impl Screen {
     /// Starts a command in a terminal of its own, so many columns and rows large.
     pub(crate) fn start(command: &Command, columns: u16, rows: u16) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();

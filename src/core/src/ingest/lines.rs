@@ -6,6 +6,7 @@
 use super::IngestOptions;
 use super::file::{HEAD_BYTES, LogFile};
 use super::reading::TAIL_BYTES;
+use super::unended::Unended;
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
@@ -80,6 +81,11 @@ pub(super) struct LineReader {
     ended: bool,
     skip: Option<Skip>,
     sample: Vec<u8>,
+    /// So much was skipped by this reader, and when that is enough.
+    skipped_bytes: u64,
+    skip_at_most_bytes: u64,
+    /// Where another reader has left a line that had no end.
+    unended: Option<Unended>,
     /// The beginning of the file that was opened.
     head: Vec<u8>,
 }
@@ -105,6 +111,9 @@ impl LineReader {
             ended: false,
             skip: None,
             sample: Vec::new(),
+            skipped_bytes: 0,
+            skip_at_most_bytes: options.skip_at_most_bytes,
+            unended: options.unended.clone(),
             head: log.head.clone(),
         }
     }
@@ -144,10 +153,42 @@ impl LineReader {
         &self.buffer[self.before.max(end.saturating_sub(TAIL_BYTES))..end]
     }
 
-    /// Goes on from an offset of the log, up to which it was read.
+    /// Goes on from an offset of the log, up to which it was read; in a line that had no end, from where
+    /// that was left.
     pub(super) fn start(&mut self, log: &LogFile, offset: u64) -> Result<()> {
-        self.seek(offset, &log.read_before(offset, TAIL_BYTES)?)?;
+        match self.unended.take() {
+            Some(left) if left.is_in(log, offset)? => {
+                self.seek(left.read_to, &left.last)?;
+                self.sample = left.sample;
+                self.skip = Some(Skip {
+                    nuls: left.nuls,
+                    offset,
+                    tail: left.before,
+                });
+            }
+            _ => self.seek(offset, &log.read_before(offset, TAIL_BYTES)?)?,
+        }
         self.fill()
+    }
+
+    /// Where a line that is being skipped is left, for another reader.
+    pub(super) fn unended(&self, log: &LogFile) -> Result<Option<Unended>> {
+        let Some(skip) = &self.skip else {
+            return Ok(None);
+        };
+        Ok(Some(Unended {
+            nuls: skip.nuls,
+            offset: skip.offset,
+            read_to: self.read_to - self.unread.len() as u64,
+            before: skip.tail.clone(),
+            sample: self.sample.clone(),
+            last: log.read_before(self.read_to - self.unread.len() as u64, TAIL_BYTES)?,
+        }))
+    }
+
+    /// Whether the rest of the line that is being skipped is for a further call.
+    pub(super) fn has_skipped_enough(&self) -> bool {
+        self.skip.is_some() && self.skipped_bytes >= self.skip_at_most_bytes
     }
 
     /// Goes on from another offset; `before` are bytes of the file that end there.
@@ -170,7 +211,7 @@ impl LineReader {
         !self.ended && self.unread.start > self.buffer.len() / 4
     }
 
-    /// Fills the buffer; while something is being skipped, up to its end. Of a file that was cut or
+    /// Fills the buffer; while something is being skipped, up to its end, or until that is enough. Of a file that was cut or
     /// rewritten in the meantime nothing more is given out: what was read may be of another file.
     pub(super) fn fill(&mut self) -> Result<()> {
         loop {
@@ -178,7 +219,11 @@ impl LineReader {
             if self.ended || self.skip.is_none() || self.end_of_skip().is_some() {
                 break;
             }
+            self.skipped_bytes += self.unread.len() as u64;
             self.unread.start = self.unread.end;
+            if self.has_skipped_enough() {
+                break;
+            }
             self.jump_over_hole()?;
         }
         if !self.is_still_the_file()? {

@@ -3,6 +3,7 @@
 //! ```text
 //! file.rs        opens the log safely and says which file it is
 //! lines.rs       cuts it into lines in bounded memory
+//!   unended.rs   one that has no end yet: where it was left
 //! format/        which key is which field: presets, mappings, what a file's first event tells
 //! fields.rs      one line -> one event
 //!   scan.rs      an ordinary line's keys and values, fast
@@ -49,6 +50,7 @@ mod scope;
 #[cfg(test)]
 mod tests;
 mod uet;
+mod unended;
 mod when;
 
 pub use checkpoint::Identity;
@@ -56,6 +58,7 @@ pub use format::{Field, Format, MAPPING_KEYS, PRESETS, Preset};
 pub use look::{Found, Look, LookedAt, LookedAtEvent};
 pub use options::IngestOptions;
 pub use reading::ChosenBy;
+pub use unended::Unended;
 
 use crate::error::{Error, Result};
 use crate::{Millis, schema};
@@ -87,6 +90,9 @@ pub struct IngestReport {
     pub rejected: u64,
     /// Bytes that wait for the end of their line.
     pub pending: u64,
+    /// A line over the limit that they are of: for [`IngestOptions::unended`] of the next call.
+    #[serde(skip)]
+    pub unended: Option<Unended>,
     /// Bytes that were left for a further call.
     #[serde(skip_serializing_if = "is_zero")]
     pub left: u64,
@@ -213,9 +219,11 @@ pub fn ingest_path(
         }
         if end {
             report.pending = reader.pending();
+            report.unended = reader.unended(&log)?;
             break;
         }
-        if report.bytes >= options.at_most_bytes {
+        if report.bytes >= options.at_most_bytes || reader.has_skipped_enough() {
+            report.unended = reader.unended(&log)?;
             report.left = log.size_bytes.saturating_sub(reader.offset());
             break;
         }

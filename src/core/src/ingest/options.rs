@@ -1,6 +1,7 @@
 //! How a log is read, and how SQL says so.
 
 use super::format::{Format, Preset};
+use super::unended::Unended;
 use crate::error::{Error, Result};
 use rusqlite::types::Value;
 use serde::Deserialize;
@@ -22,6 +23,11 @@ pub struct IngestOptions {
     pub finalise: bool,
     /// Stop after about so many bytes; a further call goes on from there.
     pub at_most_bytes: u64,
+    /// Stop after about so many bytes of a line over the limit; a further call that is given what this
+    /// one says of it goes on from there.
+    pub skip_at_most_bytes: u64,
+    /// What the last call on this file said of a line over the limit that had no end.
+    pub unended: Option<Unended>,
     /// Read nothing of a file that was never read before, under whatever name.
     pub resume_only: bool,
     /// The path under which the file is recorded and told, where it is opened by another: what a caller
@@ -38,6 +44,8 @@ impl Default for IngestOptions {
             batch_lines: 10_000,
             finalise: false,
             at_most_bytes: u64::MAX,
+            skip_at_most_bytes: u64::MAX,
+            unended: None,
             resume_only: false,
             recorded_as: None,
             format: None,

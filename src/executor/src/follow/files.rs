@@ -7,6 +7,7 @@
 //! thousand busy logs can't keep it from being read.
 
 use super::scan::Stamp;
+use runchain_core::ingest::Unended;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -29,6 +30,10 @@ pub(super) struct File {
     /// As it was when it was last read; `None`: not yet.
     pub(super) read: Option<Stamp>,
     pub(super) held: Option<HeldLine>,
+    /// A line over the limit that has no end yet.
+    pub(super) unended: Option<Unended>,
+    /// The inode that was under this name when was looked what became of the one before it.
+    pub(super) sought_for: Option<u64>,
     /// In one of the queues.
     queued: bool,
     /// More is left than one slice.
@@ -40,7 +45,9 @@ pub(super) struct File {
 pub(super) enum Job {
     /// What is new in a file.
     Read(PathBuf),
-    /// What is left of a file that was rotated away, its last line included.
+    /// What is left of a file that was rotated away, and is here now.
+    Rotated(PathBuf),
+    /// The last line of a file as it is, without its newline.
     Finish(PathBuf),
 }
 
@@ -48,7 +55,7 @@ pub(super) enum Job {
 #[derive(Debug, Default)]
 pub(super) struct Files {
     known: BTreeMap<PathBuf, File>,
-    finish: VecDeque<PathBuf>,
+    first: VecDeque<Job>,
     fresh: VecDeque<PathBuf>,
     behind: VecDeque<PathBuf>,
     fresh_in_a_row: u32,
@@ -111,7 +118,7 @@ impl Files {
     /// Reading failed in a way that passes: the same again.
     pub(super) fn again(&mut self, job: Job) {
         match job {
-            Job::Finish(path) => self.finish.push_front(path),
+            Job::Rotated(_) | Job::Finish(_) => self.first.push_front(job),
             Job::Read(path) => {
                 if let Some(file) = self.known.get_mut(&path) {
                     file.queued = true;
@@ -121,17 +128,22 @@ impl Files {
         }
     }
 
-    /// A file was rotated away, and is here now.
-    pub(super) fn finish(&mut self, path: PathBuf) {
-        if !self.finish.contains(&path) {
-            self.finish.push_back(path);
+    /// This comes before everything else.
+    pub(super) fn first(&mut self, job: Job) {
+        if !self.first.contains(&job) {
+            self.first.push_back(job);
         }
+    }
+
+    /// A file that was rotated away is followed under the name that it has now.
+    pub(super) fn adopt(&mut self, path: &Path) {
+        self.known.entry(path.to_owned()).or_default();
     }
 
     /// What is next.
     pub(super) fn next(&mut self) -> Option<Job> {
-        if let Some(path) = self.finish.pop_front() {
-            return Some(Job::Finish(path));
+        if let Some(job) = self.first.pop_front() {
+            return Some(job);
         }
         let is_turn_of_fresh = self.fresh_in_a_row < FRESH_IN_A_ROW || self.behind.is_empty();
         let fresh = if is_turn_of_fresh {
@@ -157,7 +169,7 @@ impl Files {
 
     /// Whether nothing waits to be read.
     pub(super) fn is_idle(&self) -> bool {
-        self.finish.is_empty() && self.fresh.is_empty() && self.behind.is_empty()
+        self.first.is_empty() && self.fresh.is_empty() && self.behind.is_empty()
     }
 
     /// Files with a last line without newline.
@@ -191,6 +203,7 @@ mod tests {
     fn next(files: &mut Files) -> String {
         match files.next() {
             Some(Job::Read(path)) => path.display().to_string(),
+            Some(Job::Rotated(path)) => format!("rotated {}", path.display()),
             Some(Job::Finish(path)) => format!("finish {}", path.display()),
             None => "-".to_owned(),
         }
@@ -202,9 +215,9 @@ mod tests {
         assert_eq!(next(&mut files), "new");
         files.changed(Path::new("new"));
         files.changed(Path::new("old"));
-        files.finish("rotated".into());
+        files.first(Job::Rotated("away".into()));
         let order = [(); 5].map(|()| next(&mut files));
-        assert_eq!(order, ["finish rotated", "new", "middle", "old", "-"]);
+        assert_eq!(order, ["rotated away", "new", "middle", "old", "-"]);
     }
 
     #[test]

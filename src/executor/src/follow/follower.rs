@@ -1,9 +1,10 @@
 //! The thread of a follower, and the handle on it.
 
+use super::how::How;
 use super::inbox::Inbox;
 use super::news::News;
 use super::places::Places;
-use super::work::{How, Turn, Work};
+use super::work::{Turn, Work};
 use crate::door;
 use crate::identity::{Guard, open_pinned};
 use runchain_core::error::{During, Error, Result};

@@ -2,8 +2,9 @@
 //!
 //! A half of a JSON object is never an object, so a held line that is one may be taken as soon as nobody
 //! goes on writing it: when the run that the file's last event is of has ended, after the quiet that a
-//! run's last rows get. One that is no object yet waits longer before it counts as rejected: its writer
-//! may hold the rest in a buffer. Where nothing tells of a run, a line is held until the file is rotated.
+//! run's last rows get, or when its file was rotated. One that is no object yet waits longer before it counts
+//! as rejected: its writer may hold the rest in a buffer. Where nothing tells of a run, a line is held until
+//! the file is rotated.
 
 use runchain_core::error::{During, Result};
 use rusqlite::{Connection, OptionalExtension};
@@ -37,14 +38,15 @@ pub(super) enum Verdict {
     Finalise,
 }
 
-/// Decides about one line; `line` reads it.
+/// Decides about one line; `line` reads it. `is_over`: whoever goes on does so in another file.
 pub(super) fn judge(
     conn: &Connection,
     held: HeldLine,
     quiet: Quiet,
+    is_over: bool,
     line: impl FnOnce() -> Option<Vec<u8>>,
 ) -> Result<Verdict> {
-    if !has_run_ended(conn, held.file_id)? {
+    if !is_over && !has_run_ended(conn, held.file_id)? {
         return Ok(Verdict::Wait);
     }
     let since = held.since.elapsed();

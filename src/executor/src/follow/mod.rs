@@ -6,7 +6,9 @@
 //! inbox.rs    what has changed, from the watcher and from whoever runs a follower
 //! watch.rs    the system's word of changes, into the inbox
 //! files.rs    each file: what of it was read, and which is next
+//! rotated.rs  what was rotated, moved away or deleted: until nothing more comes
 //! named.rs    a file by its descriptor, below a root
+//! how.rs      what the configuration says of it
 //! work.rs     one slice of one file, its rotation, its refusal
 //! held.rs     last lines without a newline
 //! follower.rs the thread, and the handle on it
@@ -32,10 +34,12 @@ mod beside;
 mod files;
 mod follower;
 mod held;
+mod how;
 mod inbox;
 mod named;
 mod news;
 mod places;
+mod rotated;
 mod scan;
 mod tell;
 mod watch;
@@ -43,7 +47,8 @@ mod work;
 
 pub(crate) use beside::Beside;
 pub(crate) use follower::Follower;
+pub(crate) use how::How;
+pub(crate) use named::NamedFile;
 pub(crate) use news::{News, rejected};
 pub(crate) use places::Places;
 pub(crate) use tell::Teller;
-pub(crate) use work::How;

@@ -17,11 +17,25 @@ use std::path::{Path, PathBuf};
 
 /// What is read before the next file has its turn: some ten milliseconds of writing.
 pub(super) const SLICE_BYTES: u64 = 1 << 20;
+/// The same of a line over the limit, which is only looked through.
+const SKIP_BYTES: u64 = 64 << 20;
 /// Lines in one transaction.
 const BATCH_LINES: usize = 1_000;
+
+/// How far a file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All whole lines.
+    Lines,
+    /// The same, of a file that must have been read before.
+    KnownLines,
+    /// Of such a file also a last line without newline.
+    KnownToItsEnd,
+}
+
 /// A file that can be opened, also when it has lost its name.
 #[derive(Debug)]
-pub(super) struct NamedFile {
+pub(crate) struct NamedFile {
     pub(super) path: PathBuf,
     /// Names it only: no reading, no lock of anybody's is lost when it is closed.
     named: File,
@@ -29,7 +43,7 @@ pub(super) struct NamedFile {
 
 impl NamedFile {
     /// The file at a resolved path below one of the roots; where there are none, anywhere.
-    pub(super) fn below(roots: &[PathBuf], path: &Path) -> Result<Self> {
+    pub(crate) fn below(roots: &[PathBuf], path: &Path) -> Result<Self> {
         let root = root_of(path, roots).or(path.parent()).unwrap_or(Path::new("/"));
         let relative = path.strip_prefix(root).unwrap_or(path);
         let pointed = Folder::open_root(root).and_then(|root| root.point_at(relative));
@@ -38,6 +52,16 @@ impl NamedFile {
             path: path.to_owned(),
             named: named.into(),
         })
+    }
+
+    /// Where it was found.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is a regular file.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.named.metadata().is_ok_and(|found| found.is_file())
     }
 
     pub(super) fn stamp(&self) -> Result<Stamp> {
@@ -52,17 +76,18 @@ impl NamedFile {
         File::open(self.reopened())
     }
 
-    /// Reads one slice, whose lines are `understood` so. `finishes`: it gets no more lines, and must have been read before.
+    /// Reads one slice, whose lines are `understood` so.
     pub(super) fn read_slice(
         &self,
         conn: &Connection,
         understood: IngestOptions,
-        finishes: bool,
+        extent: Extent,
     ) -> Result<IngestReport> {
         let options = IngestOptions {
-            finalise: finishes,
-            resume_only: finishes,
+            finalise: extent == Extent::KnownToItsEnd,
+            resume_only: extent != Extent::Lines,
             at_most_bytes: SLICE_BYTES,
+            skip_at_most_bytes: SKIP_BYTES,
             batch_lines: BATCH_LINES,
             recorded_as: Some(self.path.clone()),
             ..understood
@@ -71,7 +96,7 @@ impl NamedFile {
     }
 
     /// The name through which exactly this file is opened.
-    fn reopened(&self) -> PathBuf {
+    pub(crate) fn reopened(&self) -> PathBuf {
         if cfg!(target_os = "linux") {
             PathBuf::from(format!("/proc/self/fd/{}", self.named.as_raw_fd()))
         } else {

@@ -4,6 +4,7 @@
 //! only where it was named itself. Of a place that isn't there yet, the nearest folder above is watched.
 
 use super::places::{Place, Places};
+use super::rotated::names_before;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -192,6 +193,17 @@ impl Scan {
         // Its resolved form, as far as there is one.
         let wanted = above.and_then(|above| Some(real(above).join(missing.strip_prefix(above).ok()?)));
         self.wanted.extend(wanted);
+    }
+
+    /// Whether a file is one of the places' event logs, or has the name of one that was rotated.
+    pub(super) fn means_log(&self, path: &Path) -> bool {
+        names_before(path).any(|path| {
+            let mut relative =
+                (self.bases.iter()).filter_map(|(base, place)| Some((path.strip_prefix(base).ok()?, place)));
+            self.files.contains_key(&path)
+                || self.wanted.contains(&path)
+                || relative.any(|(relative, place)| place.means(relative))
+        })
     }
 
     fn refuse(&mut self, path: &Path, why: String) {

@@ -2,32 +2,35 @@
 //! notices what was rotated, refused or held.
 //!
 //! A log that is rotated by rename within its folder is known by its inode: what is left of it is read
-//! under its new name, whatever that is, last line included. Core makes sure that it is that log and
-//! not another file with a reused number.
+//! under its new name, whatever that is, before the new one is begun, and it is followed on there. Core
+//! makes sure that it is that log and not another file with a reused number.
 
 use super::files::{Files, HeldLine, Job};
-use super::held::{self, Quiet, Verdict};
+use super::held::{self, Verdict};
+use super::how::{How, Times};
 use super::inbox::{Changes, Inbox};
-use super::named::{NamedFile, find, last_known};
+use super::named::{Extent, NamedFile, find};
 use super::places::Places;
-use super::scan::{Scan, Stamp};
+use super::rotated::{Orphans, Rotated, left_behind};
+use super::scan::Scan;
 use super::watch::Watch;
-use crate::config::Settings;
 use runchain_core::error::{Error, Result};
-use runchain_core::ingest::{Format, IngestOptions, IngestReport};
+use runchain_core::ingest::IngestReport;
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod reading;
+
 /// Looking at everything takes at most one part in this many of the time.
 const SCAN_SHARE: u32 = 20;
 /// However long it took.
 const LONGEST_SCAN_PAUSE: Duration = Duration::from_secs(5);
-/// Files of which more than a slice is left that are held open, so that one that is deleted or moved away
-/// meanwhile is read to its end.
-const HELD_OPEN: usize = 64;
+/// Files that are held, those first of which more than a slice is left, so that one that is deleted or moved
+/// away is read to its end.
+const HELD_OPEN: usize = 128;
 /// Looks until the watches fit what is there; what moves on after that is told.
 const SCANS: usize = 4;
 
@@ -39,47 +42,6 @@ pub(super) enum Turn {
     Nothing(Instant),
 }
 
-/// How files are read.
-#[derive(Debug, Clone)]
-pub(crate) struct How {
-    /// Mappings and limits.
-    pub(crate) settings: Arc<Settings>,
-    /// What a person has said of all files.
-    pub(crate) format: Option<Arc<Format>>,
-}
-
-impl How {
-    fn options(&self, path: &Path) -> IngestOptions {
-        let configured = self.settings.ingest_options(path);
-        IngestOptions {
-            format: self.format.clone().or(configured.format),
-            ..configured
-        }
-    }
-}
-
-/// How often is looked unasked, and how long a line is held.
-#[derive(Debug, Clone, Copy)]
-struct Times {
-    quiet: Quiet,
-    poll: Duration,
-    poll_unwatched: Duration,
-}
-
-impl Times {
-    fn of(settings: &Settings) -> Self {
-        let duration = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-        Self {
-            quiet: Quiet {
-                whole: duration(settings.archive_settle_ms),
-                half: duration(settings.archive_settle_limit_ms),
-            },
-            poll: duration(settings.poll_ms),
-            poll_unwatched: duration(settings.poll_ms.min(settings.poll_unwatched_ms)),
-        }
-    }
-}
-
 /// The state of a follower.
 pub(super) struct Work {
     places: Places,
@@ -89,14 +51,19 @@ pub(super) struct Work {
     watch: Watch,
     roots: Vec<PathBuf>,
     files: Files,
-    /// Files of which more is left, as they were opened.
+    /// Files as they were when they were last read.
     open: BTreeMap<PathBuf, NamedFile>,
     /// Those of them that have lost their names.
-    orphans: Vec<NamedFile>,
+    orphans: Orphans,
+    /// Logs that have other names now.
+    rotated: Rotated,
+    /// What was rotated while nobody followed was looked for.
+    recovered: bool,
     /// What was said of each file that can't be read.
     said: BTreeMap<PathBuf, String>,
     unsaid: Vec<(PathBuf, String)>,
-    counts: Vec<(PathBuf, Option<usize>)>,
+    /// What the last look found.
+    seen: Scan,
     /// Everything is to be looked at, not before `scan_after`.
     rescan: bool,
     scan_after: Instant,
@@ -127,10 +94,12 @@ impl Work {
             roots: Vec::new(),
             files: Files::default(),
             open: BTreeMap::new(),
-            orphans: Vec::new(),
+            orphans: Orphans::default(),
+            rotated: Rotated::default(),
+            recovered: false,
             said: BTreeMap::new(),
             unsaid,
-            counts: Vec::new(),
+            seen: Scan::default(),
             rescan: true,
             scan_after: now,
             poll_at: now,
@@ -186,11 +155,11 @@ impl Work {
     /// What came between a look and its watches is seen by another look.
     fn scan(&mut self) {
         self.rescan = false;
-        let mut scan = Scan::of(&self.places);
+        let mut scan = self.look_around();
         for _ in 1..SCANS {
             let unwatched = self.watch.set(&scan.folders);
             self.inbox.expect(&scan);
-            let again = Scan::of(&self.places);
+            let again = self.look_around();
             let fits = again.folders == scan.folders && again.files.keys().eq(scan.files.keys());
             scan = again;
             if fits {
@@ -205,28 +174,41 @@ impl Work {
             .retain(|path, _| scan.refused.contains_key(path) || scan.files.contains_key(path));
         self.unsaid.extend(std::mem::take(&mut scan.refused));
         self.roots = std::mem::take(&mut scan.roots);
-        // The old one is finished before the new one is begun.
+        // The old one is read to its end before the new one is begun.
         let rotated = self.files.renew(&scan.files);
         for (path, was) in rotated {
-            let open = self.open.remove(&path);
-            match (find(&path, was.inode), open) {
-                (Some(now_at), _) => self.files.finish(now_at),
-                (None, Some(open)) => self.orphans.push(open),
-                (None, None) => {}
-            }
+            self.depart(&path, was.inode);
         }
-        self.counts = scan.counts;
+        self.seen = scan;
+    }
+
+    /// What of the places is there now, and what was rotated away.
+    fn look_around(&mut self) -> Scan {
+        let mut scan = Scan::of(&self.places);
+        self.rotated.add_to(&mut scan);
+        scan
+    }
+
+    /// A log has lost its name. Answers whether it is to be had.
+    fn depart(&mut self, path: &Path, inode: u64) -> bool {
+        match (find(path, inode), self.open.remove(path)) {
+            (Some(now_at), _) => self.files.first(Job::Rotated(now_at)),
+            (None, Some(open)) => self.orphans.add(open),
+            (None, None) => return false,
+        }
+        true
     }
 
     /// The places and how many files each has; `None`: it isn't there.
     pub(super) fn places(&self) -> &[(PathBuf, Option<usize>)] {
-        &self.counts
+        &self.seen.counts
     }
 
     /// Reads the next slice, if there is one.
     pub(super) fn turn(&mut self, conn: &Connection) -> Result<Turn> {
+        self.recover(conn)?;
         self.judge(conn)?;
-        if let Some(report) = self.finish_orphan(conn)? {
+        if let Some(report) = self.read_orphan(conn)? {
             return Ok(Turn::Read(report));
         }
         while let Some(job) = self.files.next() {
@@ -239,23 +221,43 @@ impl Work {
 
     /// Whether the database is needed now.
     pub(super) fn has_work(&self) -> bool {
-        let judges = self.judge_held || self.judge_at.is_some_and(|at| Instant::now() >= at);
-        !self.files.is_idle() || !self.orphans.is_empty() || (judges && self.files.held().next().is_some())
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| Instant::now() >= at);
+        let judges = self.judge_held || is_due(self.judge_at);
+        !self.files.is_idle()
+            || is_due(self.orphans.due())
+            || self.must_recover()
+            || (judges && self.files.held().next().is_some())
     }
 
     /// When it wants to be called next.
     pub(super) fn due(&self) -> Instant {
         let scan = self.rescan.then_some(self.scan_after);
-        let others = scan.into_iter().chain(self.judge_at);
+        let others = scan.into_iter().chain(self.judge_at).chain(self.orphans.due());
         others.fold(self.poll_at, Instant::min)
     }
 
+    fn must_recover(&self) -> bool {
+        !self.recovered && !(self.seen.bases.is_empty() && self.seen.files.is_empty())
+    }
+
+    /// Once, what was rotated while nobody followed, or was rotated and not read to its end.
+    fn recover(&mut self, conn: &Connection) -> Result<()> {
+        if self.must_recover() {
+            for path in left_behind(conn, &self.seen)? {
+                self.files.first(Job::Rotated(path));
+            }
+            self.recovered = true;
+        }
+        Ok(())
+    }
+
     fn attempt(&mut self, conn: &Connection, job: Job) -> Result<Option<IngestReport>> {
-        let (path, finishes) = match &job {
-            Job::Read(path) => (path.clone(), false),
-            Job::Finish(path) => (path.clone(), true),
+        let (path, extent) = match &job {
+            Job::Read(path) => (path.clone(), Extent::Lines),
+            Job::Rotated(path) => (path.clone(), Extent::KnownLines),
+            Job::Finish(path) => (path.clone(), Extent::KnownToItsEnd),
         };
-        match self.read(conn, &path, finishes) {
+        match self.read(conn, &path, extent) {
             Ok(report) => {
                 self.said.remove(&path);
                 Ok(report)
@@ -279,78 +281,6 @@ impl Work {
         }
     }
 
-    fn read(&mut self, conn: &Connection, path: &Path, finishes: bool) -> Result<Option<IngestReport>> {
-        let named = NamedFile::below(&self.roots, path)?;
-        // Before it is read: what is appended meanwhile is new.
-        let stamp = named.stamp()?;
-        if !finishes {
-            self.find_predecessor(conn, path, &stamp)?;
-        }
-        let report = named.read_slice(conn, self.how.options(path), finishes)?;
-        if finishes {
-            if report.left > 0 {
-                self.files.finish(path.to_owned());
-            } else if let Some(file) = self.files.get_mut(path) {
-                file.held = None;
-            }
-            return Ok(Some(report));
-        }
-        if let Some(file) = self.files.get_mut(path) {
-            file.read = Some(stamp);
-            file.held = hold(file.held, &report);
-            if file.held.is_some() {
-                self.judge_held = true;
-            }
-        }
-        if report.left > 0 {
-            self.files.left(path);
-            if self.open.len() < HELD_OPEN {
-                self.open.insert(path.to_owned(), named);
-            }
-        } else {
-            self.open.remove(path);
-        }
-        self.inbox.minds_database(self.files.held().next().is_some());
-        Ok(Some(report))
-    }
-
-    /// Reads on in a file that was deleted or moved away.
-    fn finish_orphan(&mut self, conn: &Connection) -> Result<Option<IngestReport>> {
-        let Some(named) = self.orphans.pop() else {
-            return Ok(None);
-        };
-        match named.read_slice(conn, self.how.options(&named.path), true) {
-            Ok(report) => {
-                if report.left > 0 {
-                    self.orphans.push(named);
-                }
-                Ok(Some(report))
-            }
-            Err(error @ (Error::Io { .. } | Error::Refused { .. })) => {
-                self.unsaid.push((named.path, error.to_string()));
-                Ok(None)
-            }
-            Err(error) => {
-                self.orphans.push(named);
-                Err(error)
-            }
-        }
-    }
-
-    /// Before a file is read for the first time, or after another has taken its name: what became of the
-    /// one that had it?
-    fn find_predecessor(&mut self, conn: &Connection, path: &Path, stamp: &Stamp) -> Result<()> {
-        let was = match self.files.get(path).and_then(|file| file.read) {
-            Some(was) => Some(was.inode),
-            None => last_known(conn, path)?,
-        };
-        let moved = was.filter(|inode| *inode != stamp.inode);
-        if let Some(now_at) = moved.and_then(|inode| find(path, inode)) {
-            self.files.finish(now_at);
-        }
-        Ok(())
-    }
-
     /// Decides about the lines that are held.
     fn judge(&mut self, conn: &Connection) -> Result<()> {
         let due = self.judge_at.is_some_and(|at| Instant::now() >= at);
@@ -364,34 +294,26 @@ impl Work {
             .map(|(path, held)| (path.clone(), held))
             .collect();
         for (path, held) in held {
-            match held::judge(conn, held, self.times.quiet, || {
-                self.last_bytes(&path, held.bytes)
-            })? {
+            let is_over = self.rotated.has(&path);
+            let line = || self.last_bytes(&path, held.bytes);
+            match held::judge(conn, held, self.times.quiet, is_over, line)? {
                 Verdict::Wait => {}
                 Verdict::WaitUntil(at) => {
                     self.judge_at = Some(self.judge_at.map_or(at, |other| other.min(at)));
                 }
-                Verdict::Finalise => self.files.finish(path),
+                Verdict::Finalise => self.files.first(Job::Finish(path)),
             }
         }
         Ok(())
     }
 
-    /// The last bytes of a file that was read before: another one is not opened.
+    /// The last bytes of a file that was read before: another one is not opened. What is longer than a
+    /// line may be is no event, and isn't looked at: it may be terabytes.
     fn last_bytes(&self, path: &Path, bytes: u64) -> Option<Vec<u8>> {
+        let limit = self.how.options(path).max_line_bytes;
+        usize::try_from(bytes).ok().filter(|bytes| *bytes <= limit)?;
         let named = NamedFile::below(&self.roots, path).ok()?;
         let is_same = self.files.get(path)?.read?.is_file_of(&named.stamp().ok()?);
         held::last_bytes(&is_same.then(|| named.open())?.ok()?, bytes)
     }
-}
-
-/// What is held of a file after it was read.
-fn hold(before: Option<HeldLine>, report: &IngestReport) -> Option<HeldLine> {
-    let same = before.filter(|held| held.bytes == report.pending && held.file_id == report.file_id);
-    let new = || HeldLine {
-        file_id: report.file_id,
-        since: Instant::now(),
-        bytes: report.pending,
-    };
-    (report.pending > 0).then(|| same.unwrap_or_else(new))
 }

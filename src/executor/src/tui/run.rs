@@ -262,7 +262,6 @@ impl Monitor {
                 Err(RecvTimeoutError::Disconnected) => return Ok(Stopped::ByPerson),
             };
             for one in first.into_iter().chain(heard.try_iter()) {
-                self.arrive(&one);
                 if let Some(stopped) = self.take(&one)? {
                     return Ok(stopped);
                 }
@@ -275,7 +274,7 @@ impl Monitor {
     fn resize(&mut self) -> std::io::Result<()> {
         let size = self.terminal.size()?;
         let app = &mut self.session.app;
-        app.page = page_rows(size.height);
+        app.page = page_rows(app.screen, size.height);
         let is_wide = size.width >= WIDE_COLUMNS;
         if app.is_wide != is_wide {
             app.is_wide = is_wide;
@@ -293,15 +292,6 @@ impl Monitor {
                 let _ = sender.send(Heard::Changed);
             })
             .ok();
-        }
-    }
-
-    /// A key means what it would on the screen that those before it lead to: that is read first. Letters of
-    /// a filter or a reason mean themselves.
-    fn arrive(&mut self, next: &Heard) {
-        let is_command = matches!(next, Heard::Input(_)) && self.session.app.mode == Mode::Commands;
-        if self.left && is_command {
-            self.look();
         }
     }
 
@@ -433,8 +423,10 @@ impl Monitor {
                 self.dirty = true;
             }
             Heard::Input(Event::Key(event)) => {
-                if let Some(key) = Key::of(*event) {
-                    return self.press(key);
+                for key in Key::of(*event) {
+                    if let Some(stopped) = self.press(key)? {
+                        return Ok(Some(stopped));
+                    }
                 }
             }
             Heard::Input(_) => {}
@@ -445,6 +437,11 @@ impl Monitor {
 
     fn press(&mut self, key: Key) -> std::io::Result<Option<Stopped>> {
         fault::panic_point("monitor-key");
+        // A key means what it does on the screen that those before it lead to: that is read first. Letters
+        // of a filter or a reason mean themselves.
+        if self.left && self.session.app.mode == Mode::Commands {
+            self.look();
+        }
         let empty = Snapshot::nothing();
         let snapshot = self.snapshot.as_ref().unwrap_or(&empty);
         let before = self.session.app.want(None);
@@ -507,7 +504,7 @@ impl Monitor {
 /// The screen as lines of text, without spaces at their ends.
 pub(crate) fn as_text(snapshot: &Snapshot, mut app: App, theme: Theme) -> Vec<String> {
     let (columns, rows) = text_size();
-    app.page = page_rows(rows);
+    app.page = page_rows(app.screen, rows);
     app.mode = Mode::Commands;
     let view = View {
         snapshot: Some(snapshot),

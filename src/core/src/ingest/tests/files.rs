@@ -1,6 +1,7 @@
 //! Which file is which, and which must not be opened.
 
 use super::*;
+use std::collections::BTreeSet;
 
 fn lines(ids: std::ops::Range<u32>) -> String {
     ids.map(|id| format!("{{\"id\":\"e-{id}\",\"type\":\"a\",\"n\":{id}}}\n"))
@@ -195,19 +196,22 @@ fn the_database_and_the_files_beside_it_are_refused_before_they_are_opened() {
     bench.conn.execute_batch("COMMIT").unwrap();
 }
 
-/// The locks that anybody holds on the database's files, as the kernel lists them.
-fn locks(bench: &Bench) -> Vec<String> {
+/// The locks that anybody holds on the database's files, as the kernel lists them. A list that changes
+/// while it is read can miss one, but not again and again.
+fn locks(bench: &Bench) -> BTreeSet<String> {
     use std::os::unix::fs::MetadataExt as _;
     let inodes = ["state.db", "state.db-shm"].map(|name| fs::metadata(bench.path(name)).unwrap().ino());
-    let all = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let on_ours = |line: &&str| inodes.iter().any(|inode| line.contains(&format!(":{inode} ")));
-    // Without the running number.
-    let held = all
-        .lines()
-        .filter(on_ours)
-        .filter_map(|line| line.split_once(": "));
-    let mut held: Vec<String> = held.map(|(_, lock)| lock.to_owned()).collect();
-    held.sort();
+    let mut held = BTreeSet::new();
+    for _ in 0..10 {
+        let all = fs::read_to_string("/proc/locks").unwrap_or_default();
+        let on_ours = |line: &&str| inodes.iter().any(|inode| line.contains(&format!(":{inode} ")));
+        // Without the running number.
+        let seen = all
+            .lines()
+            .filter(on_ours)
+            .filter_map(|line| line.split_once(": "));
+        held.extend(seen.map(|(_, lock)| lock.to_owned()));
+    }
     held
 }
 
@@ -354,4 +358,76 @@ fn a_file_that_was_cut_before_a_pending_run_of_nul_bytes_or_long_line_is_another
             (Identity::Rewritten, 100, 90)
         );
     }
+}
+
+/// A log with a line, or NUL bytes, over the limit that has no end, and what a first call says of it.
+fn unended(pending: &str) -> (Bench, IngestReport) {
+    let mut bench = Bench::new();
+    bench.options.max_line_bytes = 2_000;
+    bench.append("log.jsonl", lines(0..100));
+    let report = bench.ingest_bytes(pending);
+    assert_eq!((report.stored, report.pending), (100, pending.len() as u64));
+    assert!(report.unended.is_some());
+    (bench, report)
+}
+
+#[test]
+fn a_line_without_end_is_not_read_again_by_who_remembers_it() {
+    for byte in ["x", "\0"] {
+        let (mut bench, report) = unended(&byte.repeat(100_000));
+        // It would end here for whoever reads it.
+        let log = OpenOptions::new()
+            .write(true)
+            .open(bench.path("log.jsonl"))
+            .unwrap();
+        let middle = lines(0..100).len() as u64 + 50_000;
+        std::os::unix::fs::FileExt::write_all_at(&log, b"\n", middle).unwrap();
+        bench.options.unended = report.unended;
+        let again = bench.ingest_bytes(byte.repeat(10));
+        assert_eq!((again.pending, again.rejected), (100_010, 0));
+        bench.options.unended = again.unended;
+        let ended = bench.ingest_bytes(format!("\n{}", lines(100..101)));
+        assert_eq!((ended.rejected, ended.stored, ended.pending), (1, 1, 0));
+        let length = if byte == "x" { 100_011 } else { 100_010 };
+        assert_eq!(
+            bench.text("SELECT length_bytes, length(start) FROM runchain_ingest_rejects"),
+            format!("{length}|{}", if byte == "x" { 200 } else { 0 })
+        );
+        assert_eq!(bench.ingest("log.jsonl").bytes, 0);
+    }
+}
+
+#[test]
+fn a_line_without_end_that_was_cut_off_and_has_grown_again_is_read_from_its_beginning() {
+    let (mut bench, report) = unended(&"x".repeat(5_000));
+    // Up to its checkpoint, and grown past where it was left.
+    let log = OpenOptions::new()
+        .write(true)
+        .open(bench.path("log.jsonl"))
+        .unwrap();
+    log.set_len(lines(0..100).len() as u64).unwrap();
+    bench.options.unended = report.unended;
+    let report = bench.ingest_bytes(lines(100..400));
+    assert_eq!((report.stored, report.rejected, report.pending), (300, 0, 0));
+}
+
+#[test]
+fn a_line_without_end_is_skipped_a_piece_at_a_time_where_that_is_asked_for() {
+    let mut bench = Bench::new();
+    bench.options.skip_at_most_bytes = 1;
+    bench.append("log.jsonl", lines(0..1));
+    bench.append("log.jsonl", "x".repeat(40 << 20));
+    bench.append("log.jsonl", format!("\n{}", lines(1..2)));
+    let (mut calls, mut sum) = (0, IngestReport::default());
+    loop {
+        let report = bench.ingest("log.jsonl");
+        bench.options.unended.clone_from(&report.unended);
+        (calls, sum) = (calls + 1, sum.then(report));
+        if sum.left == 0 {
+            break;
+        }
+    }
+    assert_eq!((sum.stored, sum.rejected, sum.pending), (2, 1, 0));
+    // The reader's buffer is 8 MiB.
+    assert!((4..=8).contains(&calls), "{calls}");
 }

@@ -63,6 +63,8 @@ fn any_division_into_appends_and_calls_gives_the_same_rows() {
             let (part, left) = rest.split_at(rng.usize(1..=largest).min(rest.len()));
             parts.options.batch_lines = rng.usize(1..9);
             let report = parts.ingest_bytes(part);
+            // Whoever remembers it, and whoever doesn't.
+            parts.options.unended = report.unended.clone().filter(|_| rng.bool());
             let balance =
                 parts.text("SELECT read_bytes + pending_bytes, pending_bytes FROM runchain_ingest_balance");
             assert_eq!(

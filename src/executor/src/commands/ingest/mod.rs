@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::door;
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::follow::{self as followed, Places};
+use crate::follow::{self as followed, NamedFile, Places};
 use crate::open::OpenMode;
 use crate::output::Output;
 use bar::Bar;
@@ -135,9 +135,24 @@ fn files(path: &Path, settings: &Settings) -> Result<(Vec<PathBuf>, Vec<Error>)>
     Ok((scan.files.into_keys().collect(), refused))
 }
 
-/// Reads a file to the end that it has now, slice by slice.
+/// Reads a file to the end that it has now, slice by slice; the same file also when it is rotated or
+/// deleted meanwhile.
 fn whole(conn: &Connection, path: &Path, options: &IngestOptions, bar: &mut Bar) -> Result<IngestReport> {
-    let slice = || door::patiently(|| ingest::ingest_path(conn, path, Millis::now(), options));
+    let real = path.canonicalize().ok();
+    // What can't be named is the core's to refuse.
+    let named = real.and_then(|real| NamedFile::below(&[], &real).ok());
+    let (path, options) = match &named {
+        Some(named) if named.is_plain() => {
+            let recorded_as = Some(named.path().to_owned());
+            let options = IngestOptions {
+                recorded_as,
+                ..options.clone()
+            };
+            (named.reopened(), options)
+        }
+        _ => (path.to_owned(), options.clone()),
+    };
+    let slice = || door::patiently(|| ingest::ingest_path(conn, &path, Millis::now(), &options));
     let mut sum = slice()?;
     let total_bytes = sum.bytes + sum.left;
     while sum.left > 0 && sum.bytes < total_bytes {
