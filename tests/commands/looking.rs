@@ -163,7 +163,11 @@ fn health_is_one_line_and_a_code() {
     // It is counted among the executors a moment before it takes the lead.
     let well = eventually("health to be good", || {
         let said = project.runchain(&["health"]);
-        if said.code == Some(0) { Ok(said) } else { Err(said.stdout) }
+        if said.code == Some(0) {
+            Ok(said)
+        } else {
+            Err(said.stdout)
+        }
     });
     assert_eq!(well.stdout, "healthy: an executor is alive, nothing is late\n");
     let json = project.runchain(&["health", "--json"]).exits(0);
