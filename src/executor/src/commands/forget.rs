@@ -63,6 +63,7 @@ pub(super) fn forget(arguments: &ForgetArgs, settings: &Settings, output: &Outpu
         bags: bags.len(),
         reports: reports.len(),
         log_lines: 0,
+        left: archive::others_in_place_of(&settings.archive_dir, &run_id, &uuid)?,
         stands,
         vacuumed: arguments.vacuum && !arguments.dry_run,
         free_bytes: 0,
@@ -205,6 +206,8 @@ struct Told {
     bags: usize,
     reports: usize,
     log_lines: u64,
+    /// What stands in the place of a bag and doesn't say that it is one.
+    left: Vec<PathBuf>,
     stands: bool,
     vacuumed: bool,
     free_bytes: u64,
@@ -212,12 +215,14 @@ struct Told {
 
 impl Told {
     fn tell(&self, output: &Output) -> Outcome<Exit> {
+        let left: Vec<_> = self.left.iter().map(|path| path.to_string_lossy()).collect();
         if output.json {
             output.print_json(&json!({
                 "dry_run": self.dry_run, "rows": self.rows, "bags": self.bags, "reports": self.reports,
-                "log_lines": self.log_lines, "user_row_stands": self.stands, "vacuumed": self.vacuumed,
+                "log_lines": self.log_lines, "left": left, "user_row_stands": self.stands,
+                "vacuumed": self.vacuumed,
             }))?;
-            return Ok(Exit::Ok);
+            return self.end();
         }
         let rows = self.rows.as_object().into_iter().flatten();
         let mut lines: Vec<[String; 2]> = rows
@@ -238,6 +243,22 @@ impl Told {
                 output::size(self.free_bytes)
             ))?;
         }
-        Ok(Exit::Ok)
+        self.end()
+    }
+
+    /// What may hold the run's rows and is not ours to remove must not pass for erased.
+    fn end(&self) -> Outcome<Exit> {
+        if self.left.is_empty() {
+            return Ok(Exit::Ok);
+        }
+        let left: Vec<String> = self.left.iter().map(|path| path.display().to_string()).collect();
+        Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "{} stands under the name of a bag of this run and doesn't say that it is one (bag-info.txt), so it was left \
+                 as it is; look what is in it, and remove it yourself",
+                left.join(", ")
+            ),
+        ))
     }
 }
