@@ -34,6 +34,7 @@ mod report;
 mod retention;
 mod service_manager;
 mod step;
+#[cfg(feature = "tui")]
 mod tui;
 mod units;
 mod wake;

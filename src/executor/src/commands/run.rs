@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Between two looks whether a run is over.
+#[cfg(feature = "tui")]
 const UNTIL_OVER: std::time::Duration = std::time::Duration::from_millis(200);
 
 pub(super) fn finish(arguments: &RunArgs, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
@@ -33,6 +34,7 @@ pub(super) fn finish(arguments: &RunArgs, settings: &Arc<Settings>, output: &Out
 
 /// Does what a run's chain lacks, once the run is over; prints nothing. What is done already is not
 /// done again.
+#[cfg(feature = "tui")]
 pub(crate) fn complete(run_id: &RunId, settings: &Arc<Settings>) -> Outcome<Exit> {
     let conn = open_checked(settings)?;
     door::patiently(|| install::prepare(&conn, Millis::now()))?;
@@ -58,6 +60,7 @@ pub(crate) fn complete(run_id: &RunId, settings: &Arc<Settings>) -> Outcome<Exit
 }
 
 /// How the chain of a run has ended.
+#[cfg(feature = "tui")]
 fn outcome(conn: &Connection, run_id: &RunId) -> Outcome<Exit> {
     let steps = door::patiently(|| results(conn, run_id))?;
     let stuck = steps.iter().find(|one| one.state != "done" && one.required);

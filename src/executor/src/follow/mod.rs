@@ -30,6 +30,7 @@
 //!
 //! What does not belong here: how a line is understood, and what a file's checkpoint is (both in core).
 
+#[cfg(feature = "tui")]
 mod beside;
 mod files;
 mod follower;
@@ -45,6 +46,7 @@ mod tell;
 mod watch;
 mod work;
 
+#[cfg(feature = "tui")]
 pub(crate) use beside::Beside;
 pub(crate) use follower::Follower;
 pub(crate) use how::How;

@@ -39,6 +39,7 @@ pub(crate) struct Output {
     /// No notes.
     pub(crate) quiet: bool,
     /// When to colour.
+    #[cfg(feature = "tui")]
     pub(crate) color: Color,
     /// Files are hyperlinks.
     pub(crate) hyperlinks: bool,
@@ -49,6 +50,7 @@ impl Output {
     pub(crate) const SILENT: Self = Self {
         json: false,
         quiet: true,
+        #[cfg(feature = "tui")]
         color: Color::Never,
         hyperlinks: false,
     };
@@ -65,6 +67,7 @@ impl Output {
         Self {
             json: options.json,
             quiet: options.quiet,
+            #[cfg(feature = "tui")]
             color: options.color,
             hyperlinks: hyperlink::are_wanted(options.hyperlink),
         }

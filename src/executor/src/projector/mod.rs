@@ -31,6 +31,7 @@ mod track;
 use crate::redact::Redactor;
 use crate::{door, fault};
 pub(crate) use claim::claim;
+#[cfg(feature = "tui")]
 pub(crate) use line::HEARTBEAT_PREFIX;
 use line::Origin;
 pub(crate) use line::{HEAD_BYTES, LineHead};
