@@ -2,8 +2,9 @@
 //!
 //! A log that was read before has another name now, or has grown under one that no place means: its rest
 //! is read, and it is followed on. One that was never read has the name of a log with a number or a date
-//! behind it, and was written to after that log was last read: it came and went meanwhile, or is the copy
-//! of one that was truncated then. What such a copy repeats are duplicates.
+//! behind it, and was written to after that log was first read: it came and went meanwhile, or is the copy
+//! of one that was truncated then. What such a copy repeats are duplicates. What is older than that is
+//! history, which nobody has asked for.
 
 use super::files::Job;
 use super::scan::Scan;
@@ -24,33 +25,32 @@ const CLOCK_MS: i64 = 20;
 
 /// What is to be read of them.
 pub(super) fn left_behind(conn: &Connection, scan: &Scan) -> Result<BTreeSet<Job>> {
-    let (rows, now) = (rows(conn)?, Millis::now());
-    let known: BTreeSet<u64> = rows.iter().map(|row| row.inode).collect();
-    let mut read: BTreeMap<PathBuf, Millis> = BTreeMap::new();
+    let (mut rows, now) = (rows(conn)?, Millis::now());
+    rows.retain(|row| scan.log_of(&row.path).is_some());
+    let mut first_read: BTreeMap<PathBuf, Millis> = BTreeMap::new();
     for row in &rows {
-        if let Some(log) = scan.log_of(&row.path) {
-            let at = read.entry(log).or_insert(row.last_read);
-            *at = row.last_read.max(*at);
-        }
+        let first = first_read.entry(scan.log_of(&row.path).unwrap_or_default());
+        let first = first.or_insert(row.first_read);
+        *first = row.first_read.min(*first);
     }
-    let folders: BTreeSet<&Path> = read.keys().filter_map(|log| log.parent()).collect();
-    let entries: BTreeMap<u64, PathBuf> = folders.into_iter().flat_map(entries).collect();
-    let is_new = |path: &&PathBuf| !scan.files.contains_key(*path);
+    let folders: BTreeSet<&Path> = first_read.keys().filter_map(|log| log.parent()).collect();
+    let known: BTreeMap<u64, &Row> = rows.iter().map(|row| (row.inode, row)).collect();
     let mut left = BTreeSet::new();
-    for row in rows.iter().filter(|row| scan.log_of(&row.path).is_some()) {
-        let path = entries.get(&row.inode).filter(is_new);
-        if let Some((path, file)) = path.and_then(|path| Some((path, metadata(path)?)))
-            && row.may_go_on_in(&file, now)
-        {
-            left.insert(Job::Rotated(path.clone()));
+    for (inode, path) in folders.into_iter().flat_map(entries) {
+        let (row, log) = (known.get(&inode), log_before_rotation(&path, scan));
+        if scan.files.contains_key(&path) || (row.is_none() && log.is_none()) {
+            continue;
         }
-    }
-    for path in (entries.iter()).filter_map(|(inode, path)| (!known.contains(inode)).then_some(path)) {
-        let last_read = log_before_rotation(path, scan).and_then(|log| read.get(&log));
-        if let Some((last_read, file)) = last_read.filter(|_| is_new(&path)).zip(metadata(path))
-            && modified(&file).plus(CLOCK_MS) >= *last_read
-        {
-            left.insert(Job::Missed(path.clone()));
+        let Some(file) = metadata(&path).filter(|file| file.ino() == inode) else {
+            continue;
+        };
+        let may_go_on = row.map(|row| row.may_go_on_in(&file, now));
+        let first_read = log.and_then(|log| first_read.get(&log));
+        if first_read.is_some_and(|first| modified(&file).plus(CLOCK_MS) >= *first) {
+            // A number that is used again makes no other file of it: core looks at its beginning.
+            left.extend(may_go_on.unwrap_or(true).then_some(Job::Missed(path)));
+        } else {
+            left.extend(may_go_on.unwrap_or(false).then_some(Job::Rotated(path)));
         }
     }
     Ok(left)
@@ -61,18 +61,18 @@ struct Row {
     path: PathBuf,
     inode: u64,
     offset_bytes: u64,
-    last_read: Millis,
+    first_read: Millis,
 }
 
 impl Row {
     fn may_go_on_in(&self, file: &Metadata, now: Millis) -> bool {
-        file.ino() == self.inode && (file.len() > self.offset_bytes || now.since(modified(file)) < RECENT_MS)
+        file.len() > self.offset_bytes || now.since(modified(file)) < RECENT_MS
     }
 }
 
 fn rows(conn: &Connection) -> Result<Vec<Row>> {
     conn.prepare(
-        "SELECT path, inode, offset_bytes, last_read_ms FROM runchain_ingest_files WHERE offset_bytes > 0",
+        "SELECT path, inode, offset_bytes, first_read_ms FROM runchain_ingest_files WHERE offset_bytes > 0",
     )
     .and_then(|mut statement| {
         let rows = statement.query_map([], |row| {
@@ -81,7 +81,7 @@ fn rows(conn: &Connection) -> Result<Vec<Row>> {
                 // Core keeps the bits in SQLite's signed numbers.
                 inode: row.get::<_, i64>(1)? as u64,
                 offset_bytes: row.get::<_, i64>(2)?.unsigned_abs(),
-                last_read: row.get(3)?,
+                first_read: row.get(3)?,
             })
         })?;
         rows.collect()
