@@ -3,6 +3,7 @@
 -- archival_log, uet_executions and uet_tasks are left alone here: they may be the user's own.
 -- `runchain uninstall --purge` knows which of them runchain made, and drops those too.
 BEGIN IMMEDIATE;
+DROP TABLE IF EXISTS runchain_ending;
 DROP TABLE IF EXISTS runchain_counters;
 DROP TABLE IF EXISTS runchain_flagged;
 DROP TABLE IF EXISTS runchain_flag_cursors;

@@ -462,6 +462,16 @@ CREATE TABLE IF NOT EXISTS runchain_counters (
   PRIMARY KEY (name, label)
 ) WITHOUT ROWID;
 
+-- Steps that were cancelled while somebody executed them, and haven't ended yet. Until then nothing of
+-- their run is leased.
+--   token     the fence by which they were executed
+--   until_ms  nobody is waited for longer
+CREATE TABLE IF NOT EXISTS runchain_ending (
+  step_id INTEGER PRIMARY KEY,
+  token INTEGER NOT NULL,
+  until_ms INTEGER NOT NULL
+);
+
 -- Three tables that existing tools read by name. A database may have had them before us; then they
 -- stay as they are, and purge leaves them.
 INSERT OR IGNORE INTO runchain_meta(key, value)

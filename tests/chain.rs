@@ -207,7 +207,7 @@ fn a_timeout_ends_the_command_and_its_children() {
         r#"
 [steps.archive]
 command = ["sh", "-c", 'sleep 600 & echo $! > child; echo begun; wait']
-timeout_ms = 300
+timeout_ms = 6000
 max_attempts = 1
 "#,
     );
@@ -220,7 +220,7 @@ max_attempts = 1
         "state || ': ' || error || ' ' || output_tail",
     );
     assert!(
-        error.starts_with("dead: \"sh\" was ended after its timeout of 300 ms "),
+        error.starts_with("dead: \"sh\" was ended after its timeout of 6000 ms "),
         "{error}"
     );
     assert!(error.ends_with("begun"), "{error}");
@@ -424,18 +424,36 @@ fn an_id_that_a_command_would_take_for_an_option_is_a_dead_step_that_says_so() {
 fn rows_that_come_after_the_end_are_in_the_bag() {
     let project = Project::installed("archive.settle_ms = 500");
     let _service = project.service();
-    end(&project, "r");
-    // The first look has been taken: the step is deferred, with a note.
+    // The first look has been taken: the step is deferred, with a note. In one statement, so that the row
+    // is there before the step begins again.
+    let late = |run: &str| {
+        project.sql(&format!(
+            "INSERT INTO events(run_id, event_type) SELECT run_id, 'late' FROM runchain_steps
+             WHERE run_id = '{run}' AND step = 'archive' AND state = 'ready' AND note IS NOT NULL;
+             SELECT changes();"
+        ))
+    };
+    // Who is held up for too long meets a sealed bag, and takes another run.
+    let run = eventually("a run that waits for quiet", || {
+        let number: u32 = project.sql("SELECT count(*) FROM runs;").trim().parse().unwrap();
+        let run = format!("r{number}");
+        end(&project, &run);
+        while step(&project, &run, "archive", "state") != "done" {
+            if late(&run) == "1\n" {
+                return Ok(run);
+            }
+        }
+        Err(format!("{run} was sealed"))
+    });
     project.until(
-        "SELECT note IS NOT NULL AND state = 'ready' FROM runchain_steps WHERE step = 'archive'",
-        "1",
+        &format!("SELECT state FROM runchain_steps WHERE run_id = '{run}' AND step = 'report'"),
+        "done",
     );
-    project.sql("INSERT INTO events(run_id, event_type) VALUES ('r', 'late');");
-    project.until("SELECT state FROM runchain_steps WHERE step = 'report'", "done");
-    let events = fs::read_to_string(project.path(".archive/r/data/tables/events.jsonl")).unwrap();
+    let events = project.path(&format!(".archive/{run}/data/tables/events.jsonl"));
+    let events = fs::read_to_string(events).unwrap();
     assert!(events.contains("\"late\""), "{events}");
     assert_eq!(
-        step(&project, "r", "archive", "attempts"),
+        step(&project, &run, "archive", "attempts"),
         "1",
         "waiting for quiet is no attempt"
     );
@@ -468,6 +486,63 @@ fn a_run_that_is_done_again_has_both_bags() {
     assert_eq!(
         project.sql("SELECT generation FROM archival_log ORDER BY id;"),
         "1\n2\n"
+    );
+}
+
+/// Such a bag can't be told from others any more; all else goes on.
+#[test]
+fn a_bag_that_lost_its_tag_manifest_is_named_and_made_again_and_keeps_nothing_waiting() {
+    const LOST: &str = "tagmanifest-sha256.txt";
+    let project = Project::installed("");
+    end(&project, "r");
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    fs::remove_file(project.path(".archive/r").join(LOST)).unwrap();
+    let verified = project.runchain(&["verify", "--run", "r"]).exits(34);
+    assert!(
+        verified.stdout.contains("/.archive/r") && verified.stdout.contains(LOST),
+        "{}",
+        verified.stdout
+    );
+    let explained = project.runchain(&["explain", "--verify", "r"]).exits(15);
+    assert!(
+        explained
+            .stdout
+            .contains(".archive/r is damaged: tagmanifest-sha256.txt is not there; move it aside")
+            && explained.stdout.contains("runchain archive --run r"),
+        "{}",
+        explained.stdout
+    );
+    project.runchain(&["archive", "--run", "r"]).exits(0);
+    verify(&project.path(".archive/r"));
+    assert_eq!(bags(&project), ["r", "r~g1-damaged0"]);
+    project.runchain(&["verify", "--run", "r"]).exits(0);
+
+    // The run ends again: its chain is done, though the damaged one stands there.
+    project.sql("UPDATE runs SET status = 'RUNNING';");
+    project.runchain(&["drain", "--once"]).exits(0);
+    project.sql("UPDATE runs SET status = 'FAILED';");
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    assert_eq!(
+        step(&project, "r", "report", "state || ' ' || generation"),
+        "done 2"
+    );
+
+    // So is a pass of retention, which looks through the bags of what was never settled.
+    project.sql("UPDATE runchain_steps SET state = 'cancelled' WHERE step = 'archive' AND generation = 2;");
+    project.runchain(&["prune"]).exits(0);
+    assert_eq!(
+        bags(&project).len(),
+        3,
+        "what is damaged stays for a person to look at"
+    );
+
+    // Of a bag that can't be told any more, the one that was put aside is the damaged one.
+    project.sql("UPDATE archival_log SET digest = 'sha256:0' WHERE generation = 1;");
+    let verified = project.runchain(&["verify", "--run", "r"]).exits(34);
+    assert!(
+        verified.stdout.contains("r~g1-damaged0  run r, generation 1"),
+        "{}",
+        verified.stdout
     );
 }
 

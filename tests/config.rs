@@ -281,6 +281,44 @@ fn a_project_s_monitor_log_says_that_the_database_is_invalid() {
     assert_eq!(made, expected);
 }
 
+/// Its first page is sound: only who reads on finds out.
+#[test]
+fn a_database_that_is_damaged_further_inside_is_named_with_the_remedy_and_logged() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join(".state/orchestration.db");
+    database(&path, CONTRACT);
+    let installed = runchain(folder.path(), &["install"]).output().unwrap();
+    assert_eq!(code(&installed), 0, "{}", stderr(&installed));
+    let (root_page, page_bytes): (i64, i64) = rusqlite::Connection::open(&path)
+        .unwrap()
+        .query_row(
+            "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = 'runchain_meta'",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    let at = usize::try_from((root_page - 1) * page_bytes).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[at..at + 512].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    for arguments in [&["drain", "--once"][..], &["status"], &["finish", "--run", "r"]] {
+        let _ = fs::remove_dir_all(folder.path().join("logs"));
+        let output = runchain(folder.path(), arguments).output().unwrap();
+        let told = stderr(&output);
+        assert_eq!(code(&output), 6, "{arguments:?}: {told}");
+        let damaged = format!("the state database {} is damaged: ", path.display());
+        let recover = format!("try: sqlite3 {} .recover", path.display());
+        assert!(
+            told.contains(&damaged) && told.contains(&recover),
+            "{arguments:?}: {told}"
+        );
+        let log = fs::read_to_string(folder.path().join("logs/monitor.jsonl")).unwrap();
+        let line: Value = serde_json::from_str(log.trim_end()).unwrap();
+        assert_eq!(line["event"], "STATE_DB_INVALID");
+        assert_eq!(line["path"], path.display().to_string());
+    }
+}
+
 #[test]
 fn help_and_usage_errors_have_their_codes() {
     let folder = TempDir::new().unwrap();

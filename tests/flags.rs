@@ -1,6 +1,6 @@
 //! A run's beginning or end that stands in an event table or an ingested log, where its row doesn't say it.
 
-use crate::support::{Project, SHAPE_A, SHAPE_B};
+use crate::support::{Project, SHAPE_A, SHAPE_B, eventually};
 use std::fs;
 
 const FLAGS: &str = "[[flags]]\ntable = 'events'\n";
@@ -161,8 +161,12 @@ fn a_table_that_cannot_be_followed_is_said_and_everything_else_goes_on() {
     let mut service = project.service();
     project.sql("INSERT INTO runs(run_id, status) VALUES ('a', 'COMPLETED');");
     project.until("SELECT state FROM runchain_steps WHERE step = 'report'", "done");
+    eventually("it to be said", || {
+        let told = service.told();
+        let is_said = told.contains("has no rowids");
+        is_said.then_some(()).ok_or(told)
+    });
     service.assert_alive();
-    assert!(service.told().contains("has no rowids"), "{}", service.told());
 
     project.configure("[[flags]]\ntable = 'events'\nwords = { X = 'finished' }\n");
     let ran = project.runchain(&["config", "check"]).exits(3);

@@ -105,19 +105,11 @@ fn logs_that_can_t_be_written_are_told_in_the_database_until_they_can() {
     let project = Project::new(SHAPE_A, "archive.settle_ms = 0\n");
     project.runchain(&["install"]).exits(0);
     let alert = "SELECT state FROM runchain_alerts WHERE rule = 'logs_unwritable'";
-    let away = || {
-        fs::rename(project.path("logs"), project.path("logs.away")).unwrap();
-        fs::write(project.path("logs"), "").unwrap();
-    };
-    let back = || {
-        fs::remove_file(project.path("logs")).unwrap();
-        fs::rename(project.path("logs.away"), project.path("logs")).unwrap();
-    };
     let leader = project.service();
     project.until("SELECT count(*) > 0 FROM runchain_cursors", "1");
     let service = project.service();
     // The other one can't lead.
-    away();
+    project.take_logs_away();
     leader.kill();
     project.until(alert, "firing");
     let checks = project.runchain(&["validate", "--json"]).json();
@@ -128,7 +120,7 @@ fn logs_that_can_t_be_written_are_told_in_the_database_until_they_can() {
         .unwrap()
         .to_string();
     assert!(told.contains("logs_unwritable"), "{told}");
-    back();
+    project.bring_logs_back();
     project.until(alert, "resolved");
     project.sql("INSERT INTO runs(run_id, status) VALUES ('r', 'COMPLETED');");
     project.until("SELECT count(*) FROM runchain_steps WHERE state = 'done'", "2");
@@ -209,12 +201,10 @@ fn what_the_logs_know_of_an_older_database_counts_as_soon_as_they_can_be_read() 
     project.runchain(&["drain", "--until-idle"]).exits(0);
     project.sql(&format!(".restore {}", backup.display()));
     project.sql("INSERT INTO runs(run_id, status) VALUES ('later', 'COMPLETED');");
-    fs::rename(project.path("logs"), project.path("logs.away")).unwrap();
-    fs::write(project.path("logs"), "").unwrap();
+    project.take_logs_away();
     let mut service = project.service();
     project.until(ALERT, "firing");
-    fs::remove_file(project.path("logs")).unwrap();
-    fs::rename(project.path("logs.away"), project.path("logs")).unwrap();
+    project.bring_logs_back();
     assert_eq!(service.ended(), Some(12), "{}", service.told());
     assert!(
         service.told().contains("runchain adopt --as restored"),

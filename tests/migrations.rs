@@ -201,7 +201,8 @@ const TOLD: &str = "SELECT group_concat(type) FROM (SELECT type FROM runchain_ev
 const ARCHIVED: &str = "SELECT group_concat(run_id) FROM (SELECT run_id FROM archival_log ORDER BY run_id)";
 
 /// drizzle-kit with libsql waits for no lock: in rollback mode a reader is enough to end it with
-/// "database is locked". In WAL nobody reads in its way, and an executor writes nothing meanwhile.
+/// "database is locked". In WAL nobody reads in its way, and an executor that has told everything writes
+/// nothing meanwhile.
 fn in_wal(project: &Project) {
     project.sql("PRAGMA journal_mode = wal;");
 }
@@ -211,6 +212,7 @@ fn lost_and_repaired_by_command(tool: Tool) {
     let project = installed(tool, "");
     in_wal(&project);
     let mut service = project.service();
+    project.until_told();
     tool.change(&project, Change::Rebuild).output();
     project.until(ALERT, "firing");
     project.until(TOLD, "TRIGGERS_LOST");
@@ -238,6 +240,7 @@ fn lost_and_repaired_by_command(tool: Tool) {
     project.sql("UPDATE runs SET status = 'COMPLETED' WHERE run_id = 'goes on';");
     project.until(ARCHIVED, "done,ends,goes on,new");
     service.assert_alive();
+    project.until_told();
     let logged: Vec<String> = project
         .log("monitor.jsonl")
         .iter()
@@ -252,6 +255,7 @@ fn lost_and_repaired_by_itself(tool: Tool) {
     let project = installed(tool, "auto_repair = true");
     in_wal(&project);
     let mut service = project.service();
+    project.until_told();
     tool.change(&project, Change::Rebuild).output();
     project.sql(&meanwhile(Change::Rebuild, Lost).unwrap());
     project.until(TOLD, "TRIGGERS_LOST,TRIGGERS_RESTORED");

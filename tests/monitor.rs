@@ -128,6 +128,50 @@ fn what_was_not_confirmed_changes_nothing() {
     assert_eq!(terminal.ended(), Some(0));
 }
 
+/// Keys that arrive together are taken one by one: each means what it would have meant had the person
+/// waited for the screen.
+#[test]
+fn what_is_typed_ahead_means_what_it_does_on_the_screen_it_leads_to() {
+    let project = installed(UPLOAD);
+    project.sql(RUNNING);
+    project.sql(COMPLETED);
+    project.runchain(&["drain", "--until-idle"]);
+    let mut terminal = monitor(&project, &[]);
+    terminal.until(&["upload dead", "NO EXECUTOR"]);
+    terminal.types("3131313131313c");
+    terminal.until(&["Cancel 1 step?"]);
+    terminal.types("n/nowhere\rc");
+    terminal.until(&["no step fits the filter", "nothing to cancel"]);
+    // Escape and the next key in one go, as over a slow line: both count, and no filter is left.
+    terminal.types("/abc\u{1b}c");
+    terminal.until(&["Cancel 1 step?"]);
+    terminal.types("n");
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+}
+
+/// The lock that a long transaction holds is somebody else's; the keyboard is the person's.
+#[test]
+fn a_request_that_finds_the_database_locked_says_so_and_changes_nothing() {
+    let project = installed(UPLOAD);
+    project.sql("PRAGMA journal_mode = WAL");
+    project.sql(RUNNING);
+    project.sql(COMPLETED);
+    project.runchain(&["drain", "--until-idle"]);
+    let mut terminal = monitor(&project, &["--run", "run-1"]);
+    terminal.until(&["upload ✗ dead"]);
+    let holder = rusqlite::Connection::open(project.database()).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    terminal.types("ry");
+    terminal.until(&["nothing was changed: another process holds"]);
+    holder.execute_batch("ROLLBACK").unwrap();
+    terminal.types("ry");
+    terminal.until(&["queued for 1 step"]);
+    terminal.types("q");
+    assert_eq!(terminal.ended(), Some(0));
+    assert_eq!(project.sql("SELECT action FROM runchain_queue"), "retry\n");
+}
+
 #[test]
 fn the_terminal_is_restored_after_sigterm_and_after_a_panic() {
     let project = installed("");
@@ -295,6 +339,14 @@ fn once_prints_the_screen_as_text_and_json_all_screens() {
         .stdout;
     assert!(run.contains("403 Forbidden"), "{run}");
 
+    let nobody = project
+        .runchain(&["monitor", "--once", "--run", "nobody"])
+        .exits(13);
+    assert!(nobody.stdout.contains("knows no run nobody"), "{}", nobody.stdout);
+    project
+        .runchain(&["monitor", "--json", "--run", "nobody"])
+        .exits(13);
+
     let all = project.runchain(&["monitor", "--json"]).exits(0).json();
     assert_eq!(all["overview"]["list"][0]["need"], "dead_step");
     assert_eq!(all["overview"]["executor"]["state"], "none");
@@ -382,9 +434,10 @@ fn a_reason_that_was_typed_stands_in_the_audit() {
     terminal.until(&["reason: a new key, by q_"]);
     terminal.types("\r");
     terminal.until(&["upload ✓ done"]);
-    terminal.types("3p");
+    terminal.types("3");
+    // The report, too, has ended by then: p finds no kind of steps under the cursor.
     terminal.until(&["nothing waits"]);
-    terminal.types("P");
+    terminal.types("pP");
     terminal.until(&["Pause every kind of steps?"]);
     terminal.types("rdisk is changed\r");
     terminal.until(&["PAUSED: *"]);

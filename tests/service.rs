@@ -5,7 +5,8 @@ use crate::support::{Project, SHAPE_A, Service, eventually};
 use rustix::process::{Pid, Signal, test_kill_process_group};
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 fn end(project: &Project, run_id: &str) {
     project.sql(&format!(
@@ -13,12 +14,18 @@ fn end(project: &Project, run_id: &str) {
     ));
 }
 
-/// An archive step that says that it has begun and waits for the file `go`.
+/// An archive step that says that it has begun and waits for the file `go`. The lease outlasts every stall
+/// of a busy machine: [`let_leases_end`] ends it.
 const WAITS: &str = r#"
-lease_ms = 1000
+lease_ms = 120000
 [steps.archive]
 command = ["sh", "-c", 'echo $$ > group; until test -e go; do sleep 0.02; done; echo "$RUNCHAIN_ATTEMPT" >> through']
 "#;
+
+/// As if the time of every lease had passed.
+fn let_leases_end(project: &Project) {
+    project.sql("UPDATE runchain_executors SET lease_until_ms = 1;");
+}
 
 /// The process group of the command that is waiting now.
 fn begun(project: &Project) -> Pid {
@@ -116,12 +123,15 @@ fn not_installed_mapping_gone_and_too_old_have_their_codes() {
 
 #[test]
 fn once_leaves_what_is_delayed_and_until_idle_waits_for_it_but_not_for_active_runs() {
-    let project = Project::installed("archive.settle_ms = 300");
+    let project = Project::installed("archive.settle_ms = 60000");
     project.sql("INSERT INTO runs(run_id, status) VALUES ('active', 'RUNNING');");
     end(&project, "over");
     project.runchain(&["drain", "--once"]).exits(0);
     assert_eq!(project.sql(&format!("{ARCHIVE};")), "ready\n");
     assert!(!project.path(".archive/over").exists());
+    // A minute passes, but for a moment.
+    project.configure("archive.settle_ms = 300");
+    project.sql("UPDATE runchain_steps SET ready_at_ms = ready_at_ms - 60000 + 1000 WHERE step = 'archive';");
     project.runchain(&["drain", "--until-idle"]).exits(0);
     assert_eq!(project.sql(&format!("{REPORT};")), "done\n");
     assert_eq!(
@@ -174,6 +184,7 @@ fn a_second_signal_ends_it_at_once_with_its_commands() {
             }
         });
         // Its lease runs out and the step is done by the next executor.
+        let_leases_end(&project);
         go(&project);
         project.runchain(&["drain", "--until-idle"]).exits(0);
         assert_eq!(project.sql(&format!("{ARCHIVE}; {REPORT};")), "done\ndone\n");
@@ -265,6 +276,7 @@ fn a_step_of_a_killed_executor_runs_again_when_its_lease_is_over() {
             Err(_) => Ok(()),
         },
     );
+    let_leases_end(&project);
     go(&project);
     project.runchain(&["drain", "--until-idle"]).exits(0);
     assert_eq!(
@@ -405,17 +417,12 @@ fn a_write_wakes_it_without_polling_in_both_journal_modes() {
         ));
         let _service = project.service();
         project.until("SELECT monitor FROM runchain_runs", "on");
-        for (number, status) in ["COMPLETED", "RUNNING", "FAILED"].into_iter().enumerate() {
+        for status in ["COMPLETED", "RUNNING", "FAILED"] {
             // Asleep it tells nobody: what comes within its last looks would prove nothing.
             std::thread::sleep(Duration::from_millis(250));
-            let written = Instant::now();
             project.sql(&format!("UPDATE runs SET status = '{status}';"));
+            // By itself it would look after an hour.
             project.until(&format!("SELECT status = '{status}' FROM runchain_runs"), "1");
-            assert!(
-                written.elapsed() < Duration::from_secs(2),
-                "{journal}, write {number}: {:?}",
-                written.elapsed()
-            );
         }
     }
 }
@@ -423,17 +430,18 @@ fn a_write_wakes_it_without_polling_in_both_journal_modes() {
 #[test]
 fn a_writer_that_never_rests_keeps_neither_steps_nor_signals_waiting() {
     // One worker, and it is busy: whatever is expanded finds no place.
-    let project = Project::installed(&WAITS.replace("lease_ms = 1000", "workers = 1\nlease_ms = 5000"));
+    let project = Project::installed(&WAITS.replace("lease_ms", "workers = 1\nlease_ms"));
     project.sql("PRAGMA journal_mode = WAL; INSERT INTO runs(run_id, status) VALUES ('busy', 'RUNNING');");
     let mut service = project.service();
     end(&project, "first");
     begun(&project);
-    let (database, resting) = (project.database(), std::sync::atomic::AtomicBool::new(false));
+    let (database, resting) = (project.database(), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        let _rest = Rest(&resting);
         scope.spawn(|| {
             let conn = rusqlite::Connection::open(&database).unwrap();
-            conn.busy_timeout(Duration::from_secs(10)).unwrap();
-            while !resting.load(std::sync::atomic::Ordering::Relaxed) {
+            conn.busy_timeout(Duration::from_secs(60)).unwrap();
+            while !resting.load(Ordering::Relaxed) {
                 for status in ["PENDING", "RUNNING"] {
                     conn.execute("UPDATE runs SET status = ?1 WHERE run_id = 'busy'", [status])
                         .unwrap();
@@ -443,8 +451,15 @@ fn a_writer_that_never_rests_keeps_neither_steps_nor_signals_waiting() {
         go(&project);
         project.until("SELECT count(*) FROM runchain_steps WHERE state = 'done'", "2");
         service.signal(Signal::TERM);
-        let ended = service.ended();
-        resting.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(ended, Some(0), "{}", service.told());
+        assert_eq!(service.ended(), Some(0), "{}", service.told());
     });
+}
+
+/// The writer rests when the test is over, also where it fails: it would be waited for.
+struct Rest<'a>(&'a AtomicBool);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

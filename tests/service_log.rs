@@ -1,11 +1,12 @@
 //! What the service says of itself, as whoever reads it gets it: JSON objects in a pipe or file, lines at a
 //! terminal, messages where journald listens.
 
-use crate::support::{Project, Service, eventually, runchain};
+use crate::support::{Project, Service, eventually, runchain, whole_lines};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 fn end(project: &Project, run_id: &str) {
@@ -22,12 +23,18 @@ fn end(project: &Project, run_id: &str) {
 fn told(service: &Service, message: &str) -> Value {
     eventually(message, || {
         let told = service.told();
-        let lines = told
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let found = lines.into_iter().find(|line| line["message"] == message);
-        found.ok_or(told)
+        objects(&told)
+            .into_iter()
+            .find(|line| line["message"] == message)
+            .ok_or(told)
     })
+}
+
+/// Every line that was written to its end.
+fn objects(told: &str) -> Vec<Value> {
+    whole_lines(told)
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -40,8 +47,7 @@ fn every_line_is_an_object_with_level_and_instance_and_the_run_that_it_concerns(
     assert_eq!(done["run_id"], "r-1");
     assert_eq!(done["step"], "archive");
     assert_eq!(told(&service, "r-1: report begins")["level"], "debug");
-    for line in service.told().lines() {
-        let line: Value = serde_json::from_str(line).unwrap();
+    for line in objects(&service.told()) {
         assert_eq!(line["instance"], "orders", "{line}");
         assert!(line["ts"].is_string() && line["level"].is_string(), "{line}");
         let names_a_run = line["message"].as_str().unwrap().starts_with("r-1");
@@ -63,12 +69,10 @@ fn less_urgent_lines_are_left_out_and_a_reload_changes_which() {
             Err(told)
         }
     });
-    let levels: Vec<Value> = service
-        .told()
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["level"].clone())
-        .collect();
-    assert_eq!(levels, ["error"], "{}", service.told());
+    // What a busy machine warns of may come besides.
+    for line in objects(&service.told()) {
+        assert!(line["level"] == "error" || line["level"] == "warn", "{line}");
+    }
     project.configure("log_level = 'info'");
     service.signal(rustix::process::Signal::HUP);
     told(&service, "the configuration was read again");
@@ -121,7 +125,9 @@ fn at_a_terminal_it_is_lines_and_in_a_container_standard_output_where_that_is_wa
     let service = Service::of(&mut command);
     eventually("a line", || {
         let text = fs::read_to_string(project.path("typescript")).unwrap_or_default();
-        let line = text.lines().find(|line| line.contains("draining")).ok_or(&text)?;
+        let line = whole_lines(&text)
+            .find(|line| line.contains("draining"))
+            .ok_or(&text)?;
         let (stamp, rest) = line.split_once(' ').unwrap();
         assert!(stamp.starts_with("20"), "{line}");
         assert!(rest.starts_with("orders: draining "), "{line}");
@@ -148,13 +154,28 @@ fn at_a_terminal_it_is_lines_and_in_a_container_standard_output_where_that_is_wa
     child.wait().unwrap();
 }
 
+/// Takes what arrives, all the time: the kernel keeps some ten messages.
+fn heard(socket: UnixDatagram) -> Receiver<String> {
+    let (sender, messages) = channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4_096];
+        while let Ok(count) = socket.recv(&mut buffer) {
+            let message = String::from_utf8(buffer[..count].to_vec()).unwrap();
+            if sender.send(message).is_err() {
+                return;
+            }
+        }
+    });
+    messages
+}
+
 /// The test's socket stands where journald's would, in a mount space of its own.
 #[test]
 fn where_journald_listens_it_gets_fields() {
     let project = Project::installed("instance = 'orders'");
     fs::create_dir(project.path("journal")).unwrap();
     let socket = UnixDatagram::bind(project.path("journal/socket")).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let messages = heard(socket);
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "sh", "-c"])
@@ -169,11 +190,9 @@ fn where_journald_listens_it_gets_fields() {
     end(&project, "r-1");
     let mut seen = Vec::new();
     loop {
-        let mut buffer = [0; 4_096];
-        let count = socket
-            .recv(&mut buffer)
+        let message = messages
+            .recv_timeout(Duration::from_secs(90))
             .unwrap_or_else(|error| panic!("{error}; came: {seen:?}, {}", service.told()));
-        let message = String::from_utf8(buffer[..count].to_vec()).unwrap();
         if message.starts_with("MESSAGE=r-1: archive done\n") {
             assert_eq!(
                 message,

@@ -162,7 +162,7 @@ fn chains_come(project: &Project, name: &str) {
 #[test]
 fn the_previous_release_and_this_one_drain_one_database_side_by_side() {
     for journal in ["delete", "wal"] {
-        let project = plain_project("monitor.heartbeat_ms = 100\nlease_ms = 2000\n");
+        let project = plain_project("monitor.heartbeat_ms = 100\n");
         project.sql(&format!("PRAGMA journal_mode = {journal};"));
         previous_does(&project, &["install"]);
         let old = Service::of(&mut previous(&project, &["drain"]));
@@ -192,6 +192,8 @@ fn the_previous_release_and_this_one_drain_one_database_side_by_side() {
         until_it_leads(&project, &new);
         chains_come(&project, "new-alone");
         assert!(new.terminate().success());
+        // The previous release records no bag that it placed for a chain overtaken meanwhile; a pass of ours does.
+        project.runchain(&["prune"]).exits(0);
         Outside::of(project.root()).everything_is_done_once();
         assert_eq!(
             project.sql("SELECT count(*) FROM runchain_failures;"),

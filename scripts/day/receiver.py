@@ -6,6 +6,7 @@ id that lets it tell a repetition, and counts the repetitions. It knows nothing 
 
 import dataclasses
 import datetime
+import itertools
 import json
 import socket
 import struct
@@ -22,6 +23,8 @@ class Told:
 
     labels: dict
     is_over: bool
+    # Which connection said so: threads may overtake each other.
+    order: int
 
 
 class Receiver:
@@ -35,6 +38,7 @@ class Receiver:
         # Path to number to body, in the order of arrival; what comes again under its number comes once.
         self.boxes = {"/hook": {}, "/api/v2/alerts": {}}
         self.repeated = 0
+        self.order = itertools.count()
         self.answers = dict.fromkeys(WEATHER, 0)
         # Alertmanager's open alerts are told again and again, by no number of their own: label sets with their end.
         self.told_last = {}
@@ -64,18 +68,18 @@ class Receiver:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._answer, args=(connection, next(self.order)), daemon=True).start()
 
-    def _answer(self, connection):
+    def _answer(self, connection, order):
         with connection:
             try:
                 connection.settimeout(30)
                 path, number, body = read_request(connection.makefile("rb"))
-                self._reply(connection, path, number, body)
-            except (OSError, ValueError, IndexError):
+                self._reply(connection, path, number, body, order)
+            except (OSError, ValueError, IndexError, KeyError):
                 pass
 
-    def _reply(self, connection, path, number, body):
+    def _reply(self, connection, path, number, body, order):
         weather = self.weather
         with self.lock:
             self.answers[weather] += 1
@@ -85,7 +89,7 @@ class Receiver:
             connection.sendall(HEAD.format(weather, more).encode())
             return
         if weather in ("fine", "delay") or chance < 0.5:
-            self._keep(path, number, body)
+            self._keep(path, number, body, order)
         if weather == "delay":
             time.sleep(self.patience_s * chance / 2)
         if weather == "slow":
@@ -100,14 +104,17 @@ class Receiver:
         else:
             connection.sendall(HEAD.format(200, "").encode())
 
-    def _keep(self, path, number, body):
+    def _keep(self, path, number, body, order):
         with self.lock:
             if path == "/api/v2/alerts":
                 now = datetime.datetime.now(datetime.timezone.utc)
                 for alert in body:
                     # While it fires, its end lies ahead.
                     is_over = datetime.datetime.fromisoformat(alert["endsAt"]) <= now
-                    self.told_last[json.dumps(alert["labels"], sort_keys=True)] = Told(alert["labels"], is_over)
+                    key = json.dumps(alert["labels"], sort_keys=True)
+                    known = self.told_last.get(key)
+                    if known is None or known.order < order:
+                        self.told_last[key] = Told(alert["labels"], is_over, order)
                 if number.endswith("/0"):
                     return
             box = self.boxes[path]

@@ -208,3 +208,13 @@ CREATE TABLE IF NOT EXISTS runchain_counters (
   value INTEGER NOT NULL,
   PRIMARY KEY (name, label)
 ) WITHOUT ROWID;
+
+-- Steps that were cancelled while somebody executed them, and haven't ended yet. Until then nothing of
+-- their run is leased.
+--   token     the fence by which they were executed
+--   until_ms  nobody is waited for longer
+CREATE TABLE IF NOT EXISTS runchain_ending (
+  step_id INTEGER PRIMARY KEY,
+  token INTEGER NOT NULL,
+  until_ms INTEGER NOT NULL
+);

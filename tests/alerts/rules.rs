@@ -71,6 +71,27 @@ fn a_failure_that_was_over_when_its_log_was_read_is_kept_and_told_to_nobody() {
     );
 }
 
+/// They make no flood, and take no place in one from what nobody has mended.
+#[test]
+fn however_many_failures_of_an_old_log_were_mended_only_the_others_are_told() {
+    let project = Project::installed("");
+    let mut log: String = (0..1_000)
+        .map(|number| {
+            let task = format!("T{number}");
+            event(&format!("F{number}"), "pattern.execution.failed", 1, &task)
+                + &event(&format!("S{number}"), "pattern.execution.completed", 2, &task)
+        })
+        .collect();
+    log += &event("E", "pattern.execution.failed", 3, "open");
+    ingest(&project, "old.jsonl", &log);
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    assert_eq!(
+        project.lines("SELECT state, count(*), max(subject) FROM runchain_alerts GROUP BY state;"),
+        ["firing|1|open", "resolved|100|T99"]
+    );
+    assert_eq!(told(&project), ["ALERT_FIRING event.failed"]);
+}
+
 #[test]
 fn a_failed_run_is_an_alert_until_it_succeeds() {
     let project = Project::installed("");

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 pub(crate) enum Reply {
     /// With a status, and a header of its own.
     Status(u16, &'static str),
-    /// With 200, a byte at a time, for so long.
-    Drip(Duration),
+    /// With 200, a bit at a time, until whoever asked has had enough.
+    Drip,
     /// With 500 and everything secret that it was asked with.
     Repeat,
     /// Not at all: the connection is reset when the request was read.
@@ -130,14 +130,12 @@ fn answer(stream: TcpStream, state: &State) -> std::io::Result<()> {
                 "HTTP/1.1 500 x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{said}"
             )
         }
-        Reply::Drip(time) => {
+        Reply::Drip => {
             write!(stream, "HTTP/1.1 200 OK\r\n")?;
-            let until = Instant::now() + time;
-            while Instant::now() < until {
+            loop {
                 write!(stream, "x-drip: 1\r\n")?;
                 std::thread::sleep(Duration::from_millis(20));
             }
-            write!(stream, "content-length: 0\r\n\r\n")
         }
         Reply::Reset => {
             rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;

@@ -8,10 +8,11 @@ import ssl
 class Hook(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        # Before the answer: whoever has that looks for this.
+        print(self.path, body["text"].split(":")[0].split(" ")[-1], flush=True)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
-        print(self.path, body["text"].split(":")[0].split(" ")[-1], flush=True)
 
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)

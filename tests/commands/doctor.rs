@@ -219,7 +219,13 @@ fn folders_that_the_user_can_t_write_are_mended_by_their_lines() {
     let program = tempfile::tempdir().unwrap();
     fs::set_permissions(program.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let binary = program.path().join("runchain");
-    fs::copy(env!("CARGO_BIN_EXE_runchain"), &binary).unwrap();
+    // By cp: while a child that another test starts holds a descriptor that this process writes to, the
+    // file can't be executed (ETXTBSY).
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_runchain"))
+        .arg(&binary)
+        .status();
+    assert!(copied.unwrap().success());
     let somebody = |line: &str| {
         let mut command = Command::new("setpriv");
         command.current_dir(project.root()).args([

@@ -1,7 +1,7 @@
 //! `status`, `ls`, `queue`, `health`: what runs, what waits, what failed, and what to do next.
 
 use super::{end, project};
-use crate::support::{Project, SHAPE_A, run};
+use crate::support::{Project, SHAPE_A, eventually, run};
 use serde_json::Value;
 use std::fs;
 
@@ -31,6 +31,7 @@ fn status_tells_what_failed_with_a_remedy_that_mends_it() {
         "done: archive, report, upload",
         "upload dead (2 of 2)",
         "NONE is alive",
+        "\"sh\" ended with exit code 1: connection refused",
     ] {
         assert!(status.contains(says), "{says} is not in\n{status}");
     }
@@ -54,6 +55,28 @@ fn status_tells_what_failed_with_a_remedy_that_mends_it() {
         strings(&json["newest_runs"][0]["steps"], "state"),
         ["done", "done", "done"]
     );
+}
+
+#[test]
+fn what_the_command_of_a_failed_step_said_is_never_far() {
+    let project = project();
+    end(&project, &["x-bad"]);
+    let show = project.runchain(&["show", "x-bad"]).exits(0).stdout;
+    for attempt in ["upload attempt 1", "upload attempt 2"] {
+        let said = format!("{attempt} said:\n  uploading x-bad\n  connection refused\n");
+        assert!(show.contains(&said), "{said} is not in\n{show}");
+    }
+    let json = project.runchain(&["show", "x-bad", "--json"]).exits(0).json();
+    assert!(
+        json["failures"][1]["output_tail"]
+            .as_str()
+            .unwrap()
+            .ends_with("connection refused\n"),
+        "{json:#}"
+    );
+    let queue = project.runchain(&["queue"]).exits(0).stdout;
+    let why = "\"sh\" ended with exit code 1: connection refused";
+    assert!(queue.contains(why), "{queue}");
 }
 
 #[test]
@@ -137,7 +160,15 @@ fn health_is_one_line_and_a_code() {
     let without = project.runchain(&["health"]).exits(33);
     assert_eq!(without.stdout, "unhealthy: no executor is alive\n");
     let service = project.service();
-    let well = project.runchain(&["health"]).exits(0);
+    // It is counted among the executors a moment before it takes the lead.
+    let well = eventually("health to be good", || {
+        let said = project.runchain(&["health"]);
+        if said.code == Some(0) {
+            Ok(said)
+        } else {
+            Err(said.stdout)
+        }
+    });
     assert_eq!(well.stdout, "healthy: an executor is alive, nothing is late\n");
     let json = project.runchain(&["health", "--json"]).exits(0);
     assert_eq!(json.stdout.lines().count(), 1);

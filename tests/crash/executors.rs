@@ -33,7 +33,7 @@ pub(crate) const POINTS: [&str; 13] = [
 pub(crate) const MARK: &str = "CRASH_EXECUTOR";
 /// What is left of a killed executor must be gone after its lease; a busy machine gets more.
 pub(crate) const LEASE: Duration = Duration::from_millis(1_000);
-const SLACK: Duration = Duration::from_secs(9);
+const SLACK: Duration = Duration::from_secs(29);
 /// The longest that one is frozen.
 const FREEZE_PATIENCE: Duration = Duration::from_secs(4);
 /// An executor that doesn't reach its point is killed like any other.

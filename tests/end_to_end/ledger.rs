@@ -22,8 +22,6 @@ pub(crate) struct Run {
     pub(crate) exists: bool,
     /// How often it ended.
     pub(crate) ends: i64,
-    /// From its first row to its first end.
-    pub(crate) lived_ms: u64,
     pub(crate) created_at: String,
     pub(crate) started_at: Option<String>,
     pub(crate) ended_at: Option<String>,

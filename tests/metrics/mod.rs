@@ -20,14 +20,14 @@ fn project(config: &str) -> Project {
 
 /// Starts an executor that listens, and waits until it answers.
 fn listening(project: &Project) -> (Service, Address) {
-    let address = Address::free();
     let service = Service::of(
         runchain(project.root())
             .arg("drain")
-            .env("RUNCHAIN_METRICS_LISTEN", address.to_string()),
+            .env("RUNCHAIN_METRICS_LISTEN", "127.0.0.1:0"),
     );
-    eventually("an answer", || {
-        address.get("/healthz").map_err(|error| error.to_string())
+    let address = eventually("an address", || {
+        let told = service.told();
+        Address::told(&told, "metrics at ").ok_or(told)
     });
     (service, address)
 }
@@ -56,14 +56,17 @@ fn samples(address: &Address) -> Samples {
         .collect()
 }
 
-/// Waits until a sample without labels of its own has a value.
+/// Waits until a sample without labels of its own has a value, on a page that knows the database, too:
+/// a scrape doesn't wait for long where somebody holds its lock.
 #[track_caller]
 fn until(address: &Address, name: &str, wanted: f64) -> Samples {
     eventually(&format!("{name} to be {wanted}"), || {
         let samples = samples(address);
-        match samples.get(&of(name)) {
-            Some(found) if (found - wanted).abs() < f64::EPSILON => Ok(samples),
-            found => Err(format!("{found:?}")),
+        let values = [name, "runchain_database_reachable"].map(|name| samples.get(&of(name)).copied());
+        if values == [Some(wanted), Some(1.0)] {
+            Ok(samples)
+        } else {
+            Err(format!("{values:?}"))
         }
     })
 }

@@ -2,12 +2,12 @@
 //! expression of which has to be answered.
 
 use super::{Address, end, listening, project};
-use crate::support::{eventually, monitoring, repository, run};
+use crate::support::{Service, eventually, monitoring, repository, run};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 fn folder() -> PathBuf {
     repository().join("docs/monitoring")
@@ -95,7 +95,7 @@ fn every_series_that_rules_and_dashboard_ask_for_is_on_the_page() {
 
 /// Ended with the test.
 struct Prometheus {
-    child: Child,
+    _server: Service,
     address: Address,
 }
 
@@ -112,24 +112,24 @@ impl Prometheus {
             ),
         )
         .unwrap();
-        let address = Address::free();
-        let child = Command::new(monitoring("RUNCHAIN_TEST_PROMETHEUS"))
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", project.path("tsdb").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(project.path("prometheus.log")).unwrap())
-            .spawn()
-            .unwrap();
-        let prometheus = Self { child, address };
-        eventually("Prometheus to be ready", || {
-            match prometheus.address.get("/-/ready") {
-                Ok(answer) if answer.code == 200 => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
+        let server = Service::of(
+            Command::new(monitoring("RUNCHAIN_TEST_PROMETHEUS"))
+                .arg(format!("--config.file={}", config.display()))
+                .arg(format!("--storage.tsdb.path={}", project.path("tsdb").display()))
+                .arg("--web.listen-address=127.0.0.1:0"),
+        );
+        let address = eventually("Prometheus's address", || {
+            let told = server.told();
+            Address::told(&told, "msg=\"Listening on\" address=").ok_or(told)
         });
-        prometheus
+        eventually("Prometheus to be ready", || match address.get("/-/ready") {
+            Ok(answer) if answer.code == 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        Self {
+            _server: server,
+            address,
+        }
     }
 
     fn api(&self, path: &str) -> Value {
@@ -153,13 +153,6 @@ impl Prometheus {
             })
             .collect();
         self.api(&format!("/api/v1/query?query={escaped}"))
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

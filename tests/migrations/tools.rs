@@ -111,7 +111,8 @@ sa.Table('runs', target_metadata,
 
 SNIPPET
 
-engine = sa.create_engine('sqlite:///.state/orchestration.db')
+# A busy disk may keep a commit of the executor's for longer than the usual 5 s.
+engine = sa.create_engine('sqlite:///.state/orchestration.db', connect_args={'timeout': 60})
 with engine.connect() as connection:
     configure(context, connection=connection, target_metadata=target_metadata)
     with context.begin_transaction():
@@ -181,7 +182,8 @@ mod django {
     const SETTINGS: &str = "
 SECRET_KEY = 'of a test'
 INSTALLED_APPS = ['orchestrator']
-DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': '.state/orchestration.db'}}
+# A busy disk may keep a commit of the executor's for longer than the usual 5 s.
+DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': '.state/orchestration.db', 'OPTIONS': {'timeout': 60}}}
 DEFAULT_AUTO_FIELD = 'django.db.models.AutoField'
 ";
     const MODELS: &str = "

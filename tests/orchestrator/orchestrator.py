@@ -4,8 +4,8 @@
     orchestrator.py --db state.db --shape a --init         creates the tables
     orchestrator.py --db state.db --shape a --runs 9       executes runs; prints a ledger (JSON)
 
-Every write opens a connection of its own with Python's defaults (rollback journal, 5 s timeout), and
-every run has a thread of its own. Events go to state/events/pattern_events.jsonl and to
+Every write opens a connection of its own with Python's defaults (rollback journal; --timeout instead of
+5 s, where a machine is busy), and every run has a thread of its own. Events go to state/events/pattern_events.jsonl and to
 jobs/<job_id>/pattern_events.jsonl below --root. The first error of SQLite ends the whole program
 with exit code 1 and the statement on standard error.
 
@@ -76,7 +76,7 @@ FATES = [
     "deleted",  # its rows are deleted while it runs
     "imported",  # one finished row, written at once
     "rerun",  # completed, then at once started again, then completed
-    "reopened",  # the same, seconds later
+    "reopened",  # the same, seconds later, or when its report is there (--read-reports)
     "discarded",  # completed, and deleted right away
 ]
 
@@ -97,15 +97,16 @@ def ulid():
 class Database:
     """One short connection for each write."""
 
-    def __init__(self, path, foreign_keys):
+    def __init__(self, path, foreign_keys, timeout):
         self.path = path
         self.foreign_keys = foreign_keys
+        self.timeout = timeout
 
     def write(self, *statements):
         """Executes (sql, parameters) pairs in one transaction; returns the last rowid."""
         sql = "connect"
         try:
-            with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            with contextlib.closing(sqlite3.connect(self.path, timeout=self.timeout)) as connection:
                 if self.foreign_keys:
                     sql = "PRAGMA foreign_keys = ON"
                     connection.execute(sql)
@@ -362,6 +363,8 @@ class Run:
         self.id = job_id if own else f"nightly-{options.seed}-{index + 1:02}"
         self.random = random.Random(f"{options.seed}/{index}")
         self.pace = options.pace
+        self.patience = options.read_reports
+        self.report = os.path.join(options.root, "reports", f"{self.id}_summary.json")
         self.shape = {"a": ShapeA, "b": ShapeB}[options.shape](database, self)
         self.database = database
         self.job = Job(files, job_id)
@@ -371,7 +374,6 @@ class Run:
         self.state = None
         self.ends = 0
         self.created_at = self.started_at = self.ended_at = None
-        self.lived_ms = 0
         self.error = None
 
     def wrote(self, table):
@@ -384,17 +386,18 @@ class Run:
             return self.import_finished()
         self.state = "pending"
         self.shape.create(self.word())
-        began = time.monotonic()
         self.become("running")
         self.shape.plan()
         self.say("run.started")
         last = self.work()
-        self.lived_ms = round((time.monotonic() - began) * 1000)
         if self.fate == "deleted":
             return self.delete()
         self.end(last)
         if self.fate in ("rerun", "reopened"):
-            self.pause(*((0.1, 0.4) if self.fate == "rerun" else (2.5, 2.6)))
+            if self.fate == "rerun":
+                self.pause(0.1, 0.4)
+            else:
+                self.look_at_the_report()
             self.become("running")
             self.say("run.restarted")
             self.step(TOOLS[0], len(TOOLS))
@@ -481,6 +484,14 @@ class Run:
     def pause(self, least, most):
         time.sleep(self.random.uniform(least, most) * self.pace)
 
+    def look_at_the_report(self):
+        """Somebody reads it and starts the run again."""
+        if not self.patience:
+            return self.pause(2.5, 2.6)
+        give_up_at = time.monotonic() + self.patience
+        while not os.path.exists(self.report) and time.monotonic() < give_up_at:
+            time.sleep(0.05)
+
     def account(self):
         return {
             "run_id": self.id,
@@ -488,7 +499,6 @@ class Run:
             "status": self.word(),
             "exists": bool(self.rows),
             "ends": self.ends,
-            "lived_ms": self.lived_ms,
             "created_at": self.created_at,
             "started_at": self.started_at,
             "ended_at": self.ended_at,
@@ -520,10 +530,13 @@ def main():
     parser.add_argument("--root", default=".", help="where state/events and jobs go")
     parser.add_argument("--runs", type=int, default=len(FATES))
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--timeout", type=float, default=5.0, help="seconds that a write waits for others")
+    parser.add_argument("--read-reports", type=float, default=0.0, metavar="SECONDS",
+                        help="a run that is reopened waits for its report for so long at most")
     parser.add_argument("--pace", type=float, default=1.0, help="2: everything takes twice as long")
     options = parser.parse_args()
     shape = {"a": ShapeA, "b": ShapeB}[options.shape]
-    database = Database(options.db, shape.FOREIGN_KEYS)
+    database = Database(options.db, shape.FOREIGN_KEYS, options.timeout)
     if options.init:
         database.create(SCHEMA[options.shape])
         return

@@ -171,6 +171,7 @@ command = ["./tool"]
     // The service says it, and runs all the same.
     let service = project.service();
     says(&service, "configuration: ");
+    assert!(service.terminate().success());
     // Without a database there is nothing to compare with, which is said.
     fs::remove_dir_all(project.path(".state")).unwrap();
     project.configure("[steps.b]\ncommand = ['true']\non = ['whatever']\n");

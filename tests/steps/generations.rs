@@ -132,3 +132,57 @@ command = ["sh", "-c", 'echo "$RUNCHAIN_GENERATION" >> begun; [ "$RUNCHAIN_GENER
         is_valid_bag(bag);
     }
 }
+
+/// A step that is asked to end in generation 1, and takes a while to do so.
+const SLOW_TO_END: &str = r#"
+[steps.report]
+command = ["sh", "-c", '''echo "begin $RUNCHAIN_GENERATION" >> told
+trap "sleep 1; echo end $RUNCHAIN_GENERATION >> told; exit 1" TERM
+if [ ! -e quick ]; then touch begun; while :; do sleep 0.02; done; fi
+echo "end $RUNCHAIN_GENERATION" >> told''']
+"#;
+
+fn begun(project: &Project) {
+    eventually("the first report to begin", || {
+        let is_there = project.path("begun").exists();
+        is_there.then_some(()).ok_or_else(String::new)
+    });
+    fs::write(project.path("quick"), "").unwrap();
+}
+
+#[test]
+fn what_a_new_generation_has_cancelled_has_ended_before_anything_of_it_begins() {
+    let project = Project::installed(SLOW_TO_END);
+    let _service = project.service();
+    end_as(&project, "r", "FAILED");
+    begun(&project);
+    end_as(&project, "r", "RUNNING");
+    end_as(&project, "r", "COMPLETED");
+    project.until(
+        "SELECT state FROM runchain_steps WHERE step = 'report' AND generation = 2",
+        "done",
+    );
+    let told = fs::read_to_string(project.path("told")).unwrap();
+    assert_eq!(told, "begin 1\nend 1\nbegin 2\nend 2\n");
+    assert_eq!(count(&project, "SELECT count(*) FROM runchain_failures;"), 0);
+}
+
+#[test]
+fn a_cancelled_step_that_is_asked_for_again_begins_when_it_has_ended_whoever_executes_it() {
+    let project = Project::installed(SLOW_TO_END);
+    let service = project.service();
+    end_as(&project, "r", "FAILED");
+    begun(&project);
+    project.runchain(&["cancel", "r"]).exits(0);
+    project.until(
+        "SELECT state FROM runchain_steps WHERE step = 'report'",
+        "cancelled",
+    );
+    // By an executor of its own, or by the service.
+    project.runchain(&["exec", "report", "--run", "r"]).exits(0);
+    let told = fs::read_to_string(project.path("told")).unwrap();
+    assert_eq!(told, "begin 1\nend 1\nbegin 1\nend 1\n");
+    assert!(service.terminate().success());
+    assert_eq!(count(&project, "SELECT count(*) FROM runchain_failures;"), 0);
+    assert_eq!(count(&project, "SELECT count(*) FROM runchain_ending;"), 0);
+}

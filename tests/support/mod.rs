@@ -19,7 +19,7 @@ pub(crate) use programs::{
     Finished, apsw, apsw_folder, everybodys_runchain, matrix, monitoring, python, python_program, run,
     sqlite3, step_host,
 };
-pub(crate) use project::{Project, SHAPE_A, SHAPE_B, eventually, tree};
+pub(crate) use project::{Project, SHAPE_A, SHAPE_B, eventually, tree, whole_lines};
 #[cfg(target_os = "linux")]
 pub(crate) use screen::Screen;
 pub(crate) use service::{Service, runchain};

@@ -4,6 +4,7 @@
 use super::service::{Service, runchain};
 use super::sqlite::stock_sqlite3;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -154,7 +155,7 @@ impl Project {
         }
     }
 
-    /// Starts `drain` and waits until it leads or works beside one who does.
+    /// Starts `drain` and waits until it has said that it is there. It may not lead yet.
     pub(crate) fn service(&self) -> Service {
         let service = Service::start(&self.root);
         let pid = service.pid();
@@ -182,20 +183,51 @@ impl Project {
         });
     }
 
-    /// Whole lines of a log, as JSON. The last one may be in the middle of being written.
+    /// Whole lines of a log, as JSON: of one that is being written not yet.
     pub(crate) fn log(&self, name: &str) -> Vec<Value> {
-        let bytes = fs::read(self.path("logs").join(name)).unwrap_or_default();
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
-        let text = std::str::from_utf8(&bytes[..whole]).unwrap();
-        text.lines()
+        let text = fs::read_to_string(self.path("logs").join(name)).unwrap_or_default();
+        whole_lines(&text)
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    /// Puts a file in the place of the folder of logs, which nobody can write then. By one exchange: in
+    /// a moment without anything in that place a service would make a folder anew.
+    pub(crate) fn take_logs_away(&self) {
+        fs::write(self.path("logs.away"), "").unwrap();
+        self.exchange_logs();
+    }
+
+    /// Puts the folder back.
+    pub(crate) fn bring_logs_back(&self) {
+        self.exchange_logs();
+        fs::remove_file(self.path("logs.away")).unwrap();
+    }
+
+    fn exchange_logs(&self) {
+        let (logs, away) = (self.path("logs"), self.path("logs.away"));
+        renameat_with(CWD, &logs, CWD, &away, RenameFlags::EXCHANGE).unwrap();
+    }
+
+    /// Waits until everything that was said stands in the logs, and who leads has noted it.
+    #[track_caller]
+    pub(crate) fn until_told(&self) {
+        self.until(
+            "SELECT min(event_id) = (SELECT max(id) FROM runchain_events) FROM runchain_cursors",
+            "1",
+        );
     }
 
     /// Every file below the folder but for the database's own, with its bytes.
     pub(crate) fn tree(&self, relative: &str) -> Vec<(String, Vec<u8>)> {
         tree(&self.path(relative))
     }
+}
+
+/// The lines of a file that somebody may be writing to: the last one may be there in part.
+pub(crate) fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
+    let end = text.rfind('\n').map_or(0, |end| end + 1);
+    text[..end].lines()
 }
 
 /// Every file below a folder with its bytes, by its path from there.

@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::num::NonZero;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ pub(crate) struct Screen {
 impl Screen {
     /// Starts a command in a terminal of its own, so many columns and rows large.
     pub(crate) fn start(command: &Command, columns: u16, rows: u16) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
@@ -64,8 +64,13 @@ impl Screen {
         let kept = Arc::clone(&printed);
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // It fails when the last end of the other side is closed.
-            while let Ok(length @ 1..) = output.read(&mut bytes) {
+            loop {
+                let length = match output.read(&mut bytes) {
+                    Ok(length @ 1..) => length,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    // It fails when the last end of the other side is closed.
+                    Ok(0) | Err(_) => break,
+                };
                 // Kept first: what is on the screen has been printed.
                 kept.lock().unwrap().extend_from_slice(&bytes[..length]);
                 seen.lock().unwrap().process(&bytes[..length]);

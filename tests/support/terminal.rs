@@ -33,7 +33,7 @@ impl Seen {
 
 /// Runs a command to its end on a terminal of this size.
 pub(crate) fn on_terminal(command: &mut Command, columns: u16, lines: u16) -> Seen {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&ours).unwrap();
     unlockpt(&ours).unwrap();
     let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();

@@ -199,7 +199,7 @@ pub fn traces(conn: &Connection, run_id: &RunId) -> Result<Traces> {
 /// # Errors
 /// A refusal while a step of it is being executed; whatever SQLite answers.
 pub fn erase(conn: &Connection, run_id: &RunId, by: &By, now: Millis) -> Result<i64> {
-    refuse_while_running(conn, run_id)?;
+    refuse_while_running(conn, run_id, now)?;
     let traces = traces(conn, run_id)?;
     // Its batch counts what is left, and must not wait for it.
     held::leave(conn, run_id, held::Left::TakenBack, now)?;
@@ -238,12 +238,13 @@ pub fn erase(conn: &Connection, run_id: &RunId, by: &By, now: Millis) -> Result<
     audit::record(conn, &action, now)
 }
 
-fn refuse_while_running(conn: &Connection, run_id: &RunId) -> Result<()> {
+fn refuse_while_running(conn: &Connection, run_id: &RunId, now: Millis) -> Result<()> {
     let running: Option<String> = conn
         .query_row(
-            "SELECT group_concat(step, ', ') FROM runchain_steps
-             WHERE run_id = ?1 AND state IN ('leased', 'running')",
-            [run_id],
+            "SELECT group_concat(step, ', ') FROM runchain_steps AS s
+             WHERE run_id = ?1 AND (state IN ('leased', 'running')
+               OR EXISTS (SELECT 1 FROM runchain_ending AS e WHERE e.step_id = s.id AND e.until_ms > ?2))",
+            (run_id, now),
             |row| row.get(0),
         )
         .during("look for steps that run")?;

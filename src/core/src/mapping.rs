@@ -198,6 +198,25 @@ impl Mapping {
             .collect()
     }
 
+    /// Whether the table itself says that no two rows have one id: the id column alone is its primary key,
+    /// or unique.
+    ///
+    /// # Errors
+    /// Whatever SQLite answers.
+    pub fn is_unique(&self, conn: &Connection) -> Result<bool> {
+        conn.query_row(
+            "SELECT (SELECT count(*) = 1 AND max(name = ?2 COLLATE NOCASE)
+                     FROM pragma_table_info(?1, 'main') WHERE pk > 0)
+                 OR EXISTS (
+                   SELECT 1 FROM pragma_index_list(?1, 'main') AS i
+                   WHERE i.\"unique\" AND NOT i.partial
+                     AND (SELECT count(*) = 1 AND max(name = ?2 COLLATE NOCASE) FROM pragma_index_info(i.name, 'main')))",
+            (&self.table, &self.id_column),
+            |row| row.get(0),
+        )
+        .during("look whether the id is unique")
+    }
+
     /// The status of one run as it stands in the user's table now; the outer `None` means that
     /// there is no such row.
     ///

@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 const POLL: Duration = Duration::from_secs(60);
 /// The same where nothing watches.
 const POLL_UNWATCHED: Duration = Duration::from_millis(500);
-/// Pauses between a hint and the commit that it announces; another hint begins anew.
-const PAUSES_MS: [u64; 11] = [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
+/// Pauses between a hint and the commit that it announces; another hint begins anew. Together 8 s cover
+/// a slow disk, whose commit makes no event of its own.
+const PAUSES_MS: [u64; 14] = [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096];
 
 /// Tells when the database has changed.
 #[derive(Debug)]
@@ -104,14 +105,14 @@ impl Changes {
                 return Ok(Woken::Look);
             }
             let wake_at = until.map_or(poll_at, |until| until.min(poll_at));
-            if self.hints.recv_timeout(wake_at - now).is_ok() && self.changes_soon(conn)? {
+            if self.hints.recv_timeout(wake_at - now).is_ok() && self.changes_soon(conn, wake_at)? {
                 return Ok(Woken::Look);
             }
         }
     }
 
-    /// After a hint.
-    fn changes_soon(&mut self, conn: &Connection) -> Result<bool> {
+    /// After a hint; not for longer than `until`.
+    fn changes_soon(&mut self, conn: &Connection, until: Instant) -> Result<bool> {
         let mut pauses = PAUSES_MS.iter();
         loop {
             if let Some(watch) = &self.watch {
@@ -120,10 +121,12 @@ impl Changes {
             if self.has_changed(conn)? {
                 return Ok(true);
             }
-            let Some(&pause_ms) = pauses.next() else {
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(&pause_ms) = pauses.next().filter(|_| !left.is_zero()) else {
                 return Ok(false);
             };
-            if self.hints.recv_timeout(Duration::from_millis(pause_ms)).is_ok() {
+            let pause = Duration::from_millis(pause_ms).min(left);
+            if self.hints.recv_timeout(pause).is_ok() {
                 pauses = PAUSES_MS.iter();
             }
         }

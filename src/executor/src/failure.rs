@@ -13,6 +13,8 @@ pub(crate) struct Failure {
     pub(crate) exit: Exit,
     /// The sentence for the person: what, where, and what to do.
     pub(crate) message: String,
+    /// SQLite's own answer in the middle of a command: it names no file yet.
+    pub(crate) is_of_sqlite: bool,
 }
 
 /// Result of every command.
@@ -24,6 +26,7 @@ impl Failure {
         Self {
             exit,
             message: message.into(),
+            is_of_sqlite: false,
         }
     }
 }
@@ -48,7 +51,10 @@ impl From<OpenError> for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::new(Exit::from(&error), error.to_string())
+        Self {
+            is_of_sqlite: error.sqlite_code().is_some(),
+            ..Self::new(Exit::from(&error), error.to_string())
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Floods: of one rule, so many new alerts in an hour have a row each; what comes beyond counts in one
 //! alert of the rule. So a hundred thousand failures are a bounded number of rows and messages.
 //!
-//! An alert that is there already is no part of this: it counts by itself.
+//! An alert that is there already is no part of this: it counts by itself. One that is over before anybody
+//! has heard of it takes no place from those that aren't, and never makes a flood: nobody is called for it.
 
 use super::own::Severity;
 use super::{State, fingerprint, note_change};
@@ -15,6 +16,8 @@ pub(super) const ADMITTED: i64 = 100;
 pub(super) const SLOT_MS: i64 = 3_600_000;
 /// What stands for new alerts in `runchain_alert_counts`.
 pub(super) const NEW: &str = "new";
+/// What stands there for alerts that were over when they were new.
+const OVER: &str = "over";
 /// The last part of the fingerprint of a flood, where others have a task, a run or null.
 pub(super) const FLOOD: &str = "*flood*";
 
@@ -23,7 +26,7 @@ pub(super) const FLOOD: &str = "*flood*";
 pub enum Admission {
     /// It has.
     Admitted,
-    /// The flood's alert has counted it.
+    /// It hasn't. The flood's alert has counted it, unless it is over.
     Flooded,
 }
 
@@ -36,6 +39,19 @@ pub(crate) fn admit(
     message: &str,
     now: Millis,
 ) -> Result<Admission> {
+    let admission = take_place(conn, rule, NEW, now)?;
+    if admission == Admission::Flooded {
+        count_in(conn, rule, severity, events, message, now)?;
+    }
+    Ok(admission)
+}
+
+/// Admits a new alert of a rule that is over already: as many as others, beside them.
+pub(crate) fn admit_over(conn: &Connection, rule: &str, now: Millis) -> Result<Admission> {
+    take_place(conn, rule, OVER, now)
+}
+
+fn take_place(conn: &Connection, rule: &str, what: &str, now: Millis) -> Result<Admission> {
     let slot = now.0.div_euclid(SLOT_MS) * SLOT_MS;
     let counted: Option<i64> = conn
         .prepare_cached(
@@ -43,26 +59,25 @@ pub(crate) fn admit(
         )
         .and_then(|mut statement| {
             statement
-                .query_row((rule, NEW, slot), |row| row.get(0))
+                .query_row((rule, what, slot), |row| row.get(0))
                 .optional()
         })
         .during("count the new alerts of a rule")?;
     if counted.unwrap_or(0) >= ADMITTED {
-        count_in(conn, rule, severity, events, message, now)?;
         return Ok(Admission::Flooded);
     }
     if counted.is_none() {
         conn.prepare_cached(
             "DELETE FROM runchain_alert_counts WHERE rule = ?1 AND what = ?2 AND slot_ms < ?3",
         )
-        .and_then(|mut statement| statement.execute((rule, NEW, slot)))
+        .and_then(|mut statement| statement.execute((rule, what, slot)))
         .during("forget older counts of a rule")?;
     }
     conn.prepare_cached(
         "INSERT INTO runchain_alert_counts(rule, what, slot_ms, events) VALUES (?1, ?2, ?3, 1)
          ON CONFLICT(rule, what, slot_ms) DO UPDATE SET events = events + 1",
     )
-    .and_then(|mut statement| statement.execute((rule, NEW, slot)))
+    .and_then(|mut statement| statement.execute((rule, what, slot)))
     .during("count the new alerts of a rule")?;
     Ok(Admission::Admitted)
 }

@@ -33,7 +33,7 @@ pub mod rulebook;
 mod window;
 
 pub use flood::Admission;
-pub(crate) use flood::admit;
+pub(crate) use flood::{admit, admit_over};
 pub(crate) use hand::change_by_hand;
 pub use hand::{ByHand, ask, by_hand};
 pub use life::{Alarm, Raised, is_open, raise, raise_or_renew, resolve, resolve_all_of};

@@ -186,10 +186,7 @@ impl Raised {
             None => None,
         };
         let before = known(conn, &self.fingerprint)?;
-        if before.is_none()
-            && alert::admit(conn, &rule.name, rule.severity, self.count, &self.message, now)?
-                == Admission::Flooded
-        {
+        if before.is_none() && self.admit(conn, rule, succeeded, now)? == Admission::Flooded {
             return Ok(false);
         }
         let run_id = alert::run_of(conn, self.run_id.as_deref(), self.job.as_deref())?;
@@ -204,6 +201,20 @@ impl Raised {
         }
         alert::note_change(conn, after.id, was, after.state, None, now)?;
         Ok(after.state == State::Firing)
+    }
+
+    /// Of a new one: whether it has a row. That of one whose task has succeeded is for who looks back.
+    fn admit(
+        &self,
+        conn: &Connection,
+        rule: &Rule,
+        succeeded: Option<Millis>,
+        now: Millis,
+    ) -> Result<Admission> {
+        if succeeded.is_some_and(|succeeded| succeeded > self.last_at) {
+            return alert::admit_over(conn, &rule.name, now);
+        }
+        alert::admit(conn, &rule.name, rule.severity, self.count, &self.message, now)
     }
 
     fn upsert(

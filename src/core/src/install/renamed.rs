@@ -152,7 +152,7 @@ fn same_columns(conn: &Connection, table: &str, recorded: &Mapping) -> Result<Op
         ..MappingRequest::from(recorded)
     };
     match resolved(conn, &request)? {
-        Some(mapping) if is_key(conn, &mapping)? => Ok(Some(mapping)),
+        Some(mapping) if mapping.is_unique(conn)? => Ok(Some(mapping)),
         _ => Ok(None),
     }
 }
@@ -170,21 +170,6 @@ fn still_there(columns: &[Column], name: &str) -> Option<String> {
         .iter()
         .find(|column| column.name.eq_ignore_ascii_case(name))
         .map(|column| column.name.clone())
-}
-
-/// Whether the id column alone is the primary key or unique.
-fn is_key(conn: &Connection, mapping: &Mapping) -> Result<bool> {
-    conn.query_row(
-        "SELECT (SELECT count(*) = 1 AND max(name = ?2 COLLATE NOCASE)
-                 FROM pragma_table_info(?1, 'main') WHERE pk > 0)
-             OR EXISTS (
-               SELECT 1 FROM pragma_index_list(?1, 'main') AS i
-               WHERE i.\"unique\" AND NOT i.partial
-                 AND (SELECT count(*) = 1 AND max(name = ?2 COLLATE NOCASE) FROM pragma_index_info(i.name, 'main')))",
-        (&mapping.table, &mapping.id_column),
-        |row| row.get(0),
-    )
-    .during("look whether the id is a key")
 }
 
 /// The runs that we saw last and that were not deleted.

@@ -1,5 +1,6 @@
 //! Steps that are not over: waiting, ready, leased, running, dead.
 
+use super::with_last_line;
 use crate::error::{During, Result};
 use crate::{Millis, RunId, StepId};
 use rusqlite::Connection;
@@ -37,6 +38,9 @@ pub struct LiveStep {
     pub executor_id: Option<String>,
     /// What was wrong with its last attempt.
     pub error: Option<String>,
+    /// The same with the last line that its command printed, for people.
+    #[serde(skip)]
+    pub told: Option<String>,
 }
 
 fn as_json<S: serde::Serializer>(text: &str, serializer: S) -> std::result::Result<S::Ok, S::Error> {
@@ -46,13 +50,13 @@ fn as_json<S: serde::Serializer>(text: &str, serializer: S) -> std::result::Resu
 
 /// By the index of what is live.
 pub(super) const OF_STATE: &str = "SELECT id, run_id, generation, step, state, attempts, max_attempts, priority, ready_at_ms,
-            started_ms, needs, executor_id, error
+            started_ms, needs, executor_id, error, output_tail
      FROM runchain_steps WHERE finished_ms IS NULL AND state = ?1 ORDER BY step, priority, ready_at_ms, id LIMIT ?2";
 
 /// The same of one kind of steps.
 pub(super) const OF_STATE_AND_STEP: &str =
     "SELECT id, run_id, generation, step, state, attempts, max_attempts, priority, ready_at_ms,
-            started_ms, needs, executor_id, error
+            started_ms, needs, executor_id, error, output_tail
      FROM runchain_steps WHERE finished_ms IS NULL AND state = ?1 AND step = ?3
      ORDER BY priority, ready_at_ms, id LIMIT ?2";
 
@@ -63,6 +67,7 @@ pub(super) const OF_STATE_AND_STEP: &str =
 pub fn steps(conn: &Connection, state: &str, step: Option<&str>, limit: u32) -> Result<Vec<LiveStep>> {
     const DOING: &str = "read the steps that are not over";
     let of_row = |row: &rusqlite::Row<'_>| {
+        let error: Option<String> = row.get(12)?;
         Ok(LiveStep {
             id: row.get(0)?,
             run_id: row.get(1)?,
@@ -76,7 +81,8 @@ pub fn steps(conn: &Connection, state: &str, step: Option<&str>, limit: u32) -> 
             started_at: row.get(9)?,
             needs: row.get(10)?,
             executor_id: row.get(11)?,
-            error: row.get(12)?,
+            told: with_last_line(error.clone(), row.get(13)?),
+            error,
         })
     };
     let sql = match step {

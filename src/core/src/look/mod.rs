@@ -20,6 +20,16 @@ pub mod events;
 pub mod live;
 pub mod problems;
 pub mod runs;
+/// An error with the last line that its command printed: an exit code alone tells nobody anything.
+fn with_last_line(error: Option<String>, output: Option<String>) -> Option<String> {
+    let output = output.unwrap_or_default();
+    let last = output.lines().map(str::trim).rfind(|line| !line.is_empty());
+    match (error, last) {
+        (Some(error), Some(line)) => Some(format!("{error}: {line}")),
+        (error, _) => error,
+    }
+}
+
 #[cfg(test)]
 mod tests;
 

@@ -1,7 +1,7 @@
 //! Changes that somebody asks for: again, cancel, pause, resume.
 
 use super::settle::ready_what_waited;
-use super::{THROUGH, find};
+use super::{THROUGH, ending, find};
 use crate::alert::{self, Own};
 use crate::error::{During, Result};
 use crate::{Millis, RunId, StepId};
@@ -55,6 +55,8 @@ pub fn chain_again(conn: &Connection, run_id: &RunId, generation: i64, now: Mill
 /// # Errors
 /// Whatever SQLite answers.
 pub fn cancel(conn: &Connection, step_id: StepId, now: Millis) -> Result<()> {
+    // What waits for it doesn't run.
+    ending::note(conn, step_id, now)?;
     conn.prepare_cached(
         "WITH RECURSIVE
            meant AS (SELECT run_id, generation, step FROM runchain_steps WHERE id = ?1),

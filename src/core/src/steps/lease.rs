@@ -1,5 +1,6 @@
 //! Lease and start, in one write: which steps an executor gets.
 
+use super::ending::{self, Ending};
 use super::{Claim, EVERY_KIND};
 use crate::error::{During, Result};
 use crate::{ExecutorId, Millis, RunId, schema};
@@ -45,8 +46,9 @@ pub struct Capacity<'a> {
 const SUSPECT_PATIENCE_MS: i64 = 5_000;
 
 /// Leases and starts ready steps, in order of priority, then age: never more than there are free
-/// places, never more of one name than its limit, none of a paused kind, a suspect only alone. One
-/// write for each step: nothing is held that isn't worked on.
+/// places, never more of one name than its limit, none of a paused kind, none of a run of which an
+/// earlier step still ends, a suspect only alone. One write for each step: nothing is held that isn't
+/// worked on.
 ///
 /// # Errors
 /// [`crate::Error::Outdated`] when the database asks for a newer writer,
@@ -86,7 +88,7 @@ fn candidates(
     if capacity.free == 0 {
         return Ok(Vec::new());
     }
-    let room = Room::of(conn, capacity)?;
+    let room = Room::of(conn, capacity, now)?;
     match suspect(conn, wanted, capacity, &room, now)? {
         Suspect::None => unsuspicious(conn, wanted, capacity, room, now),
         Suspect::Alone(claim) => Ok(vec![*claim]),
@@ -123,7 +125,7 @@ fn suspect(
     let mut rows = select.query((now, run_id, step)).during("look for suspects")?;
     while let Some(row) = rows.next().during("look for suspects")? {
         let claim = Claim::of_row(row).during("look for suspects")?;
-        if room.left(&claim.step) == 0 {
+        if room.left(&claim.step) == 0 || room.is_closed_to(&claim.run_id) {
             continue;
         }
         let ready_at = claim.ready_at;
@@ -153,6 +155,8 @@ fn unsuspicious(
             for lane in lanes(conn)? {
                 let limit = room.left(&lane.step).min(capacity.free);
                 if limit > 0 {
+                    // Those that have to be passed over must not hide the others.
+                    let limit = limit + room.ending.len();
                     candidates_of_lane(conn, &lane, now, limit, &mut found)?;
                 }
             }
@@ -160,6 +164,7 @@ fn unsuspicious(
         Wanted::OfRun { .. } => candidates_of_run(conn, wanted, now, &mut found)?,
     }
     found.sort_unstable_by_key(|candidate| candidate.order);
+    found.retain(|candidate| !room.is_closed_to(&candidate.claim.run_id));
     found.retain(|candidate| room.take(&candidate.claim.step));
     found.truncate(capacity.free);
     Ok(found.into_iter().map(|candidate| candidate.claim).collect())
@@ -290,15 +295,17 @@ fn pauses(conn: &Connection) -> Result<Vec<String>> {
     rows.collect::<rusqlite::Result<_>>().during("read the pauses")
 }
 
-/// What the limits of each name leave.
+/// What the limits of each name leave, and what was taken away and still ends.
 struct Room {
     left: BTreeMap<String, usize>,
+    ending: Vec<Ending>,
 }
 
 impl Room {
-    fn of(conn: &Connection, capacity: Capacity<'_>) -> Result<Self> {
+    fn of(conn: &Connection, capacity: Capacity<'_>, now: Millis) -> Result<Self> {
         let mut room = Self {
             left: capacity.concurrency.clone(),
+            ending: ending::all(conn, now)?,
         };
         if room.left.is_empty() {
             return Ok(room);
@@ -313,7 +320,16 @@ impl Room {
                 *left = left.saturating_sub(usize::try_from(held).unwrap_or(usize::MAX));
             }
         }
+        for step in room.ending.iter().map(|ending| &ending.step) {
+            if let Some(left) = room.left.get_mut(step) {
+                *left = left.saturating_sub(1);
+            }
+        }
         Ok(room)
+    }
+
+    fn is_closed_to(&self, run_id: &RunId) -> bool {
+        self.ending.iter().any(|ending| ending.run_id == *run_id)
     }
 
     fn left(&self, step: &str) -> usize {

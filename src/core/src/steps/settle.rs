@@ -1,7 +1,7 @@
 //! Settle: what an execution led to, in one transaction with everything that follows from it.
 
 use super::archival::{self, Archival, BagBeside};
-use super::{Backoff, Claim, THROUGH};
+use super::{Backoff, Claim, THROUGH, ending};
 use crate::alert::{self, Alarm, Own};
 use crate::error::{During, Error, Result};
 use crate::event::{self, EventType, NewEvent};
@@ -72,6 +72,21 @@ pub enum Settled {
 /// # Errors
 /// Whatever SQLite answers.
 pub fn settle(
+    conn: &Connection,
+    claim: &Claim,
+    outcome: &Outcome,
+    backoff: Backoff,
+    jitter: f64,
+    now: Millis,
+) -> Result<Settled> {
+    let settled = try_to_settle(conn, claim, outcome, backoff, jitter, now)?;
+    if settled == Settled::Fenced {
+        ending::over(conn, claim)?;
+    }
+    Ok(settled)
+}
+
+fn try_to_settle(
     conn: &Connection,
     claim: &Claim,
     outcome: &Outcome,

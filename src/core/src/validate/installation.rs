@@ -197,12 +197,7 @@ pub(super) fn mapping(context: &Context<'_>) -> Result<Verdict> {
         status_column: Some(wanted.status_column.clone()),
     };
     let what = match Mapping::resolve(context.conn, &request) {
-        Ok(found) => {
-            return Ok(Verdict::ok(format!(
-                "{}.{} and .{}",
-                found.table, found.id_column, found.status_column
-            )));
-        }
+        Ok(found) => return id_and_status(context.conn, &found),
         Err(Error::WrongMapping { what, .. }) => what,
         Err(other) => return Err(other),
     };
@@ -216,6 +211,28 @@ pub(super) fn mapping(context: &Context<'_>) -> Result<Verdict> {
         "the table or a column was renamed or dropped; the executor can't look at the runs",
     )
     .remedy(remedy))
+}
+
+/// Both columns are there; the id has to tell the rows apart.
+fn id_and_status(conn: &Connection, found: &Mapping) -> Result<Verdict> {
+    let Mapping {
+        table,
+        id_column,
+        status_column,
+    } = found;
+    if found.is_unique(conn)? {
+        return Ok(Verdict::ok(format!("{table}.{id_column} and .{status_column}")));
+    }
+    Ok(Verdict::warning(
+        format!("{table}.{id_column} is not unique by the table's definition"),
+        "rows with one id are taken for one run, and without an index of it every look at a run reads the whole table",
+    )
+    .remedy(format!(
+        "CREATE UNIQUE INDEX {} ON {}({}); -- or install with a column that tells the runs apart",
+        mapping::quote(&format!("{table}_{id_column}")),
+        mapping::quote(table),
+        mapping::quote(id_column)
+    )))
 }
 
 const REPAIR_SQL: &str = "SELECT runchain_install('{\"repair\":true}'); -- or runchain install --repair";

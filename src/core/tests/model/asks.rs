@@ -77,6 +77,7 @@ impl World {
 
     /// With those that wait for it and could never run.
     fn cancel_step(&mut self, index: usize) {
+        self.take_away(index);
         self.end_step(index, Cancelled);
         if !CHAIN[self.steps[index].kind].required {
             return;

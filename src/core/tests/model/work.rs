@@ -62,12 +62,23 @@ impl World {
                 *room -= 1;
             }
         }
+        let ending: Vec<usize> = (self.ending.iter())
+            .filter(|(_, (_, until))| *until > self.now)
+            .map(|(index, _)| *index)
+            .collect();
+        for index in &ending {
+            if let Some(room) = room.get_mut(CHAIN[self.steps[*index].kind].name) {
+                *room -= 1;
+            }
+        }
+        let ends = |run: &str| ending.iter().any(|index| self.steps[*index].run == run);
         let mut due: Vec<usize> = (0..self.steps.len())
             .filter(|index| {
                 let step = &self.steps[*index];
                 step.state == Ready
                     && step.ready_at <= self.now
                     && !self.is_paused(step)
+                    && !ends(&step.run)
                     && of.0.is_none_or(|run| step.run == run)
                     && of.1.is_none_or(|kind| CHAIN[step.kind].name == kind)
             })
@@ -134,6 +145,9 @@ impl World {
         let now = self.now;
         let step = &mut self.steps[index];
         if step.hold != Some(hold) || step.state != Running {
+            if self.ending.get(&index).is_some_and(|(ending, _)| *ending == hold) {
+                self.ending.remove(&index);
+            }
             return Settling::Fenced;
         }
         match ending {

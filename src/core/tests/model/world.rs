@@ -18,6 +18,9 @@ pub(crate) enum State {
 
 use State::{Cancelled, Done, Ready, Waiting};
 
+/// How long the end of a cancelled step is waited for.
+const ENDING_MS: i64 = 30_000;
+
 /// What holds a step: the executor, and which of all leases it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hold {
@@ -76,6 +79,8 @@ pub(crate) struct World {
     /// Until when each executor's lease holds.
     pub(crate) executors: BTreeMap<usize, i64>,
     pub(crate) leases: usize,
+    /// Steps that were cancelled while they ran: whose end isn't known, and until when it is waited for.
+    pub(crate) ending: BTreeMap<usize, (Hold, i64)>,
 }
 
 pub(crate) fn phase_of(status: Option<&str>) -> Option<&'static str> {
@@ -280,11 +285,20 @@ impl World {
         self.steps[index].hold = None;
     }
 
+    /// Who executes it has still to end it.
+    pub(crate) fn take_away(&mut self, index: usize) {
+        let step = &self.steps[index];
+        if let (State::Running, Some(hold)) = (step.state, step.hold) {
+            self.ending.insert(index, (hold, self.now + ENDING_MS));
+        }
+    }
+
     /// Cancels what has not ended, in any generation; whether there was anything.
     pub(crate) fn cancel_run(&mut self, run: &str) -> bool {
         let mut any = false;
         for index in 0..self.steps.len() {
             if self.steps[index].run == run && ![Done, Cancelled].contains(&self.steps[index].state) {
+                self.take_away(index);
                 self.end_step(index, Cancelled);
                 any = true;
             }

@@ -12,7 +12,7 @@ use crate::folder::Folder;
 use runchain_core::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
@@ -203,17 +203,10 @@ pub(crate) fn verify(bag_dir: &Path) -> Result<Verified> {
 /// The same of a bag that is open.
 pub(super) fn verify_in(bag: &Folder) -> Result<Verified> {
     let bag_dir = bag.path();
-    let damaged = |what: String| {
-        Error::refused(
-            format!("the bag {} is damaged: {what}", bag_dir.display()),
-            "move it aside and archive the run again",
-        )
-    };
-    let (tag_manifest, mut size_bytes) = {
-        let text = read_text(bag, TAG_MANIFEST, MANIFEST_MAX_BYTES)?;
-        let size = text.len() as u64;
-        (text, size)
-    };
+    let damaged = |what: String| damaged(bag, &what);
+    let tag_manifest = read_text(bag, TAG_MANIFEST, MANIFEST_MAX_BYTES)
+        .map_err(|error| damage_of(bag, TAG_MANIFEST, error))?;
+    let mut size_bytes = tag_manifest.len() as u64;
     let tags =
         parse_manifest(&tag_manifest).ok_or_else(|| damaged(format!("{TAG_MANIFEST} can't be read")))?;
     for name in ["bagit.txt", INFO, MANIFEST] {
@@ -221,11 +214,12 @@ pub(super) fn verify_in(bag: &Folder) -> Result<Verified> {
             return Err(damaged(format!("{TAG_MANIFEST} doesn't list {name}")));
         }
     }
-    let manifest = parse_manifest(&read_text(bag, MANIFEST, MANIFEST_MAX_BYTES)?)
-        .ok_or_else(|| damaged(format!("{MANIFEST} can't be read")))?;
+    let manifest =
+        read_text(bag, MANIFEST, MANIFEST_MAX_BYTES).map_err(|error| damage_of(bag, MANIFEST, error))?;
+    let manifest = parse_manifest(&manifest).ok_or_else(|| damaged(format!("{MANIFEST} can't be read")))?;
     let mut payload_bytes = 0;
     for (name, digest) in tags.iter().chain(&manifest) {
-        let read = hash_file(bag, name)?;
+        let read = hash_file(bag, name).map_err(|error| damage_of(bag, name, error))?;
         if read.digest != *digest {
             return Err(damaged(format!("{name} is not what the manifest says")));
         }
@@ -252,6 +246,26 @@ pub(super) fn verify_in(bag: &Folder) -> Result<Verified> {
     })
 }
 
+fn damaged(bag: &Folder, what: &str) -> Error {
+    Error::refused(
+        format!("the bag {} is damaged: {what}", bag.path().display()),
+        "move it aside and archive the run again",
+    )
+}
+
+/// A file that is gone, or is no plain file any more, is damage of the bag. That the disk fails, or that
+/// somebody may not read, is not.
+fn damage_of(bag: &Folder, name: &str, error: Error) -> Error {
+    let Error::Io { source, .. } = &error else {
+        return error;
+    };
+    match source.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => damaged(bag, &format!("{name} is not there")),
+        ErrorKind::InvalidInput | ErrorKind::InvalidData => damaged(bag, &format!("{name}: {source}")),
+        _ => error,
+    }
+}
+
 /// Owner and generation of the bag that stands in a folder, by its `bag-info.txt`; `None` when that
 /// is none of ours.
 pub(super) fn owner_of(bag: &Folder) -> Option<(Owner, String)> {
@@ -266,8 +280,12 @@ pub(super) fn owner_of(bag: &Folder) -> Option<(Owner, String)> {
 }
 
 /// SHA-256 of the tag manifest as it stands, without looking at what it lists: `sha256:...`.
+///
+/// # Errors
+/// A refusal where the bag has lost it; I/O errors.
 pub(super) fn digest_of(bag: &Folder) -> Result<String> {
-    Ok(format!("sha256:{}", hash_file(bag, TAG_MANIFEST)?.digest))
+    let read = hash_file(bag, TAG_MANIFEST).map_err(|error| damage_of(bag, TAG_MANIFEST, error))?;
+    Ok(format!("sha256:{}", read.digest))
 }
 
 /// The same of a bag at a path.

@@ -5,7 +5,7 @@
 
 use super::{bag, bags_of, parts, place};
 use runchain_core::RunId;
-use runchain_core::error::Result;
+use runchain_core::error::{Error, Result};
 use runchain_core::steps::{self, Archival, BagBeside};
 use rusqlite::Connection;
 use std::path::Path;
@@ -24,8 +24,16 @@ pub(crate) fn unlogged(
 ) -> Result<Vec<BagBeside>> {
     let mut found = Vec::new();
     for path in bags_of(archive_dir, run_id, database_uuid)? {
+        if Some(path.as_path()) == newest {
+            continue;
+        }
+        let digest = match bag::digest_at(&path) {
+            // Without its tag manifest it is damaged, and keeps nothing else from its row.
+            Err(Error::Refused { .. }) => continue,
+            digest => digest?,
+        };
         // To verify one reads all of it: not for those that have their row.
-        if Some(path.as_path()) != newest && steps::lacks_row(conn, run_id, &bag::digest_at(&path)?)? {
+        if steps::lacks_row(conn, run_id, &digest)? {
             found.extend(whole(&path));
         }
     }

@@ -1,6 +1,6 @@
 //! `runchain drain`: the service, and the two ways of running it to an end.
 
-use super::{open_checked, open_to_serve};
+use super::{named, open_checked, open_to_serve};
 use crate::cli::DrainArgs;
 use crate::config::{self, ConfigError, Known, Settings};
 use crate::door;
@@ -32,7 +32,7 @@ pub(super) fn drain(
         return until(&goal, settings, &reload, output);
     }
     let log = Log::of_service(settings, output.quiet);
-    match work(&goal, settings, &reload, &log) {
+    match work(&goal, settings, &reload, &log).map_err(|failure| named(settings, failure)) {
         // Who collects its log reads there why it ended.
         Err(failure) if log.is_for_machines() && !output.json => {
             log.error(&failure.message);

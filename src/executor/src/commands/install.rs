@@ -70,6 +70,12 @@ pub(super) fn install(arguments: &InstallArgs, settings: &Settings, output: &Out
         output.line("no triggers: the executor compares after every commit, and misses what flips back between two looks")?;
     }
     say_history(&installed, output)?;
+    if !mapping.is_unique(&conn)? {
+        output.note(&format!(
+            "{}.{} is not unique by the table's definition: rows with one id are taken for one run (runchain validate)",
+            mapping.table, mapping.id_column
+        ))?;
+    }
     output.line("next: runchain drain (as a service), or runchain drain --until-idle")?;
     Ok(Exit::Ok)
 }

@@ -38,7 +38,7 @@ mod wait;
 use crate::cli::{Command, ConfigCommand};
 use crate::config::{self, ConfigError, Settings, Source};
 use crate::exit::Exit;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::identity;
 use crate::open::{self, OpenError, OpenMode};
 use crate::output::Output;
@@ -56,48 +56,57 @@ pub(crate) fn run(
     output: &Output,
 ) -> Outcome<Exit> {
     let settings = Arc::new(settings);
+    dispatch(command, &settings, reload, output).map_err(|failure| named(&settings, failure))
+}
+
+fn dispatch(
+    command: &Command,
+    settings: &Arc<Settings>,
+    reload: &dyn Fn() -> Result<Settings, ConfigError>,
+    output: &Output,
+) -> Outcome<Exit> {
     match command {
-        Command::Drain(arguments) => drain::drain(arguments, &settings, reload, output),
-        Command::Install(arguments) => install::install(arguments, &settings, output),
-        Command::Uninstall(arguments) => install::uninstall(arguments, &settings, output),
-        Command::Validate => validate::validate(&settings, output),
-        Command::Ingest(arguments) => ingest::ingest(arguments, &settings, output),
-        Command::Adopt(arguments) => adopt::adopt(arguments, &settings, output),
-        Command::Archive(arguments) => run::step(arguments, "archive", &settings, output),
-        Command::Report(arguments) => run::step(arguments, "report", &settings, output),
-        Command::Finish(arguments) => run::finish(arguments, &settings, output),
-        Command::Explain(arguments) => explain::explain(arguments, &settings, output),
-        Command::Exec(arguments) => exec::exec(arguments, &settings, output),
-        Command::Audit(arguments) => audit::audit(arguments, &settings, output),
-        Command::Status => status::status(&settings, output),
-        Command::Ls(arguments) => ls::ls(arguments, &settings, output),
-        Command::Logs(arguments) => logs::logs(arguments, &settings, output),
-        Command::Events(arguments) => events::events(arguments, &settings, output),
-        Command::Queue(arguments) => queue::queue(arguments, &settings, output),
-        Command::Wait(arguments) => wait::wait(arguments, &settings, output),
-        Command::Health(arguments) => health::health(arguments, &settings, output),
-        Command::Doctor => doctor::doctor(&settings, output),
-        Command::Verify(arguments) => verify::verify(arguments, &settings, output),
+        Command::Drain(arguments) => drain::drain(arguments, settings, reload, output),
+        Command::Install(arguments) => install::install(arguments, settings, output),
+        Command::Uninstall(arguments) => install::uninstall(arguments, settings, output),
+        Command::Validate => validate::validate(settings, output),
+        Command::Ingest(arguments) => ingest::ingest(arguments, settings, output),
+        Command::Adopt(arguments) => adopt::adopt(arguments, settings, output),
+        Command::Archive(arguments) => run::step(arguments, "archive", settings, output),
+        Command::Report(arguments) => run::step(arguments, "report", settings, output),
+        Command::Finish(arguments) => run::finish(arguments, settings, output),
+        Command::Explain(arguments) => explain::explain(arguments, settings, output),
+        Command::Exec(arguments) => exec::exec(arguments, settings, output),
+        Command::Audit(arguments) => audit::audit(arguments, settings, output),
+        Command::Status => status::status(settings, output),
+        Command::Ls(arguments) => ls::ls(arguments, settings, output),
+        Command::Logs(arguments) => logs::logs(arguments, settings, output),
+        Command::Events(arguments) => events::events(arguments, settings, output),
+        Command::Queue(arguments) => queue::queue(arguments, settings, output),
+        Command::Wait(arguments) => wait::wait(arguments, settings, output),
+        Command::Health(arguments) => health::health(arguments, settings, output),
+        Command::Doctor => doctor::doctor(settings, output),
+        Command::Verify(arguments) => verify::verify(arguments, settings, output),
         Command::Completions(arguments) => manual::completions(arguments),
         Command::Man(arguments) => manual::man(arguments, output),
-        Command::Show(arguments) => show::show(&arguments.id, &settings, output),
-        Command::Retry(arguments) => request::request(StepVerb::Retry, arguments, &settings, output),
-        Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, &settings, output),
-        Command::Pause(arguments) => pause::pause(arguments, &settings, output),
-        Command::Resume(arguments) => pause::resume(arguments, &settings, output),
+        Command::Show(arguments) => show::show(&arguments.id, settings, output),
+        Command::Retry(arguments) => request::request(StepVerb::Retry, arguments, settings, output),
+        Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, settings, output),
+        Command::Pause(arguments) => pause::pause(arguments, settings, output),
+        Command::Resume(arguments) => pause::resume(arguments, settings, output),
         #[cfg(feature = "tui")]
-        Command::Monitor(arguments) => monitor::monitor(arguments, &settings, output),
-        Command::Held(arguments) => held::held(arguments, &settings, output),
-        Command::Alerts(arguments) => alerts::alerts(arguments, &settings, output),
-        Command::Forget(arguments) => forget::forget(arguments, &settings, output),
-        Command::Prune(arguments) => prune::prune(arguments, &settings, output),
-        Command::Service(arguments) => service::service(arguments, &settings, output),
+        Command::Monitor(arguments) => monitor::monitor(arguments, settings, output),
+        Command::Held(arguments) => held::held(arguments, settings, output),
+        Command::Alerts(arguments) => alerts::alerts(arguments, settings, output),
+        Command::Forget(arguments) => forget::forget(arguments, settings, output),
+        Command::Prune(arguments) => prune::prune(arguments, settings, output),
+        Command::Service(arguments) => service::service(arguments, settings, output),
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Show => {
-                config::show(&settings, installed_capture(&settings), output)?;
+                config::show(settings, installed_capture(settings), output)?;
                 Ok(Exit::Ok)
             }
-            ConfigCommand::Check => check::check(&settings, output),
+            ConfigCommand::Check => check::check(settings, output),
             ConfigCommand::Reference => {
                 output.text(&config::reference())?;
                 Ok(Exit::Ok)
@@ -191,6 +200,15 @@ pub(crate) fn required(conn: &Connection, settings: &Settings) -> Outcome<Vec<St
         }
     }
     Ok(tables)
+}
+
+/// SQLite finds damage, a full disk or a lock also after opening: then the failure names the database and
+/// the remedy, too.
+fn named(settings: &Settings, failure: Failure) -> Failure {
+    match OpenError::of_failure(&settings.state_db_path, &failure) {
+        Some(error) => logged(settings, error).into(),
+        None => failure,
+    }
 }
 
 fn logged(settings: &Settings, error: OpenError) -> OpenError {

@@ -11,6 +11,7 @@ use crate::follow::{Beside, Places};
 use crate::open::OpenMode;
 use crate::output::Output;
 use crate::tui::app::App;
+use crate::tui::model::Snapshot;
 use crate::tui::read::{Asked, Follow, Looked, Reader, Want};
 use crate::tui::run::{Session, as_text, interactive};
 use crate::tui::theme::Theme;
@@ -72,7 +73,7 @@ pub(super) fn monitor(arguments: &MonitorArgs, settings: &Arc<Settings>, output:
     }
 }
 
-fn look(reader: &mut Reader, want: &Want) -> Outcome<crate::tui::model::Snapshot> {
+fn look(reader: &mut Reader, want: &Want) -> Outcome<Snapshot> {
     let deadline = Instant::now() + LOCKED;
     loop {
         match reader.look(want, Millis::now()) {
@@ -98,6 +99,7 @@ fn snapshot(asked: Asked, run_id: Option<RunId>, output: &Output) -> Outcome<Exi
         preview: None,
     };
     let first = look(&mut reader, &want)?;
+    let is_named = matches!(want.follow, Follow::Run(_));
     let snapshot = if first.trouble.is_some() {
         first
     } else {
@@ -105,16 +107,26 @@ fn snapshot(asked: Asked, run_id: Option<RunId>, output: &Output) -> Outcome<Exi
         look(&mut reader, &want)?
     };
     output.print_json(&snapshot)?;
-    Ok(snapshot.trouble.map_or(Exit::Ok, |trouble| trouble.exit))
+    Ok(exit_of(&snapshot, is_named))
+}
+
+/// What the caller of a picture hears: that there is none, or none of the run that was named.
+fn exit_of(snapshot: &Snapshot, is_named: bool) -> Exit {
+    match &snapshot.trouble {
+        Some(trouble) => trouble.exit,
+        None if is_named && snapshot.run.is_none() => Exit::NoSuchRun,
+        None => Exit::Ok,
+    }
 }
 
 /// The dashboard, or the run that was asked for, as text.
 fn once(asked: Asked, run_id: Option<RunId>, theme: Theme, output: &Output) -> Outcome<Exit> {
     let mut reader = Reader::new(asked);
+    let is_named = run_id.is_some();
     let app = App::new(run_id);
     let snapshot = look(&mut reader, &app.want(None))?;
     for line in as_text(&snapshot, app, theme) {
         output.line(&line)?;
     }
-    Ok(snapshot.trouble.map_or(Exit::Ok, |trouble| trouble.exit))
+    Ok(exit_of(&snapshot, is_named))
 }

@@ -84,7 +84,7 @@ fn why(step: &LiveStep) -> String {
     let needs: Vec<String> = serde_json::from_str(&step.needs).unwrap_or_default();
     match step.state.as_str() {
         "waiting" => format!("after {}", needs.join(", ")),
-        _ => step.error.clone().unwrap_or_default(),
+        _ => step.told.clone().unwrap_or_default(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::Settings;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::OpenMode;
-use crate::output::Output;
+use crate::output::{Output, paint};
 use runchain_core::error::During;
 use runchain_core::{Mapping, Millis, Result, RunId, StepId, queue, schema};
 use rusqlite::Connection;
@@ -17,6 +17,8 @@ use std::path::Path;
 
 /// Events that are listed, the newest.
 const EVENTS_SHOWN: i64 = 50;
+/// Lines of what a failed attempt printed, the last.
+const OUTPUT_LINES: usize = 20;
 
 pub(super) fn show(id: &str, settings: &Settings, output: &Output) -> Outcome<Exit> {
     let conn = open(settings, OpenMode::ReadOnly)?;
@@ -65,6 +67,9 @@ pub(super) fn show(id: &str, settings: &Settings, output: &Output) -> Outcome<Ex
             &["STEP", "ATTEMPT", "ENDED", "ERROR"],
             failures.iter().map(FailedAttempt::cells),
         )?;
+        for attempt in &failures {
+            attempt.print_output(output)?;
+        }
     }
     output.line("")?;
     output.table(
@@ -172,6 +177,7 @@ struct FailedAttempt {
     attempt: i64,
     ended_at: String,
     error: String,
+    output_tail: Option<String>,
 }
 
 impl FailedAttempt {
@@ -183,12 +189,28 @@ impl FailedAttempt {
             self.error.clone(),
         ]
     }
+
+    /// The last lines that its command printed: what stands there is why it failed.
+    fn print_output(&self, output: &Output) -> std::io::Result<()> {
+        let told = self.output_tail.as_deref().unwrap_or_default();
+        let lines: Vec<&str> = told.lines().filter(|line| !line.trim().is_empty()).collect();
+        let from = lines.len().saturating_sub(OUTPUT_LINES);
+        if !lines.is_empty() {
+            output.line("")?;
+            let attempt = self.attempt;
+            output.line(&format!("{} attempt {attempt} said:", self.step))?;
+        }
+        for line in &lines[from..] {
+            output.labelled("", paint::FAINT, 2, line)?;
+        }
+        Ok(())
+    }
 }
 
 fn failures(conn: &Connection, run_id: &RunId) -> Result<Vec<FailedAttempt>> {
     let mut statement = conn
         .prepare(
-            "SELECT s.step, f.attempt, f.ended_ms, f.error FROM runchain_steps AS s JOIN runchain_failures AS f ON f.step_id = s.id
+            "SELECT s.step, f.attempt, f.ended_ms, f.error, f.output_tail FROM runchain_steps AS s JOIN runchain_failures AS f ON f.step_id = s.id
              WHERE s.run_id = ?1 ORDER BY f.id",
         )
         .during("read the failed attempts")?;
@@ -199,6 +221,7 @@ fn failures(conn: &Connection, run_id: &RunId) -> Result<Vec<FailedAttempt>> {
                 attempt: row.get(1)?,
                 ended_at: row.get::<_, Millis>(2)?.iso(),
                 error: row.get(3)?,
+                output_tail: row.get(4)?,
             })
         })
         .during("read the failed attempts")?;

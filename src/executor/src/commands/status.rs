@@ -247,7 +247,12 @@ impl Shown {
             ProblemKind::FailingStep => ("failing step", paint::WARN),
         };
         let run = problem.run_id.as_ref().map(ToString::to_string);
-        let of: Vec<String> = run.into_iter().chain(problem.subject.clone()).collect();
+        // What an alert is about often is the run itself.
+        let subject = problem
+            .subject
+            .clone()
+            .filter(|subject| Some(subject) != run.as_ref());
+        let of: Vec<String> = run.into_iter().chain(subject).collect();
         let again = problem.again_at.map(|at| {
             if is_paused {
                 "tried again when it is resumed".to_owned()

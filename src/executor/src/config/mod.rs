@@ -206,7 +206,7 @@ keys! {
     redact_json_paths: Vec<String> = "redact.json_paths", Vec::new();
     /// Globs of column names and JSON keys whose values never leave it: "*password*".
     redact_keys: Vec<String> = "redact.keys", Vec::new();
-    /// Address of /metrics and /healthz: "127.0.0.1:9464", or "unix:" and a path; empty: none.
+    /// Address of /metrics and /healthz: "127.0.0.1:9464" (port 0: a free one, which the log names), or "unix:" and a path; empty: none.
     metrics_listen: Listen = "metrics.listen", Listen::default();
     /// Least time between two passes of retention.
     retention_every_ms: i64 = "retention.every_ms", 3_600_000, in 100..=LONGEST_MS;

@@ -188,10 +188,10 @@ fn offer_metrics(
     let patience = manager.watchdog().unwrap_or(PATIENCE);
     let shared = Arc::new(Shared::new(settings, Arc::clone(health), patience));
     match Server::start(listen, &shared) {
-        Ok(()) if listen.is_open_to_others() => log.warn(&format!(
-            "metrics at {listen}: whoever reaches this address can read them, and nobody has to log in"
+        Ok(found) if found.is_open_to_others() => log.warn(&format!(
+            "metrics at {found}: whoever reaches this address can read them, and nobody has to log in"
         )),
-        Ok(()) => log.info(&format!("metrics at {listen}")),
+        Ok(found) => log.info(&format!("metrics at {found}")),
         Err(error) => log.error(&format!(
             "metrics.listen: can't listen at {listen}: {error}; there are no metrics until the next start"
         )),

@@ -31,19 +31,23 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 pub(crate) struct Server;
 
 impl Server {
-    /// Listens and answers from a thread of its own.
+    /// Listens and answers from a thread of its own. Where that is: port 0 asks the system for a free one.
     ///
     /// # Errors
     /// When the address can't be had.
-    pub(crate) fn start(listen: &Listen, shared: &Arc<Shared>) -> Result<()> {
+    pub(crate) fn start(listen: &Listen, shared: &Arc<Shared>) -> Result<Listen> {
         let Some(door) = Door::open(listen)? else {
-            return Ok(());
+            return Ok(Listen::Nowhere);
+        };
+        let found = match &door {
+            Door::Tcp(listener) => Listen::Tcp(listener.local_addr()?),
+            Door::Unix(_) => listen.clone(),
         };
         let shared = Arc::clone(shared);
         std::thread::Builder::new()
             .name("metrics".to_owned())
-            .spawn(move || serve(&door, &shared))
-            .map(drop)
+            .spawn(move || serve(&door, &shared))?;
+        Ok(found)
     }
 }
 

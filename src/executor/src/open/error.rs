@@ -1,9 +1,10 @@
 //! What is wrong with the state database: the path, the finding, the remedy, the exit code.
 
 use crate::exit::Exit;
+use crate::failure::Failure;
 use rusqlite::ErrorCode;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A database that can't be used.
 #[derive(Debug, Clone)]
@@ -74,6 +75,11 @@ pub(crate) enum Problem {
         /// The kind of file system.
         name: String,
     },
+    /// It was opened, and then the system refused a read or a write, or had no room.
+    Failing {
+        /// What was being done, and SQLite's words.
+        reason: String,
+    },
     /// Somebody else holds the lock for longer than we wait.
     Locked,
     /// Required tables are not there.
@@ -101,6 +107,22 @@ impl Problem {
 }
 
 impl OpenError {
+    /// What SQLite answered in the middle of a command, as what is wrong with this database; `None` where
+    /// it isn't the file that is wrong.
+    pub(crate) fn of_failure(path: &Path, failure: &Failure) -> Option<Self> {
+        let reason = failure.message.clone();
+        let problem = match failure.exit {
+            Exit::DatabaseCorrupt => Problem::Corrupt { reason },
+            Exit::DatabaseUnreadable => Problem::Failing { reason },
+            Exit::DatabaseLocked => Problem::Locked,
+            _ => return None,
+        };
+        failure.is_of_sqlite.then(|| Self {
+            path: path.to_owned(),
+            problem,
+        })
+    }
+
     /// The exit code of the process that stops because of it.
     pub(crate) fn exit(&self) -> Exit {
         match self.problem {
@@ -109,6 +131,7 @@ impl OpenError {
             Problem::NotADatabase | Problem::Corrupt { .. } => Exit::DatabaseCorrupt,
             Problem::NotAFile { .. }
             | Problem::Unreadable { .. }
+            | Problem::Failing { .. }
             | Problem::NotWritable { .. }
             | Problem::LocksOwnerOut { .. }
             | Problem::ForeignSidecars { .. }
@@ -137,6 +160,7 @@ impl OpenError {
             Problem::NotADatabase => format!("{path} is not an SQLite database"),
             Problem::Corrupt { reason } => format!("the state database {path} is damaged: {reason}"),
             Problem::Unreadable { reason } => format!("can't read the state database {path}: {reason}"),
+            Problem::Failing { reason } => format!("can't go on with the state database {path}: {reason}"),
             Problem::NotWritable { what } if *what == self.path => {
                 format!("the state database {path} can't be written")
             }
@@ -189,6 +213,9 @@ impl OpenError {
                 "check with ls -l that user id {} may read it, the files beside it with its name, and every folder above (in WAL mode its folder must be writable too, unless a process has it open)",
                 rustix::process::geteuid().as_raw()
             ),
+            Problem::Failing { .. } => {
+                "look whether its disk is full (df -h) or fails (dmesg), and with ls -l whether we may write it and its folder".into()
+            }
             Problem::NotWritable { what } => {
                 format!(
                     "run as its owner, or let its group in: as root, usermod -aG GROUP USER for user id {}, then chmod g+rw {path} && chmod g+rwxs {}; now {} is not for us to write",

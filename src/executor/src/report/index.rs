@@ -30,6 +30,16 @@ pub(crate) fn write_index(conn: &Connection, reports_dir: &Path) -> Result<()> {
     write().map_err(|error| Error::io("write", reports_dir.join(INDEX), error))
 }
 
+/// A name that a link can be seen and touched by, whatever the id is.
+fn shown(run_id: &RunId) -> String {
+    let name = output::clean(run_id.as_str());
+    if name.trim().is_empty() {
+        format!("'{name}'")
+    } else {
+        name
+    }
+}
+
 fn newest(conn: &Connection, reports_dir: &Path) -> Result<Vec<Listed>> {
     let mut runs = Vec::new();
     for phase in ["completed", "failed", "cancelled"] {
@@ -49,7 +59,7 @@ fn newest(conn: &Connection, reports_dir: &Path) -> Result<Vec<Listed>> {
                     ended,
                     took_ms,
                     file: reports_dir.join(&file).is_file().then_some(file),
-                    run_id: output::clean(run_id.as_str()),
+                    run_id: shown(&run_id),
                 })
             })
             .during("list the newest runs")?;

@@ -12,6 +12,7 @@ use runchain_core::request::{self, StepVerb};
 use runchain_core::steps::EVERY_KIND;
 use runchain_core::{Error, Millis, RunId, StepId};
 use rusqlite::Connection;
+use std::time::Duration;
 
 /// What can be asked about steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,27 +124,38 @@ fn kind_words(kind: &str) -> String {
     }
 }
 
+/// How long a request waits for somebody else's lock: the keyboard waits with it.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Queues a confirmed request; answers what was queued, in words.
 pub(crate) fn queue(settings: &Settings, what: &Request, reason: Option<&str>) -> Result<String, String> {
     let conn = commands::open(settings, OpenMode::ReadWrite).map_err(|failure| failure.message)?;
+    // A connection that could not be told so waits for longer.
+    let _ = conn.busy_timeout(BUSY_TIMEOUT);
     let actor = actor().to_string();
     let asked = match what {
         Request::Steps(verb, ids) => about_steps(&conn, *verb, ids, &actor, reason),
-        Request::Run(verb, run_id) => door::write(&conn, |conn| {
+        Request::Run(verb, run_id) => door::write_now(&conn, |conn| {
             request::ask_about_run(conn, verb.core(), run_id, &actor, reason)
         })
         .map(|asked| format!("queued for {}", steps(asked as i64))),
-        Request::Pause(kind) => door::write(&conn, |conn| {
+        Request::Pause(kind) => door::write_now(&conn, |conn| {
             request::ask_for_pause(conn, true, kind, &actor, reason)
         })
         .map(|_| format!("queued: pause {}", kind_words(kind))),
-        Request::Resume(kind) => door::write(&conn, |conn| {
+        Request::Resume(kind) => door::write_now(&conn, |conn| {
             request::ask_for_pause(conn, false, kind, &actor, reason)
         })
         .map(|_| format!("queued: resume {}", kind_words(kind))),
         Request::Alert(change, id) => change_alert(&conn, *change, *id, reason),
     };
-    asked.map_err(|error| error.to_string())
+    asked.map_err(|error| {
+        if error.is_busy() {
+            "nothing was changed: another process holds the database's lock; try again".to_owned()
+        } else {
+            error.to_string()
+        }
+    })
 }
 
 /// Done at once; it stands in the audit trail.
@@ -154,7 +166,7 @@ fn change_alert(
     reason: Option<&str>,
 ) -> runchain_core::Result<String> {
     let by = by(reason);
-    let is_done = door::write(conn, |conn| alert::by_hand(conn, id, change, &by, Millis::now()))?;
+    let is_done = door::write_now(conn, |conn| alert::by_hand(conn, id, change, &by, Millis::now()))?;
     let said = match (is_done, change) {
         (true, ByHand::Acknowledge) => "acknowledged",
         (true, ByHand::Resolve) => "resolved",
@@ -171,7 +183,7 @@ fn about_steps(
     actor: &str,
     reason: Option<&str>,
 ) -> runchain_core::Result<String> {
-    let queued = door::write(conn, |conn| {
+    let queued = door::write_now(conn, |conn| {
         let mut queued = 0;
         for &id in ids {
             match request::ask_about_step(conn, verb.core(), id, actor, reason) {

@@ -41,8 +41,18 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    /// The key of an event; releases and keys without a meaning are none.
-    pub(crate) fn of(event: KeyEvent) -> Option<Self> {
+    /// The keys of an event, in order; releases and keys without a meaning are none. Escape and a key that
+    /// arrive together, as they do over a slow line, are told as one with Alt: nothing here has Alt, so it is
+    /// taken for what was typed.
+    pub(crate) fn of(event: KeyEvent) -> impl Iterator<Item = Self> {
+        let key = Self::one(event);
+        let escape = key
+            .filter(|_| event.modifiers.contains(KeyModifiers::ALT))
+            .map(|_| Self::Esc);
+        escape.into_iter().chain(key)
+    }
+
+    fn one(event: KeyEvent) -> Option<Self> {
         if event.kind == KeyEventKind::Release {
             return None;
         }
@@ -288,6 +298,14 @@ mod tests {
                 seen.push(key);
             }
         }
+    }
+
+    #[test]
+    fn escape_and_a_letter_that_arrive_together_are_both_typed() {
+        let event = KeyEvent::new(KeyCode::Char('/'), KeyModifiers::ALT);
+        assert!(Key::of(event).eq([Key::Esc, Key::Char('/')]));
+        let event = KeyEvent::new(KeyCode::Char('/'), KeyModifiers::NONE);
+        assert!(Key::of(event).eq([Key::Char('/')]));
     }
 
     #[test]

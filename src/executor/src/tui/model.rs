@@ -35,6 +35,15 @@ pub(crate) struct Snapshot {
     pub(crate) health: Option<Vec<Finding>>,
 }
 
+impl Snapshot {
+    /// No run was ever seen; not so where it can't be told, or where another was asked for.
+    pub(crate) fn has_no_run(&self) -> bool {
+        self.overview
+            .as_ref()
+            .is_some_and(|overview| overview.list.is_empty())
+    }
+}
+
 /// A database that can't be shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Trouble {

@@ -33,8 +33,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The watcher's event comes at the write, before the commit is visible: looked again after growing
-/// pauses, as the executor does.
-const LOOK_AGAIN_MS: [u64; 12] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024];
+/// pauses, as the executor does. Together 8 s cover a slow disk, whose commit makes no event of its own.
+const LOOK_AGAIN_MS: [u64; 14] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096];
 /// From one look to the next at least, however many commits there are.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
 /// A look that takes long is followed by a rest three times as long.
@@ -180,6 +180,32 @@ fn listen_to_keys(sender: Sender<Heard>) -> Outcome<()> {
         .map_err(|error| Failure::new(Exit::Failed, format!("can't listen to keys: {error}")))
 }
 
+/// A commit that a hint has announced, and that may not be visible yet.
+#[derive(Debug, Clone, Copy)]
+struct Hinted {
+    /// Index into [`LOOK_AGAIN_MS`].
+    looks: usize,
+    /// When to look next: keys and ticks in between take none of the pauses away.
+    at: Instant,
+}
+
+impl Hinted {
+    fn now() -> Self {
+        Self {
+            looks: 0,
+            at: Instant::now(),
+        }
+    }
+
+    /// The look after this one, if there is another.
+    fn next(self) -> Option<Self> {
+        let looks = self.looks + 1;
+        let pause = LOOK_AGAIN_MS.get(looks)?;
+        let at = Instant::now() + Duration::from_millis(*pause);
+        Some(Self { looks, at })
+    }
+}
+
 struct Monitor {
     session: Session,
     terminal: DefaultTerminal,
@@ -190,10 +216,12 @@ struct Monitor {
     links: Links,
     /// What is shown is outdated.
     dirty: bool,
+    /// What is shown is not what the last key has asked for.
+    left: bool,
     /// Not before this.
     look_after: Instant,
-    /// Looks since the last hint; none: nothing was hinted.
-    looks: Option<usize>,
+    /// A commit was hinted at.
+    hinted: Option<Hinted>,
     polled: Instant,
 }
 
@@ -209,8 +237,9 @@ impl Monitor {
             snapshot: None,
             links: Links::default(),
             dirty: true,
+            left: false,
             look_after: now,
-            looks: None,
+            hinted: None,
             polled: now,
         }
     }
@@ -245,7 +274,7 @@ impl Monitor {
     fn resize(&mut self) -> std::io::Result<()> {
         let size = self.terminal.size()?;
         let app = &mut self.session.app;
-        app.page = page_rows(size.height);
+        app.page = page_rows(app.screen, size.height);
         let is_wide = size.width >= WIDE_COLUMNS;
         if app.is_wide != is_wide {
             app.is_wide = is_wide;
@@ -267,6 +296,7 @@ impl Monitor {
     }
 
     fn look(&mut self) {
+        self.left = false;
         let began = Instant::now();
         let want = self.session.app.want(self.snapshot.as_ref());
         match self.session.reader.look(&want, Millis::now()) {
@@ -323,8 +353,8 @@ impl Monitor {
             return until(self.look_after);
         }
         let mut timeout = if self.is_busy() { TICK_BUSY } else { TICK_IDLE };
-        if let Some(look) = self.looks.and_then(|looks| LOOK_AGAIN_MS.get(looks)) {
-            timeout = timeout.min(Duration::from_millis(*look));
+        if let Some(hinted) = self.hinted {
+            timeout = timeout.min(until(hinted.at));
         }
         if let Some(at) = self.session.reader.stale_until() {
             timeout = timeout.min(until(at).max(BETWEEN_LOOKS));
@@ -367,11 +397,13 @@ impl Monitor {
 
     /// After a hint: a few looks at whether anybody has committed.
     fn look_whether_changed(&mut self) {
-        let Some(looks) = self.looks else { return };
+        let Some(hinted) = self.hinted.filter(|hinted| Instant::now() >= hinted.at) else {
+            return;
+        };
         if self.session.reader.changed() {
             self.dirty = true;
         }
-        self.looks = Some(looks + 1).filter(|looks| *looks < LOOK_AGAIN_MS.len());
+        self.hinted = hinted.next();
     }
 
     fn take(&mut self, heard: &Heard) -> std::io::Result<Option<Stopped>> {
@@ -386,13 +418,15 @@ impl Monitor {
                 if let Some(watch) = &self.watch {
                     watch.rearm();
                 }
-                self.looks = Some(0);
+                self.hinted = Some(Hinted::now());
                 // An executor that comes or goes is no commit.
                 self.dirty = true;
             }
             Heard::Input(Event::Key(event)) => {
-                if let Some(key) = Key::of(*event) {
-                    return self.press(key);
+                for key in Key::of(*event) {
+                    if let Some(stopped) = self.press(key)? {
+                        return Ok(Some(stopped));
+                    }
                 }
             }
             Heard::Input(_) => {}
@@ -403,9 +437,17 @@ impl Monitor {
 
     fn press(&mut self, key: Key) -> std::io::Result<Option<Stopped>> {
         fault::panic_point("monitor-key");
+        // A key means what it does on the screen that those before it lead to: that is read first. Letters
+        // of a filter or a reason mean themselves.
+        if self.left && self.session.app.mode == Mode::Commands {
+            self.look();
+        }
         let empty = Snapshot::nothing();
         let snapshot = self.snapshot.as_ref().unwrap_or(&empty);
-        match self.session.app.key(key, snapshot) {
+        let before = self.session.app.want(None);
+        let effect = self.session.app.key(key, snapshot);
+        self.left |= self.session.app.want(None) != before;
+        match effect {
             None => {}
             Some(Effect::Quit) => return Ok(Some(Stopped::ByPerson)),
             Some(Effect::Look) => {
@@ -420,10 +462,15 @@ impl Monitor {
                 self.dirty = true;
             }
             Some(Effect::Count(request)) => {
-                let hits = self.hits(&request);
-                self.session.app.confirm(request, hits);
+                match self.hits(&request) {
+                    Ok(hits) => self.session.app.confirm(request, hits),
+                    // A number that nobody has counted would be believed.
+                    Err(error) => self.session.app.said = Some(error.to_string()),
+                }
             }
             Some(Effect::Queue(request, reason)) => {
+                self.session.app.said = Some("asking ...".to_owned());
+                self.draw()?;
                 let queued = ask::queue(&self.session.settings, &request, reason.as_deref());
                 self.session.app.said = Some(queued.unwrap_or_else(|error| error));
                 self.session.app.marks.clear();
@@ -437,8 +484,8 @@ impl Monitor {
     }
 
     /// How many rows a request would change.
-    fn hits(&self, request: &Request) -> i64 {
-        match request {
+    fn hits(&self, request: &Request) -> runchain_core::Result<i64> {
+        Ok(match request {
             Request::Steps(_, ids) => ids.len() as i64,
             Request::Run(verb, run_id) => {
                 let chain = self
@@ -448,18 +495,16 @@ impl Monitor {
                 let steps = chain.into_iter().flatten();
                 steps.filter(|step| verb.applies_to(&step.state)).count() as i64
             }
-            Request::Pause(kind) | Request::Resume(kind) => {
-                self.session.reader.held_up_by_pause(kind).unwrap_or(0)
-            }
+            Request::Pause(kind) | Request::Resume(kind) => self.session.reader.held_up_by_pause(kind)?,
             Request::Alert(..) => 1,
-        }
+        })
     }
 }
 
 /// The screen as lines of text, without spaces at their ends.
 pub(crate) fn as_text(snapshot: &Snapshot, mut app: App, theme: Theme) -> Vec<String> {
     let (columns, rows) = text_size();
-    app.page = page_rows(rows);
+    app.page = page_rows(app.screen, rows);
     app.mode = Mode::Commands;
     let view = View {
         snapshot: Some(snapshot),

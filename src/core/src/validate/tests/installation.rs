@@ -93,6 +93,35 @@ fn a_renamed_table_or_column_is_an_error_with_the_mapping_that_mends_it() {
 }
 
 #[test]
+fn an_id_that_the_table_lets_two_rows_have_is_a_warning_with_the_index_that_mends_it() {
+    const DDL: &str =
+        "CREATE TABLE runs(project TEXT, run_id TEXT, status TEXT, PRIMARY KEY(project, run_id))";
+    let project = Project::installed(DDL);
+    let finding = project.says("mapping");
+    assert_says(
+        &finding,
+        Severity::Warning,
+        "runs.run_id is not unique",
+        r#"CREATE UNIQUE INDEX "runs_run_id" ON "runs"("run_id");"#,
+    );
+    project.run(finding.remedy.as_deref().unwrap());
+    assert_says(
+        &project.says("mapping"),
+        Severity::Ok,
+        "runs.run_id and .status",
+        "",
+    );
+    for declared in [
+        "run_id INTEGER PRIMARY KEY",
+        "run_id TEXT UNIQUE",
+        "run_id TEXT PRIMARY KEY",
+    ] {
+        let project = Project::installed(&format!("CREATE TABLE runs({declared}, status TEXT)"));
+        assert_says(&project.says("mapping"), Severity::Ok, "runs.run_id", "");
+    }
+}
+
+#[test]
 fn a_missing_or_altered_trigger_is_an_error() {
     for (break_it, found) in [
         (

@@ -96,7 +96,7 @@ fn a_bag_passes_sha256sum_and_its_own_check_and_has_only_the_runs_date() {
 #[test]
 fn a_damaged_bag_is_found_out() {
     type Damage = fn(&Bag);
-    let damages: [(Damage, &str); 5] = [
+    let damages: [(Damage, &str); 7] = [
         (
             |bag| std::fs::write(bag.path.join("data/run.json"), "{}").unwrap(),
             "data/run.json",
@@ -107,7 +107,15 @@ fn a_damaged_bag_is_found_out() {
         ),
         (
             |bag| std::fs::remove_file(bag.path.join("data/names.json")).unwrap(),
-            "names.json",
+            "data/names.json is not there; move it aside and archive the run again",
+        ),
+        (
+            |bag| std::fs::remove_file(bag.path.join("tagmanifest-sha256.txt")).unwrap(),
+            "run-1 is damaged: tagmanifest-sha256.txt is not there; move it aside",
+        ),
+        (
+            |bag| std::fs::write(bag.path.join("manifest-sha256.txt"), [0xff]).unwrap(),
+            "is damaged: manifest-sha256.txt",
         ),
         (
             |bag| std::fs::write(bag.path.join("bag-info.txt"), "").unwrap(),

@@ -99,19 +99,23 @@ impl Places {
             .trim_start_matches("sha256:")
             .get(..8)
             .unwrap_or("damaged0");
-        let aside = format!("{folder}~g{}-{short}", sealed.generation);
+        // The second is one that had lost its tag manifest when it was put aside.
+        let asides = [short, "damaged0"].map(|short| format!("{folder}~g{}-{short}", sealed.generation));
         let recorded = sealed.path.as_deref().and_then(Path::parent);
-        let folders = std::iter::once(self.archive_dir.as_path()).chain(recorded);
-        let candidates: Vec<PathBuf> = folders
-            .flat_map(|parent| [parent.join(&folder), parent.join(&aside)])
+        let parents: Vec<&Path> = std::iter::once(self.archive_dir.as_path())
+            .chain(recorded)
+            .collect();
+        let own: Vec<PathBuf> = parents.iter().map(|parent| parent.join(&folder)).collect();
+        let aside: Vec<PathBuf> = parents
+            .iter()
+            .flat_map(|parent| asides.iter().map(|name| parent.join(name)))
             .collect();
         let is_it = |place: &&PathBuf| digest_at(place).is_ok_and(|digest| digest == sealed.digest);
         let stands = |place: &&PathBuf| place.symlink_metadata().is_ok();
-        let found = candidates.iter().find(is_it);
+        let found = own.iter().chain(&aside).find(is_it);
         // What stands aside has this row's name; only else the run's own place is meant.
-        let asides = || candidates.iter().skip(1).step_by(2).find(stands);
-        let meant = found.or_else(asides).or_else(|| candidates.iter().find(stands));
-        meant.unwrap_or(&candidates[0]).clone()
+        let meant = found.or_else(|| aside.iter().chain(&own).find(stands));
+        meant.unwrap_or(&own[0]).clone()
     }
 }
 

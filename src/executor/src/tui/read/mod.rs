@@ -64,7 +64,7 @@ pub(crate) enum Follow {
 }
 
 /// What is shown, and so has to be read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Want {
     /// The run in view.
     pub(crate) follow: Follow,

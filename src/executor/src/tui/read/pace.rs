@@ -29,18 +29,20 @@ impl<T> Default for Paced<T> {
 impl<T: Clone> Paced<T> {
     /// A new answer if it is time for one, else the last.
     pub(super) fn get<E>(&mut self, ask: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let began = Instant::now();
+        self.get_by(Instant::now, ask)
+    }
+
+    /// By this clock.
+    fn get_by<E>(&mut self, clock: impl Fn() -> Instant, ask: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let began = clock();
         if let Some(answer) = self.answer.as_ref().filter(|_| began < self.due) {
             self.is_stale = true;
             return Ok(answer.clone());
         }
         let answer = ask()?;
-        let took = began.elapsed();
-        self.due = if took < CHEAP {
-            began
-        } else {
-            Instant::now() + took * SHARE
-        };
+        let ended = clock();
+        let took = ended.saturating_duration_since(began);
+        self.due = if took < CHEAP { began } else { ended + took * SHARE };
         self.is_stale = false;
         self.answer = Some(answer.clone());
         Ok(answer)
@@ -55,24 +57,50 @@ impl<T: Clone> Paced<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    /// A clock that stands unless it is moved: how busy the machine is must not decide what is dear.
+    struct Clock(Cell<Instant>);
+
+    impl Clock {
+        fn pass(&self, span: Duration) {
+            self.0.set(self.0.get() + span);
+        }
+    }
+
+    fn asked(paced: &mut Paced<i32>, clock: &Clock, answer: i32, takes: Duration) -> i32 {
+        let answered = paced.get_by(
+            || clock.0.get(),
+            || {
+                clock.pass(takes);
+                Ok::<_, ()>(answer)
+            },
+        );
+        answered.unwrap()
+    }
 
     #[test]
     fn what_was_dear_is_not_asked_at_once_again_but_it_is_said_that_it_must_be() {
+        let clock = Clock(Cell::new(Instant::now()));
         let mut paced = Paced::default();
-        let dear = || {
-            std::thread::sleep(Duration::from_millis(2));
-            Ok::<_, ()>(1)
-        };
-        assert_eq!(paced.get(dear), Ok(1));
+        let dear = Duration::from_millis(2);
+        assert_eq!(asked(&mut paced, &clock, 1, dear), 1);
         assert_eq!(paced.stale_until(), None);
-        assert_eq!(paced.get(|| Ok::<_, ()>(2)), Ok(1));
-        assert!(paced.stale_until().unwrap() > Instant::now() + Duration::from_millis(50));
+        let due = clock.0.get() + Duration::from_millis(100);
+        clock.pass(Duration::from_millis(99));
+        assert_eq!(asked(&mut paced, &clock, 2, dear), 1);
+        assert_eq!(paced.stale_until(), Some(due));
+        clock.pass(Duration::from_millis(1));
+        assert_eq!(asked(&mut paced, &clock, 3, dear), 3);
+        assert_eq!(paced.stale_until(), None);
     }
 
     #[test]
     fn what_is_cheap_is_always_asked() {
+        let clock = Clock(Cell::new(Instant::now()));
         let mut paced = Paced::default();
-        assert_eq!(paced.get(|| Ok::<_, ()>(1)), Ok(1));
-        assert_eq!(paced.get(|| Ok::<_, ()>(2)), Ok(2));
+        let cheap = Duration::from_micros(499);
+        assert_eq!(asked(&mut paced, &clock, 1, cheap), 1);
+        assert_eq!(asked(&mut paced, &clock, 2, cheap), 2);
     }
 }

@@ -1,6 +1,6 @@
 //! Steps that have not ended: first those that need somebody.
 
-use super::{all, one, sql};
+use super::{all, one, run, sql};
 use crate::tui::model::{ChainStep, QueuedStep};
 use runchain_core::error::Result;
 use rusqlite::Connection;
@@ -25,7 +25,10 @@ pub(super) fn read(conn: &Connection, filter: &str, limit: usize) -> Result<Vec<
                     ready_at: row.get(6)?,
                     is_deferred: row.get(7)?,
                 },
-                error: row.get(8)?,
+                error: match row.get(8)? {
+                    Some(error) => Some(run::said(error, &run::last_lines(row.get(9)?))),
+                    None => None,
+                },
             })
         })?);
     }

@@ -58,8 +58,9 @@ ORDER BY f.id DESC LIMIT 1";
 
 /// Steps of a state that have not ended and whose run or name has a text in it.
 pub(super) const QUEUE: &str = "\
-SELECT id, run_id, step, state, attempts, max_attempts, ready_at_ms, is_deferred, error
-FROM (SELECT id, run_id, step, state, attempts, max_attempts, ready_at_ms, note IS NOT NULL AS is_deferred, error
+SELECT id, run_id, step, state, attempts, max_attempts, ready_at_ms, is_deferred, error, output_tail
+FROM (SELECT id, run_id, step, state, attempts, max_attempts, ready_at_ms, note IS NOT NULL AS is_deferred, error,
+        output_tail
       FROM runchain_steps WHERE finished_ms IS NULL AND state = ?1 LIMIT 20000)
 WHERE ?2 = '' OR instr(lower(run_id || ' ' || step || ' ' || state), ?2) > 0 LIMIT ?3";
 

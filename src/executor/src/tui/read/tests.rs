@@ -23,11 +23,11 @@ fn night() -> Connection {
            ('through', 'completed', 'DONE', 1, {now} - 90000, {now} - 80000, 'off'),
            ('broken', 'failed', 'FAILED', 2, {now} - 99000, {now} - 70000, 'off');
          INSERT INTO runchain_steps(id, run_id, generation, step, state, ready_at_ms, attempts, max_attempts, created_ms,
-                                    started_ms, finished_ms, result, error, note) VALUES
-           (1, 'through', 1, 'archive', 'done', 0, 1, 5, 0, 0, 1, '{{\"path\":\"/p/.archive/through\"}}', NULL, NULL),
-           (2, 'through', 1, 'report', 'ready', {now} + 8000, 1, 5, 0, 0, NULL, NULL, 'no', NULL),
-           (3, 'broken', 1, 'archive', 'done', 0, 1, 5, 0, 0, 1, NULL, NULL, NULL),
-           (4, 'broken', 2, 'archive', 'dead', 0, 5, 5, 0, 0, NULL, NULL, 'disk full', NULL);
+                                    started_ms, finished_ms, result, error, note, output_tail) VALUES
+           (1, 'through', 1, 'archive', 'done', 0, 1, 5, 0, 0, 1, '{{\"path\":\"/p/.archive/through\"}}', NULL, NULL, NULL),
+           (2, 'through', 1, 'report', 'ready', {now} + 8000, 1, 5, 0, 0, NULL, NULL, 'no', NULL, NULL),
+           (3, 'broken', 1, 'archive', 'done', 0, 1, 5, 0, 0, 1, NULL, NULL, NULL, NULL),
+           (4, 'broken', 2, 'archive', 'dead', 0, 5, 5, 0, 0, NULL, NULL, 'disk full', NULL, 'one\n\ntwo\n');
          INSERT INTO runchain_failures(step_id, attempt, ended_ms, error, output_tail) VALUES
            (4, 4, {now} - 4000, 'earlier', NULL), (4, 5, {now} - 3000, 'disk full', 'one\n\ntwo\n'), (2, 1, {now} - 2000, 'no', NULL);
          INSERT INTO runchain_events(at_ms, type, run_id, step, data) VALUES
@@ -149,6 +149,9 @@ fn the_queue_shows_dead_steps_first_and_only_what_fits_the_filter() {
         steps.iter().map(|step| step.id.0).collect()
     };
     assert_eq!(ids(""), [4, 2]);
+    let told = queue::read(&conn, "", 10).unwrap();
+    let told: Vec<_> = told.iter().map(|step| step.error.as_deref()).collect();
+    assert_eq!(told, [Some("disk full: two"), Some("no")]);
     assert_eq!(ids("REPORT"), [2]);
     assert_eq!(ids("broken"), [4]);
     assert_eq!(queue::held_up_by_pause(&conn, "*").unwrap(), 1);

@@ -1,16 +1,13 @@
 //! Alerts: those that fire, then the others; the one under the cursor in full.
 
+use super::detail::{self, Detail};
 use super::table::{self, Cell, Column};
-use super::{View, cell, list_title, text, under_title, with_detail};
+use super::{View, cell, list_title, text, under_title};
 use crate::tui::model::{Alert, Snapshot};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
-use ratatui::widgets::Paragraph;
-
-/// Rows of the alert in full.
-const DETAIL: u16 = 7;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: &Snapshot) {
     let theme = view.theme;
@@ -20,7 +17,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
         frame.render_widget(Line::styled("  no alert", theme.quiet()), rest);
         return;
     }
-    let [list, detail] = with_detail(rest, DETAIL);
+    let [list, below] = detail::beside(rest, detail::ROWS);
     let columns = [
         Column("STATE", 12),
         Column("SEVERITY", 8),
@@ -33,7 +30,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
     let cursor = view.app.cursor(snapshot);
     table::draw(frame, list, theme, &columns, &rows, Some(cursor));
     if let Some(alert) = snapshot.alerts.get(cursor) {
-        frame.render_widget(Paragraph::new(in_full(alert, view, area.width)), detail);
+        detail::draw(frame, below, view, &in_full(alert, view));
     }
 }
 
@@ -54,31 +51,20 @@ fn row(alert: &Alert, view: View<'_>) -> Vec<Cell> {
     ]
 }
 
-fn in_full(alert: &Alert, view: View<'_>, width: u16) -> Vec<Line<'static>> {
-    let theme = view.theme;
-    let rule = theme.signs().rule.repeat(usize::from(width));
-    let mut lines = vec![Line::styled(rule, theme.quiet())];
+fn in_full<'a>(alert: &'a Alert, view: View<'_>) -> Detail<'a> {
     let run = alert
         .run_id
         .as_ref()
-        .map_or_else(String::new, |run| format!(", run {}", text::shown(run.as_str())));
-    lines.push(Line::styled(
-        format!(
-            " {} {}{run}",
-            text::shown(&alert.rule),
-            text::shown(&alert.subject)
-        ),
-        theme.heading(),
-    ));
-    lines.push(Line::styled(
-        format!(
-            " first {} ago, last {} ago",
+        .filter(|run| run.as_str() != alert.subject)
+        .map_or_else(String::new, |run| format!(", run {run}"));
+    Detail {
+        heading: format!("{} {}{run}", alert.rule, alert.subject),
+        about: format!(
+            "first {} ago, last {} ago",
             text::age(alert.first, view.now),
             text::age(alert.last, view.now)
         ),
-        theme.quiet(),
-    ));
-    let message = text::wrapped(&text::shown(&alert.message), usize::from(width).saturating_sub(2));
-    lines.extend(message.into_iter().map(|line| Line::raw(format!(" {line}"))));
-    lines
+        text: &alert.message,
+        style: Style::new(),
+    }
 }

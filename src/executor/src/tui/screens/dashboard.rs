@@ -11,6 +11,8 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use runchain_core::Millis;
 
+/// Rows above the list of runs, with some for what is there on bad days only.
+pub(super) const SUMMARY_ROWS: u16 = 8;
 /// Parts of a bar of progress.
 const BAR: usize = 10;
 
@@ -113,7 +115,7 @@ fn progress(line: &RunLine, theme: Theme) -> String {
 /// Where its chain stands, or that it stands still.
 fn note(line: &RunLine, theme: Theme, now: Millis) -> (String, Style) {
     if let Some(since) = line.stalled_since.filter(|_| line.is_active()) {
-        return (format!("STALLED for {}", text::age(since, now)), theme.warn());
+        return (format!("STALLED {}", text::age(since, now)), theme.warn());
     }
     if line.is_active() {
         return (String::new(), Style::new());
@@ -306,13 +308,13 @@ fn last_error(overview: &Overview, view: View<'_>, width: usize) -> Line<'static
         return labelled("error", vec![Span::styled("none", theme.quiet())], theme);
     };
     let text = text::shown(&format!(
-        "{} {}, {} ago (attempt {} of {}): {}",
+        "{} {}, {} ago: {} (attempt {} of {})",
         error.run_id,
         error.step,
         text::age(error.at, view.now),
+        error.error,
         error.attempt,
         error.max_attempts,
-        error.error
     ));
     let style = if error.state == "done" {
         theme.quiet()

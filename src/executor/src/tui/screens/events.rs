@@ -1,5 +1,6 @@
 //! What happens: the newest at the end, followed until somebody goes up or holds them.
 
+use super::detail::{self, Detail};
 use super::table::{self, Cell, Column};
 use super::{View, cell, list_title, text, under_title};
 use crate::tui::model::{Event, Snapshot};
@@ -12,7 +13,7 @@ use ratatui::text::{Line, Span};
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: &Snapshot) {
     let theme = view.theme;
     let events = view.app.events(snapshot);
-    let [title, list] = under_title(area);
+    let [title, rest] = under_title(area);
     let mut line = list_title(view, "events (UTC)", events.len());
     line.push_span(if view.app.held.is_some() {
         Span::styled("   HELD: f follows again", theme.warn())
@@ -21,9 +22,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
     });
     frame.render_widget(line, title);
     if events.is_empty() {
-        frame.render_widget(Line::styled("  no event", theme.quiet()), list);
+        frame.render_widget(Line::styled("  no event", theme.quiet()), rest);
         return;
     }
+    let [list, below] = detail::beside(rest, detail::ROWS);
     let columns = [
         Column("AT", 8),
         Column("TYPE", 28),
@@ -31,14 +33,25 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
         Column("", 0),
     ];
     let rows: Vec<Vec<Cell>> = events.iter().map(|event| row(event, theme)).collect();
-    table::draw(
-        frame,
-        list,
-        theme,
-        &columns,
-        &rows,
-        Some(view.app.cursor(snapshot)),
+    let cursor = view.app.cursor(snapshot);
+    table::draw(frame, list, theme, &columns, &rows, Some(cursor));
+    if let Some(event) = events.get(cursor) {
+        detail::draw(frame, below, view, &in_full(event, theme));
+    }
+}
+
+fn in_full(event: &Event, theme: Theme) -> Detail<'_> {
+    let at = event.at.map_or_else(
+        || "at an unknown time".to_owned(),
+        |at| format!("{} UTC", at.iso().replace('T', " ").trim_end_matches("+00:00")),
     );
+    let run = event.run_id.as_deref();
+    Detail {
+        heading: event.kind.clone(),
+        about: run.map_or_else(|| at.clone(), |run| format!("{at}, run {run}")),
+        text: &event.text,
+        style: if event.is_bad() { theme.bad() } else { Style::new() },
+    }
 }
 
 fn row(event: &Event, theme: Theme) -> Vec<Cell> {

@@ -32,7 +32,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>) {
 fn chain_line(run: Option<&RunView>, view: View<'_>, width: u16) -> Line<'static> {
     let Some(run) = run else {
         let text = match view.snapshot {
-            Some(snapshot) if snapshot.trouble.is_none() => " no run yet; waiting for the first one",
+            Some(snapshot) if snapshot.has_no_run() => " no run yet; waiting for the first one",
             _ => " no run in view",
         };
         return Line::styled(text, view.theme.quiet());

@@ -1,7 +1,7 @@
 //! Every check of `monitor_checks()`; the one under the cursor in full, with what mends it.
 
 use super::table::{self, Cell, Column};
-use super::{View, cell, text, under_title, with_detail};
+use super::{View, cell, detail, text, under_title};
 use crate::tui::model::Snapshot;
 use crate::tui::theme::Theme;
 use ratatui::Frame;
@@ -12,7 +12,7 @@ use ratatui::widgets::Paragraph;
 use runchain_core::validate::{Finding, Severity};
 
 /// Rows of the finding in full.
-const DETAIL: u16 = 9;
+pub(super) const DETAIL_ROWS: u16 = 9;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: &Snapshot) {
     let theme = view.theme;
@@ -43,7 +43,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
         ),
     ]);
     frame.render_widget(line, title);
-    let [list, detail] = with_detail(rest, DETAIL);
+    let [list, below] = detail::beside(rest, DETAIL_ROWS);
     let columns = [
         Column("", 1),
         Column("SEVERITY", 8),
@@ -54,7 +54,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
     let cursor = view.app.cursor(snapshot);
     table::draw(frame, list, theme, &columns, &rows, Some(cursor));
     if let Some(finding) = findings.get(cursor) {
-        frame.render_widget(Paragraph::new(in_full(finding, theme, area.width)), detail);
+        frame.render_widget(Paragraph::new(in_full(finding, theme, area.width)), below);
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod dashboard;
+mod detail;
 mod events;
 mod files;
 mod footer;
@@ -46,9 +47,17 @@ pub(crate) struct View<'a> {
     pub(crate) now: Millis,
 }
 
-/// Rows of a page on a terminal of this height.
-pub(crate) fn page_rows(height: u16) -> usize {
-    usize::from(height.saturating_sub(AROUND + 2)).max(1)
+/// Rows of a page of this screen on a terminal of this height: never more than are shown, so that nobody
+/// leafs past a row.
+pub(crate) fn page_rows(screen: Screen, height: u16) -> usize {
+    let list = height.saturating_sub(AROUND + 2);
+    let rows = match screen {
+        Screen::Dashboard => list.saturating_sub(dashboard::SUMMARY_ROWS),
+        Screen::Health => list.saturating_sub(health::DETAIL_ROWS),
+        Screen::Queue | Screen::Events | Screen::Alerts => list.saturating_sub(detail::ROWS),
+        Screen::Run => list,
+    };
+    usize::from(rows).max(1)
 }
 
 /// Draws everything.
@@ -165,12 +174,6 @@ fn list_title(view: View<'_>, what: &str, shown: usize) -> Line<'static> {
 /// A part of the area for a title, the rest for the list.
 fn under_title(area: Rect) -> [Rect; 2] {
     Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area)
-}
-
-/// The list above, something about the row that the cursor is on below.
-fn with_detail(area: Rect, detail_rows: u16) -> [Rect; 2] {
-    let rows = detail_rows.min(area.height / 2);
-    Layout::vertical([Constraint::Min(0), Constraint::Length(rows)]).areas(area)
 }
 
 fn cell(text: impl AsRef<str>, style: Style) -> Cell {

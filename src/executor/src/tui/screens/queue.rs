@@ -1,8 +1,10 @@
 //! Steps that have not ended, those that need somebody first.
 
+use super::detail::{self, Detail};
 use super::table::{self, Cell, Column};
 use super::{View, cell, footer, list_title, text, under_title};
 use crate::tui::model::{QueuedStep, Snapshot};
+use crate::tui::theme::Theme;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -10,7 +12,7 @@ use ratatui::text::Line;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: &Snapshot) {
     let theme = view.theme;
-    let [title, list] = under_title(area);
+    let [title, rest] = under_title(area);
     let mut line = list_title(view, "steps that have not ended", snapshot.queue.len());
     if !view.app.marks.is_empty() {
         line.push_span(ratatui::text::Span::styled(
@@ -40,9 +42,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
         } else {
             "  no step fits the filter"
         };
-        frame.render_widget(Line::styled(text, theme.quiet()), list);
+        frame.render_widget(Line::styled(text, theme.quiet()), rest);
         return;
     }
+    let [list, below] = detail::beside(rest, detail::ROWS);
     let columns = [
         Column("", 1),
         Column("STEP", 16),
@@ -51,14 +54,24 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
         Column("ERROR", 0),
     ];
     let rows: Vec<Vec<Cell>> = snapshot.queue.iter().map(|step| row(step, view)).collect();
-    table::draw(
-        frame,
-        list,
-        theme,
-        &columns,
-        &rows,
-        Some(view.app.cursor(snapshot)),
-    );
+    let cursor = view.app.cursor(snapshot);
+    table::draw(frame, list, theme, &columns, &rows, Some(cursor));
+    if let Some(step) = snapshot.queue.get(cursor) {
+        detail::draw(frame, below, view, &in_full(step, theme));
+    }
+}
+
+fn in_full(step: &QueuedStep, theme: Theme) -> Detail<'_> {
+    let brief = &step.brief;
+    Detail {
+        heading: format!("{} of {}", brief.step, step.run_id),
+        about: format!(
+            "{}, {} of {} attempts begun",
+            brief.state, brief.attempts, brief.max_attempts
+        ),
+        text: step.error.as_deref().unwrap_or_default(),
+        style: theme.bad(),
+    }
 }
 
 fn row(step: &QueuedStep, view: View<'_>) -> Vec<Cell> {

@@ -23,12 +23,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
     let Some(run) = &snapshot.run else {
         let text = match view.app.want(None).follow {
             Follow::Run(run_id) => format!(
-                " runchain knows no run {}; waiting for it. f follows the newest, : jumps to another",
+                "runchain knows no run {}; waiting for it. f follows the newest, : jumps to another",
                 text::shown(run_id.as_str())
             ),
-            Follow::Newest => " no run yet; waiting for the first one".to_owned(),
+            Follow::Newest => "no run yet; waiting for the first one".to_owned(),
         };
-        frame.render_widget(Line::styled(text, view.theme.quiet()), area);
+        let lines = text::wrapped(&text, usize::from(area.width).saturating_sub(2));
+        let lines = lines
+            .into_iter()
+            .map(|line| Line::styled(format!(" {line}"), view.theme.quiet()));
+        frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), area);
         return;
     };
     let [left, right] = columns(area);
