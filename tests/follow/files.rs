@@ -112,6 +112,53 @@ fn what_is_written_into_a_rotated_log_while_nobody_ran_is_read_at_the_next_start
 }
 
 #[test]
+fn a_log_that_came_and_went_while_nobody_ran_is_read_at_the_next_start() {
+    let project = Project::installed("");
+    append(&project, EVENTS, &lines(0..1));
+    // Older than the first look: nobody's log of today, and no event log.
+    append(&project, &format!("{EVENTS}.9"), &lines(90..91));
+    append(&project, "state/events/never.read", &lines(91..92));
+    let old = fs::File::open(project.path(&format!("{EVENTS}.9"))).unwrap();
+    old.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let service = follows(&project, &["state/events"]);
+    until_stored(&project, 1);
+    service.kill();
+    for day in 1..4 {
+        for number in (1..day).rev() {
+            let (from, to) = (format!("{EVENTS}.{number}"), format!("{EVENTS}.{}", number + 1));
+            fs::rename(project.path(&from), project.path(&to)).unwrap();
+        }
+        fs::rename(project.path(EVENTS), project.path(&format!("{EVENTS}.1"))).unwrap();
+        append(&project, EVENTS, &lines(day..day + 1));
+        append(&project, &format!("{EVENTS}.{day}.gz"), "packed");
+    }
+    let _service = follows(&project, &["state/events"]);
+    until_stored(&project, 4);
+    // And followed on.
+    append(&project, &format!("{EVENTS}.1"), &lines(4..5));
+    until_stored(&project, 5);
+    assert_eq!(
+        project.sql("SELECT sum(rejected), sum(duplicates), count(*) FROM runchain_ingest_files"),
+        "0|0|4\n"
+    );
+}
+
+#[test]
+fn what_was_written_before_a_log_was_copied_and_truncated_is_read_from_the_copy() {
+    let project = Project::installed("");
+    append(&project, EVENTS, &lines(0..2));
+    let service = follows(&project, &["state/events"]);
+    until_stored(&project, 2);
+    service.signal(Signal::STOP);
+    append(&project, EVENTS, &lines(2..4));
+    fs::copy(project.path(EVENTS), project.path(&format!("{EVENTS}.1"))).unwrap();
+    fs::File::create(project.path(EVENTS)).unwrap();
+    append(&project, EVENTS, &lines(4..5));
+    service.signal(Signal::CONT);
+    until_stored(&project, 5);
+}
+
+#[test]
 fn a_log_that_is_moved_away_or_deleted_right_after_its_last_lines_is_read_to_its_end() {
     let project = Project::installed("");
     fs::create_dir(project.path("away")).unwrap();

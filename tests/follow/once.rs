@@ -43,6 +43,47 @@ fn a_follower_that_is_killed_again_and_again_stores_each_event_once() {
 }
 
 #[test]
+fn a_follower_that_is_killed_while_logs_are_rotated_out_of_its_sight_finishes_them_all() {
+    const ROUNDS: u32 = 8;
+    const EVENTS_A_ROUND: u32 = 200;
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let project = Project::installed("");
+    // A log that it knows.
+    append(&project, EVENTS, &lines(1_600..1_601));
+    let service = follows(&project, &["state/events"]);
+    until_stored(&project, 1);
+    service.kill();
+    for round in 0..ROUNDS {
+        let pause_ms = random.u64(1..120);
+        let first = round * EVENTS_A_ROUND;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in first..first + EVENTS_A_ROUND {
+                    append(&project, EVENTS, &lines(number..number + 1));
+                    // The rotated ones are none of the folder's logs.
+                    if number % 50 == 49 {
+                        let rotated = project.path(&format!("{EVENTS}.{number}"));
+                        fs::rename(project.path(EVENTS), rotated).unwrap();
+                    }
+                }
+            });
+            let service = follows(&project, &["state/events"]);
+            // It dies at any moment.
+            thread::sleep(Duration::from_millis(pause_ms));
+            service.kill();
+        });
+    }
+    let _service = follows(&project, &["state/events"]);
+    until_stored(&project, 1_601);
+    assert_eq!(
+        project.sql("SELECT sum(rejected), sum(duplicates) FROM runchain_ingest_files"),
+        "0|0\n"
+    );
+}
+
+#[test]
 fn another_executor_goes_on_when_the_leader_is_gone() {
     let project = Project::installed("");
     append(&project, EVENTS, &lines(0..10));

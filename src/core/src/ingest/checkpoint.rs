@@ -126,12 +126,25 @@ impl Checkpoint {
             .iter()
             .filter(|old| (old.inode, old.row.device) == (log.inode, log.device))
             .max_by_key(|old| old.id);
+        if let Some(old) = newest {
+            Self::close(conn, old.id)?;
+        }
         Ok(match newest {
             Some(old) if old.row.offset_bytes > log.size_bytes => Identity::Truncated,
             Some(_) => Identity::Rewritten,
             None if seen.is_empty() => Identity::New,
             None => Identity::Replaced,
         })
+    }
+
+    /// What a file held that was cut off or written over is gone: nothing of it is pending any more.
+    fn close(conn: &Connection, id: i64) -> Result<()> {
+        conn.prepare_cached(
+            "UPDATE runchain_ingest_files SET size_bytes = offset_bytes WHERE id = ?1 AND size_bytes > offset_bytes",
+        )
+        .and_then(|mut statement| statement.execute([id]))
+        .during("close the checkpoint of an event log")
+        .map(drop)
     }
 
     /// How the file is to be understood from here on: as the caller says, as before, or (`None`) as its

@@ -41,12 +41,14 @@ pub(super) struct File {
 }
 
 /// What is to be read next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Job {
     /// What is new in a file.
     Read(PathBuf),
     /// What is left of a file that was rotated away, and is here now.
     Rotated(PathBuf),
+    /// The same of one that nobody had read before.
+    Missed(PathBuf),
     /// The last line of a file as it is, without its newline.
     Finish(PathBuf),
 }
@@ -118,7 +120,7 @@ impl Files {
     /// Reading failed in a way that passes: the same again.
     pub(super) fn again(&mut self, job: Job) {
         match job {
-            Job::Rotated(_) | Job::Finish(_) => self.first.push_front(job),
+            Job::Rotated(_) | Job::Missed(_) | Job::Finish(_) => self.first.push_front(job),
             Job::Read(path) => {
                 if let Some(file) = self.known.get_mut(&path) {
                     file.queued = true;
@@ -204,6 +206,7 @@ mod tests {
         match files.next() {
             Some(Job::Read(path)) => path.display().to_string(),
             Some(Job::Rotated(path)) => format!("rotated {}", path.display()),
+            Some(Job::Missed(path)) => format!("missed {}", path.display()),
             Some(Job::Finish(path)) => format!("finish {}", path.display()),
             None => "-".to_owned(),
         }

@@ -141,7 +141,7 @@ impl Thread {
                     (self.failed, pause) = (None, FIRST_PAUSE);
                     self.caught_up = false;
                     let more = report.left > 0 || work.has_work();
-                    (self.tell)(News::Read(report));
+                    (self.tell)(News::Read(*report));
                     self.rest(more, began.elapsed());
                 }
                 Ok(Turn::Nothing(due)) => {

@@ -7,6 +7,7 @@
 //! watch.rs    the system's word of changes, into the inbox
 //! files.rs    each file: what of it was read, and which is next
 //! rotated.rs  what was rotated, moved away or deleted: until nothing more comes
+//! left_behind.rs  what was rotated while nobody followed
 //! named.rs    a file by its descriptor, below a root
 //! how.rs      what the configuration says of it
 //! work.rs     one slice of one file, its rotation, its refusal
@@ -37,6 +38,7 @@ mod follower;
 mod held;
 mod how;
 mod inbox;
+mod left_behind;
 mod named;
 mod news;
 mod places;

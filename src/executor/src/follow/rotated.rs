@@ -8,14 +8,10 @@
 
 use super::named::NamedFile;
 use super::scan::{Scan, Stamp};
-use runchain_core::error::{During, Result};
-use rusqlite::Connection;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::Metadata;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::collections::VecDeque;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// So many are followed under their new names, the newest.
 const FOLLOWED: usize = 256;
@@ -23,8 +19,6 @@ const FOLLOWED: usize = 256;
 const QUIET: Duration = Duration::from_secs(2);
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// At a start, a log that was rotated within this time is followed on though nothing was added to it.
-const RECENT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Logs that are followed under the names that rotation gave them.
 #[derive(Debug, Default)]
@@ -137,95 +131,5 @@ impl Orphan {
 
     fn has_something_to_do(&self) -> bool {
         self.is_quiet() || self.has_grown()
-    }
-}
-
-/// Logs that were read before, have other names now or have grown under names that nobody has named: they
-/// were rotated, and whoever followed them ended before they were read to their ends.
-pub(super) fn left_behind(conn: &Connection, scan: &Scan) -> Result<Vec<PathBuf>> {
-    let mut folders: BTreeMap<PathBuf, BTreeMap<u64, PathBuf>> = BTreeMap::new();
-    let mut found = BTreeSet::new();
-    for row in rows(conn)? {
-        let Some(folder) = row.path.parent().filter(|_| scan.means_log(&row.path)) else {
-            continue;
-        };
-        let entries = folders
-            .entry(folder.to_owned())
-            .or_insert_with_key(|folder| entries(folder));
-        let Some(path) = entries
-            .get(&row.inode)
-            .filter(|path| !scan.files.contains_key(*path))
-        else {
-            continue;
-        };
-        let metadata = std::fs::symlink_metadata(path).ok();
-        if metadata.is_some_and(|metadata| row.may_go_on_in(&metadata)) {
-            found.insert(path.clone());
-        }
-    }
-    Ok(found.into_iter().collect())
-}
-
-/// A checkpoint.
-struct Row {
-    path: PathBuf,
-    inode: u64,
-    offset_bytes: u64,
-}
-
-impl Row {
-    fn may_go_on_in(&self, file: &Metadata) -> bool {
-        let is_recent = || {
-            let age = file.modified().map(|at| SystemTime::now().duration_since(at));
-            // In the future: as recent as can be.
-            age.is_ok_and(|age| age.unwrap_or_default() < RECENT)
-        };
-        file.is_file() && file.ino() == self.inode && (file.len() > self.offset_bytes || is_recent())
-    }
-}
-
-fn rows(conn: &Connection) -> Result<Vec<Row>> {
-    conn.prepare("SELECT path, inode, offset_bytes FROM runchain_ingest_files WHERE offset_bytes > 0")
-        .and_then(|mut statement| {
-            let rows = statement.query_map([], |row| {
-                Ok(Row {
-                    path: PathBuf::from(row.get::<_, String>(0)?),
-                    // Core keeps the bits in SQLite's signed numbers.
-                    inode: row.get::<_, i64>(1)? as u64,
-                    offset_bytes: row.get::<_, i64>(2)?.unsigned_abs(),
-                })
-            })?;
-            rows.collect()
-        })
-        .during("look which event logs were read")
-}
-
-fn entries(folder: &Path) -> BTreeMap<u64, PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten();
-    let entries = entries.filter_map(std::result::Result::ok);
-    entries.map(|entry| (entry.ino(), entry.path())).collect()
-}
-
-/// The names that a log may have had before it was rotated, `x.jsonl` for `x.jsonl.1`, and its own.
-pub(super) fn names_before(path: &Path) -> impl Iterator<Item = PathBuf> {
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    let ends = name.iter().enumerate().skip(1);
-    let dots = ends.filter_map(|(at, byte)| (*byte == b'.').then_some(at));
-    dots.chain([name.len()])
-        .map(|end| path.with_file_name(std::ffi::OsStr::from_bytes(&name[..end])))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rotated_log_may_have_had_any_beginning_of_its_name() {
-        let names = |path| names_before(Path::new(path)).collect::<Vec<_>>();
-        assert_eq!(
-            names("/e/x.jsonl.1"),
-            ["/e/x", "/e/x.jsonl", "/e/x.jsonl.1"].map(PathBuf::from)
-        );
-        assert_eq!(names("/e/.x"), ["/e/.x"].map(PathBuf::from));
     }
 }

@@ -3,8 +3,8 @@
 //! Symlinks to files are resolved, and the file must lie below a root; a symlink to a folder is followed
 //! only where it was named itself. Of a place that isn't there yet, the nearest folder above is watched.
 
+use super::left_behind::names_before;
 use super::places::{Place, Places};
-use super::rotated::names_before;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,7 @@ use walkdir::{DirEntry, WalkDir};
 const MAX_FILES: usize = 20_000;
 
 /// What tells that a file has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(super) inode: u64,
     pub(super) device: u64,
@@ -195,14 +195,15 @@ impl Scan {
         self.wanted.extend(wanted);
     }
 
-    /// Whether a file is one of the places' event logs, or has the name of one that was rotated.
-    pub(super) fn means_log(&self, path: &Path) -> bool {
-        names_before(path).any(|path| {
-            let mut relative =
+    /// The name under which a file is one of the places' event logs: its own, or the one that it may have
+    /// had before it was rotated.
+    pub(super) fn log_of(&self, path: &Path) -> Option<PathBuf> {
+        names_before(path).find(|path| {
+            let mut below =
                 (self.bases.iter()).filter_map(|(base, place)| Some((path.strip_prefix(base).ok()?, place)));
-            self.files.contains_key(&path)
-                || self.wanted.contains(&path)
-                || relative.any(|(relative, place)| place.means(relative))
+            self.files.contains_key(path)
+                || self.wanted.contains(path)
+                || below.any(|(relative, place)| place.means(relative))
         })
     }
 

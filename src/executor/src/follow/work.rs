@@ -9,9 +9,10 @@ use super::files::{Files, HeldLine, Job};
 use super::held::{self, Verdict};
 use super::how::{How, Times};
 use super::inbox::{Changes, Inbox};
-use super::named::{Extent, NamedFile, find};
+use super::left_behind::left_behind;
+use super::named::{NamedFile, find};
 use super::places::Places;
-use super::rotated::{Orphans, Rotated, left_behind};
+use super::rotated::{Orphans, Rotated};
 use super::scan::Scan;
 use super::watch::Watch;
 use runchain_core::error::{Error, Result};
@@ -37,7 +38,7 @@ const SCANS: usize = 4;
 /// What a turn did.
 pub(super) enum Turn {
     /// It read a slice.
-    Read(IngestReport),
+    Read(Box<IngestReport>),
     /// There is nothing to do before then, unless something changes.
     Nothing(Instant),
 }
@@ -57,7 +58,7 @@ pub(super) struct Work {
     orphans: Orphans,
     /// Logs that have other names now.
     rotated: Rotated,
-    /// What was rotated while nobody followed was looked for.
+    /// What was rotated while nobody followed was looked for, since the last rotation.
     recovered: bool,
     /// What was said of each file that can't be read.
     said: BTreeMap<PathBuf, String>,
@@ -191,6 +192,8 @@ impl Work {
 
     /// A log has lost its name. Answers whether it is to be had.
     fn depart(&mut self, path: &Path, inode: u64) -> bool {
+        // Perhaps not for the first time since somebody looked.
+        self.recovered = false;
         match (find(path, inode), self.open.remove(path)) {
             (Some(now_at), _) => self.files.first(Job::Rotated(now_at)),
             (None, Some(open)) => self.orphans.add(open),
@@ -209,11 +212,11 @@ impl Work {
         self.recover(conn)?;
         self.judge(conn)?;
         if let Some(report) = self.read_orphan(conn)? {
-            return Ok(Turn::Read(report));
+            return Ok(Turn::Read(Box::new(report)));
         }
         while let Some(job) = self.files.next() {
             if let Some(report) = self.attempt(conn, job)? {
-                return Ok(Turn::Read(report));
+                return Ok(Turn::Read(Box::new(report)));
             }
         }
         Ok(Turn::Nothing(self.due()))
@@ -237,14 +240,14 @@ impl Work {
     }
 
     fn must_recover(&self) -> bool {
-        !self.recovered && !(self.seen.bases.is_empty() && self.seen.files.is_empty())
+        !self.recovered && (!self.seen.bases.is_empty() || !self.seen.files.is_empty())
     }
 
-    /// Once, what was rotated while nobody followed, or was rotated and not read to its end.
+    /// What was rotated while nobody followed, or was rotated and not read to its end.
     fn recover(&mut self, conn: &Connection) -> Result<()> {
         if self.must_recover() {
-            for path in left_behind(conn, &self.seen)? {
-                self.files.first(Job::Rotated(path));
+            for job in left_behind(conn, &self.seen)? {
+                self.files.first(job);
             }
             self.recovered = true;
         }
@@ -252,12 +255,9 @@ impl Work {
     }
 
     fn attempt(&mut self, conn: &Connection, job: Job) -> Result<Option<IngestReport>> {
-        let (path, extent) = match &job {
-            Job::Read(path) => (path.clone(), Extent::Lines),
-            Job::Rotated(path) => (path.clone(), Extent::KnownLines),
-            Job::Finish(path) => (path.clone(), Extent::KnownToItsEnd),
-        };
-        match self.read(conn, &path, extent) {
+        let (Job::Read(path) | Job::Rotated(path) | Job::Missed(path) | Job::Finish(path)) = &job;
+        let path = path.clone();
+        match self.read(conn, &job, &path) {
             Ok(report) => {
                 self.said.remove(&path);
                 Ok(report)

@@ -431,3 +431,16 @@ fn a_line_without_end_is_skipped_a_piece_at_a_time_where_that_is_asked_for() {
     // The reader's buffer is 8 MiB.
     assert!((4..=8).contains(&calls), "{calls}");
 }
+
+#[test]
+fn of_a_log_that_was_cut_off_nothing_is_pending_any_more() {
+    let bench = Bench::new();
+    bench.append("log.jsonl", lines(0..5));
+    assert_eq!(bench.ingest_bytes("{\"half").pending, 6);
+    fs::write(bench.path("log.jsonl"), lines(5..6)).unwrap();
+    assert_eq!(bench.ingest("log.jsonl").identity, Identity::Truncated);
+    assert_eq!(
+        bench.text("SELECT read_bytes > 0, pending_bytes FROM runchain_ingest_balance"),
+        "1|0;1|0"
+    );
+}

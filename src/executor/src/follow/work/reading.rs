@@ -6,42 +6,42 @@ use super::super::rotated::Due;
 use super::super::scan::Stamp;
 use super::{HELD_OPEN, Work};
 use runchain_core::error::{Error, Result};
-use runchain_core::ingest::{IngestOptions, IngestReport};
+use runchain_core::ingest::{Identity, IngestOptions, IngestReport};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 impl Work {
-    pub(super) fn read(
-        &mut self,
-        conn: &Connection,
-        path: &Path,
-        extent: Extent,
-    ) -> Result<Option<IngestReport>> {
+    pub(super) fn read(&mut self, conn: &Connection, job: &Job, path: &Path) -> Result<Option<IngestReport>> {
         let named = NamedFile::below(&self.roots, path)?;
         // Before it is read: what is appended meanwhile is new.
         let stamp = named.stamp()?;
-        if extent == Extent::Lines && self.follows_another(conn, path, &stamp)? {
+        if matches!(job, Job::Read(_)) && self.follows_another(conn, path, &stamp)? {
             self.files.again(Job::Read(path.to_owned()));
             return Ok(None);
         }
         let file = self.files.get(path);
         // A line to which something was added meanwhile is judged anew.
         let has_grown = file.is_some_and(|file| file.read != Some(stamp));
-        let extent = match extent {
-            Extent::KnownToItsEnd if has_grown => Extent::Lines,
-            extent => extent,
+        let extent = match job {
+            Job::Rotated(_) => Extent::KnownLines,
+            Job::Finish(_) if !has_grown => Extent::KnownToItsEnd,
+            Job::Read(_) | Job::Missed(_) | Job::Finish(_) => Extent::Lines,
         };
         let report = named.read_slice(conn, self.options(path), extent)?;
         if extent != Extent::Lines && report.file_id == 0 {
             // Another log, which only has that one's number.
             return Ok(None);
         }
-        if extent == Extent::KnownLines && !self.rotated.has(path) {
+        if matches!(job, Job::Rotated(_) | Job::Missed(_)) && !self.rotated.has(path) {
             self.rotated.add(path, stamp.inode);
             self.files.adopt(path);
             // So that it is watched.
             self.rescan = true;
+        }
+        if matches!(report.identity, Identity::Truncated | Identity::Rewritten) {
+            // A copy may hold what it had.
+            self.recovered = false;
         }
         if let Some(file) = self.files.get_mut(path) {
             file.read = Some(stamp);
@@ -58,9 +58,15 @@ impl Work {
     }
 
     fn options(&self, path: &Path) -> IngestOptions {
+        let mut options = self.how.options(path);
+        if options.format.is_none() {
+            // A rotated log is understood as the one whose name it had.
+            let log = self.seen.log_of(path);
+            options.format = log.and_then(|log| self.how.options(&log).format);
+        }
         IngestOptions {
             unended: self.files.get(path).and_then(|file| file.unended.clone()),
-            ..self.how.options(path)
+            ..options
         }
     }
 
