@@ -1,6 +1,6 @@
 //! Forgetting a run, from outside: its bytes are gone, the rest is untouched, it does not come back.
 
-use crate::support::{Project, SHAPE_A};
+use crate::support::{Project, SHAPE_A, extension};
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -136,6 +136,35 @@ fn no_byte_of_a_forgotten_run_is_left_in_database_wal_logs_bags_or_reports() {
 
 const HASH: &str = "sha256:9f1bc17d64006b5fc75a18bfc99f5f2b2a67429cd27b1a388da3e1230f391fc2";
 
+/// It may be somebody else's folder, so it stays; and it may hold the run, so that is said.
+#[test]
+fn a_bag_that_does_not_say_whose_it_is_is_left_and_not_passed_over() {
+    let project = project("wal", "");
+    project.sql(&format!("DELETE FROM runs WHERE run_id = '{SECRET}';"));
+    project.runchain(&["drain", "--until-idle"]).exits(0);
+    let bag = project.path(".archive").join(SECRET);
+    fs::remove_file(bag.join("bag-info.txt")).unwrap();
+    let rehearsed = project
+        .runchain(&["forget", SECRET, "--dry-run", "--json"])
+        .exits(1)
+        .json();
+    assert_eq!(rehearsed["left"], serde_json::json!([bag]));
+    let told = project.runchain(&["forget", SECRET]).exits(1).stderr;
+    assert!(
+        told.contains(&format!("{} stands under the name of a bag", bag.display()))
+            && told.contains("remove it yourself"),
+        "{told}"
+    );
+    assert!(
+        holders(&project, PAYLOAD)
+            .iter()
+            .any(|name| name.contains(SECRET))
+    );
+    fs::remove_dir_all(&bag).unwrap();
+    let again = project.runchain(&["forget", SECRET, "--json"]).exits(0).json();
+    assert_eq!(again["left"], serde_json::json!([]));
+}
+
 #[test]
 fn a_forgotten_run_does_not_come_back_by_sweep_trigger_or_request() {
     let project = project("wal", "sweep_ms = 100\n");
@@ -163,6 +192,26 @@ fn a_forgotten_run_does_not_come_back_by_sweep_trigger_or_request() {
     }
     assert!(project.path(".archive/new/bagit.txt").exists());
     assert!(!project.path(".archive").join(SECRET).exists());
+    // Whoever asks for it hears why nothing happens, and nobody waits for it.
+    for command in [
+        &["finish", "--run", SECRET][..],
+        &["exec", "report", "--run", SECRET],
+        &["exec", "report", "--run", SECRET, "--dry-run"],
+        &["wait", SECRET],
+        &["show", SECRET],
+    ] {
+        let said = project.runchain(command).exits(13).stderr;
+        assert!(said.contains("forgotten"), "{command:?}: {said}");
+    }
+    let asked = format!(
+        ".load {}\nSELECT enqueue_chain('{SECRET}');",
+        extension().display()
+    );
+    let answer: Value = serde_json::from_str(project.sql(&asked).trim()).unwrap();
+    assert_eq!(
+        (&answer["answer"], &answer["queued"]),
+        (&"forgotten".into(), &false.into())
+    );
     // Again is no error: what was interrupted is finished so.
     project.runchain(&["forget", SECRET]).exits(0);
     project.runchain(&["forget", "never heard of"]).exits(13);

@@ -265,3 +265,34 @@ fn a_log_folder_that_the_executor_may_not_use_is_an_alert_until_it_may() {
         assert!(service.terminate().success());
     }
 }
+
+#[test]
+fn an_owner_who_asks_is_not_told_to_take_the_executor_s_folders_away() {
+    let shared = Shared::new("wal", 0o660, 0o2770);
+    shared.owner_ends("r");
+    let mut service = Service::of(&mut shared.runchain(who(EXECUTOR, SHARED, &[]), &["drain"]));
+    shared.done(&service, "r");
+    let done = "SELECT count(*) FROM runchain_steps WHERE state = 'done'";
+    shared.project.until(done, "2");
+    let (code, said) = shared.says(THE_OWNER, &["health"]);
+    assert_eq!(code, Some(0), "{said}");
+    let output = shared.runchain(THE_OWNER, &["doctor"]).output().unwrap();
+    let found = String::from_utf8_lossy(&output.stdout);
+    assert!(!found.contains("chown"), "{found}");
+    // With a usual umask the owner can at least read what is there.
+    let mut readable = Command::new("chmod");
+    run(readable.args(["-R", "a+rX"]).arg(shared.project.path("out")), "").output();
+    // Neither half of a run is erased by who can't erase the other.
+    shared.project.sql("DELETE FROM runs;");
+    let (code, said) = shared.says(THE_OWNER, &["forget", "r"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("nothing was erased") && said.contains("sudo -u '#30002'"),
+        "{said}"
+    );
+    shared.project.until(done, "2");
+    service.assert_alive();
+    let (code, said) = shared.says(who(EXECUTOR, SHARED, &[]), &["forget", "r"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(service.terminate().success());
+}

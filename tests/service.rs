@@ -380,6 +380,13 @@ fn a_quiet_run_is_said_to_stall_and_then_to_resume() {
     project.until(&count("RUN_STALLED"), "1");
     project.sql("UPDATE runs SET updated_at = 'now';");
     project.until(&count("RUN_RESUMED"), "1");
+    // Whoever hears of alerts hears of both.
+    project.until(
+        "SELECT group_concat(state, ' ') FROM (
+           SELECT c.state FROM runchain_alert_changes AS c JOIN runchain_alerts AS a ON a.id = c.alert_id
+           WHERE a.rule = 'run_stalled' AND a.run_id = 'r' ORDER BY c.id LIMIT 2)",
+        "firing resolved",
+    );
     project.sql("UPDATE runs SET status = 'COMPLETED';");
     eventually("the events in the log", || {
         let log = project.log("monitor.jsonl");

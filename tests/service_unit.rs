@@ -5,6 +5,7 @@ use crate::support::{Project, SHAPE_A, Service, eventually, monitoring, runchain
 use rusqlite::Connection;
 use rustix::process::Signal;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -37,7 +38,13 @@ impl Manager {
     fn next(&self, patience: Duration) -> Option<String> {
         self.socket.set_read_timeout(Some(patience)).unwrap();
         let mut buffer = [0; 4_096];
-        let count = self.socket.recv(&mut buffer).ok()?;
+        let count = loop {
+            match self.socket.recv(&mut buffer) {
+                // Who is stopped and goes on is told so where it waits with a timeout.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => break received.ok()?,
+            }
+        };
         Some(String::from_utf8(buffer[..count].to_vec()).unwrap())
     }
 

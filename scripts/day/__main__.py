@@ -141,10 +141,10 @@ class Day:
         (self.world.folder / "pager-is-out").unlink(missing_ok=True)
         for run_id in self.broken:
             (self.world.folder / "broken" / run_id).unlink()
-        self.world.until_quiet(180)
+        self.world.until_quiet(600)
         for run_id, in self.world.database.execute("SELECT DISTINCT run_id FROM runchain_steps WHERE state = 'dead' AND finished_ms IS NULL").fetchall():
             self.world.run("retry", run_id, "--reason", "mended")
-        self.world.until_quiet(60)
+        self.world.until_quiet(300)
 
     def scrape(self):
         """A page of /metrics."""
@@ -167,7 +167,7 @@ def main():
     try:
         day.live()
         books = Books(day.world, day.orchestrator, day.receiver)
-        books.totals(day.scrape, patience_s=60)
+        books.totals(day.scrape, patience_s=300)
         day.world.stop(signal.SIGTERM)
         books.close()
         books.weight(day.weights)

@@ -111,7 +111,7 @@ class World:
     def stop(self, how):
         self.is_running()
         self.executor.send_signal(how)
-        code = self.executor.wait(60)
+        code = self.executor.wait(180)
         # One that has just been started may have no handler yet.
         if how == signal.SIGTERM and code not in (0, -signal.SIGTERM):
             raise SystemExit(f"the executor ended with {code} after SIGTERM")
@@ -123,20 +123,30 @@ class World:
         return int(text.split("RssAnon:")[1].split()[0])
 
     def until_quiet(self, patience_s):
-        """Waits until nothing is queued, runnable, running or to be sent, and everything is read and said."""
+        """Waits until nothing is queued, runnable, running or to be sent, and everything is read and said.
+
+        Asked in the order in which work flows, so that what moves on meanwhile is seen further on.
+        """
         waiting = {
+            "event logs": "SELECT abs({logs} - (SELECT count(*) FROM runchain_ingest_files))",
+            "bytes to read": "SELECT abs({size} - (SELECT coalesce(sum(offset_bytes), 0) FROM runchain_ingest_files))",
             "queue rows": "SELECT count(*) FROM runchain_queue",
             "live steps": "SELECT count(*) FROM runchain_steps WHERE finished_ms IS NULL AND state <> 'dead'",
+            # A chain that was late on a slow machine: the executor's clock ends that.
+            "alerts that end by themselves":
+                "SELECT count(*) FROM runchain_alerts WHERE state <> 'resolved' AND rule NOT IN ('run_failed', 'event.failed', 'step_dead')",
+            "changes to announce":
+                "SELECT (SELECT coalesce(max(id), 0) FROM runchain_alert_changes) - "
+                "(SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM runchain_meta WHERE key = 'alert_changes_announced')",
             "deliveries": "SELECT count(*) FROM runchain_alert_deliveries WHERE state = 'pending'",
-            "bytes to read": "SELECT coalesce(sum(size_bytes - offset_bytes), 0) FROM runchain_ingest_files",
-            "event logs": "SELECT abs({} - (SELECT count(*) FROM runchain_ingest_files))",
             "events to say": "SELECT (SELECT max(id) FROM runchain_events) - (SELECT min(event_id) FROM runchain_cursors)",
         }
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             self.is_running()
-            logs = len(list((self.folder / "events").iterdir()))
-            left = {what: self.database.execute(sql.format(logs)).fetchone()[0] for what, sql in waiting.items()}
+            sizes = [log.stat().st_size for log in (self.folder / "events").iterdir()]
+            facts = {"logs": len(sizes), "size": sum(sizes)}
+            left = {what: self.database.execute(sql.format(**facts)).fetchone()[0] for what, sql in waiting.items()}
             if not any(left.values()):
                 return
             time.sleep(0.1)

@@ -130,6 +130,24 @@ fn what_waits_dies_and_fires_is_told_by_kind() {
     );
 }
 
+#[test]
+fn what_a_channel_never_took_is_told_by_channel() {
+    let project = project(
+        "[alerts.channels.ops]\nkind = 'command'\ncommand = ['false']\nmax_attempts = 1\n\
+         [alerts.channels.quiet]\nkind = 'command'\ncommand = ['true']\nrules = ['none']\n",
+    );
+    let (_service, address) = listening(&project);
+    end(&project, "bad", "FAILED");
+    project.until("SELECT state FROM runchain_alert_deliveries", "dead");
+    let found = until(&address, "runchain_database_reachable", 1.0);
+    let of = |channel: &str, state: &str| {
+        let labels = format!("runchain_instance=\"orders\",channel=\"{channel}\",state=\"{state}\"");
+        found[&format!("runchain_alert_deliveries{{{labels}}}")]
+    };
+    assert_eq!([of("ops", "pending"), of("ops", "dead")], [0.0, 1.0]);
+    assert_eq!([of("quiet", "pending"), of("quiet", "dead")], [0.0, 0.0]);
+}
+
 /// Of two executors one counts; when it is killed, the other goes on with the same numbers.
 #[test]
 fn totals_count_once_over_two_executors_a_kill_and_a_restart() {

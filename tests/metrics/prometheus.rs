@@ -63,7 +63,7 @@ fn rules_and_configuration_pass_promtool_and_its_tests_of_them() {
 
 #[test]
 fn every_series_that_rules_and_dashboard_ask_for_is_on_the_page() {
-    let project = project("");
+    let project = project("[alerts.channels.ops]\nkind = 'command'\ncommand = ['true']\n");
     let (_service, address) = listening(&project);
     end(&project, "good", "COMPLETED");
     project.sql("INSERT INTO runs(run_id, status) VALUES ('on', 'RUNNING');");

@@ -364,7 +364,7 @@ class Run:
         self.random = random.Random(f"{options.seed}/{index}")
         self.pace = options.pace
         self.patience = options.read_reports
-        self.report = os.path.join(options.root, "reports", f"{self.id}_summary.json")
+        self.log = os.path.join(options.root, "logs", "archival.jsonl")
         self.shape = {"a": ShapeA, "b": ShapeB}[options.shape](database, self)
         self.database = database
         self.job = Job(files, job_id)
@@ -489,8 +489,14 @@ class Run:
         if not self.patience:
             return self.pause(2.5, 2.6)
         give_up_at = time.monotonic() + self.patience
-        while not os.path.exists(self.report) and time.monotonic() < give_up_at:
+        while not self.is_reported() and time.monotonic() < give_up_at:
             time.sleep(0.05)
+
+    def is_reported(self):
+        """The file stands there a moment earlier than its step is done: the log tells of that."""
+        with contextlib.suppress(FileNotFoundError), open(self.log) as log:
+            return any('"REPORT_GENERATED"' in line and f'"{self.id}"' in line for line in log)
+        return False
 
     def account(self):
         return {

@@ -137,7 +137,7 @@ command = ["sh", "-c", 'echo "$RUNCHAIN_GENERATION" >> begun; [ "$RUNCHAIN_GENER
 const SLOW_TO_END: &str = r#"
 [steps.report]
 command = ["sh", "-c", '''echo "begin $RUNCHAIN_GENERATION" >> told
-trap "sleep 1; echo end $RUNCHAIN_GENERATION >> told; exit 1" TERM
+trap "for n in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; done; echo end $RUNCHAIN_GENERATION >> told; exit 1" TERM
 if [ ! -e quick ]; then touch begun; while :; do sleep 0.02; done; fi
 echo "end $RUNCHAIN_GENERATION" >> told''']
 "#;

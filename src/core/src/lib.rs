@@ -6,6 +6,31 @@
 //! extension (feature `extension`, inside somebody else's process) and the executor (feature
 //! `host`, with its own SQLite).
 //!
+//! The way of a write, and the modules on it:
+//!
+//! ```text
+//! install, schema, mapping    runchain on a user's table; which table that is
+//! capture, triggers           how its writes become rows of the queue
+//! sweep, glance, flags        what no trigger saw: whole comparisons, short looks, event tables
+//! queue, vocabulary, run_row  rows of the queue are judged, and become phases, events and steps
+//! storm, held                 a rush of ended runs waits for a person
+//! chain, steps                what a run's end leads to: lease, start, settle, and back again
+//! event, audit, counters      what happened, who asked for it, how often
+//! ```
+//!
+//! Beside it:
+//!
+//! ```text
+//! request                     what people and programs ask for, through the same queue
+//! ingest, ingested            event logs into the database, and out as events
+//! alert                       what a person must see, and what channels were told of it
+//! look, explain, validate     what stands there, why, and what mends it
+//! retention, forget           what is old goes; what is asked for goes
+//! identity, adopt, file_system  which file the database is, and on what it lies
+//! liveness, downtime, space   who drains, what waited, whether the disk has room
+//! functions, caller           all of it as SQL functions (tables: checks_table, read_events)
+//! ```
+//!
 //! Everything here takes a connection and the time. What does not belong here: threads, child
 //! processes, clocks, configuration files, anything printed.
 

@@ -160,3 +160,59 @@ fn a_bag_whose_step_was_taken_away_meanwhile_is_logged_once() {
         [(1, "sha256:aa".to_owned()), (2, "sha256:bb".to_owned())]
     );
 }
+
+/// Two executors made the same bag: the one that placed it is about to settle when the other, which had
+/// lost the step to it, comes with what it found in the place.
+#[test]
+fn a_bag_that_a_late_attempt_finds_is_logged_by_who_has_the_step() {
+    let database = Database::new();
+    database.write("INSERT INTO runs VALUES ('run-1', 'COMPLETED')");
+    let late = database.start();
+    database
+        .conn
+        .execute_batch("UPDATE runchain_steps SET state = 'ready', lost = 0")
+        .unwrap();
+    let claim = database.start();
+    assert_eq!(database.settle(&late, "sha256:aa", true, &[]), Settled::Fenced);
+    assert_eq!(database.logged(), []);
+    assert_eq!(database.settle(&claim, "sha256:aa", false, &[]), Settled::Done);
+    assert_eq!(database.logged(), [(1, "sha256:aa".to_owned())]);
+    assert_eq!(database.settle(&late, "sha256:aa", true, &[]), Settled::Fenced);
+    assert_eq!(database.logged(), [(1, "sha256:aa".to_owned())]);
+}
+
+/// It looks through the bags of a run because an older generation was cancelled.
+#[test]
+fn a_pass_of_retention_leaves_the_bag_of_a_step_under_way_to_it() {
+    let database = Database::new();
+    database.write("INSERT INTO runs VALUES ('run-1', 'COMPLETED')");
+    let cancelled = database.start();
+    database.write("UPDATE runs SET status = 'RUNNING'; UPDATE runs SET status = 'COMPLETED'");
+    assert_eq!(
+        database.settle(&cancelled, "sha256:aa", false, &[]),
+        Settled::Fenced
+    );
+    let claim = database.start();
+    let run_id = RunId("run-1".to_owned());
+    let of = |generation, digest| {
+        steps::log_missing(&database.conn, &run_id, generation, &bag(digest, true), NOW).unwrap()
+    };
+    assert!(!of(1, "sha256:aa"));
+    assert!(!of(2, "sha256:bb"));
+    assert_eq!(database.settle(&claim, "sha256:bb", false, &[]), Settled::Done);
+    let both = [(1, "sha256:aa".to_owned()), (2, "sha256:bb".to_owned())];
+    assert_eq!(database.logged(), both);
+}
+
+#[test]
+fn a_damaged_bag_that_is_made_again_keeps_its_row() {
+    let database = Database::new();
+    database.write("INSERT INTO runs VALUES ('run-1', 'COMPLETED')");
+    database.archive("sha256:aa", false);
+    database.archive("sha256:aa", false);
+    assert_eq!(database.logged(), [(1, "sha256:aa".to_owned())]);
+    // Retention removed the bag and its row.
+    database.conn.execute_batch("DELETE FROM archival_log").unwrap();
+    database.archive("sha256:aa", false);
+    assert_eq!(database.logged(), [(1, "sha256:aa".to_owned())]);
+}

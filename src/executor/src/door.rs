@@ -24,7 +24,7 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on every commit on this connection that didn't come through [`write`], or that `may` refuses
+/// From now on every commit on this connection that didn't come through [`write()`], or that `may` refuses
 /// at its last moment, is rolled back.
 ///
 /// # Errors

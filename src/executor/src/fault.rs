@@ -43,7 +43,7 @@ pub(crate) fn point(name: &str) {
 pub(crate) const fn point(_name: &str) {}
 
 /// Panics here if the environment says so.
-#[cfg(all(debug_assertions, feature = "tui"))]
+#[cfg(debug_assertions)]
 #[expect(clippy::panic, reason = "a panic is what is tested")]
 pub(crate) fn panic_point(name: &str) {
     if std::env::var("RUNCHAIN_PANIC_AT").is_ok_and(|wanted| wanted == name) {
@@ -52,5 +52,5 @@ pub(crate) fn panic_point(name: &str) {
 }
 
 /// Nothing, in a release build.
-#[cfg(all(not(debug_assertions), feature = "tui"))]
+#[cfg(not(debug_assertions))]
 pub(crate) const fn panic_point(_name: &str) {}

@@ -7,6 +7,7 @@
 use crate::config::Settings;
 use crate::disk::free_bytes;
 use crate::open::{self, OpenMode};
+use crate::other_user;
 use crate::output;
 use runchain_core::{Millis, Result, validate};
 use rusqlite::Connection;
@@ -133,7 +134,11 @@ fn storage(settings: &Settings) -> Check {
     let Some(folder) = dir.ancestors().find(|folder| folder.exists()) else {
         return Check::new(NAME, false, format!("{} is not there", dir.display()));
     };
-    if let Err(error) = accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+    let may_write = accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+    // Where the executor is another user, only that one has to write it.
+    if let Err(error) = may_write
+        && other_user::of_executor(&settings.state_db_path).is_none()
+    {
         return Check::new(
             NAME,
             false,

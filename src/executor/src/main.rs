@@ -25,6 +25,7 @@ mod log;
 mod metrics;
 mod monitor;
 mod open;
+mod other_user;
 mod output;
 mod projector;
 mod pulse;
@@ -33,7 +34,6 @@ mod report;
 mod retention;
 mod service_manager;
 mod step;
-#[cfg(feature = "tui")]
 mod tui;
 mod units;
 mod wake;

@@ -6,6 +6,8 @@
 //! byte. What does not belong here: files of the user's (they are copied as they are), and free text
 //! that repeats a secret: name its column.
 
+mod repeats;
+
 use crate::config::Settings;
 use globset::{GlobBuilder, GlobMatcher};
 use serde_json::{Map, Value};

@@ -11,6 +11,7 @@ use crate::{Millis, RunId, schema};
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// So many changes of one rule to one state are announced one by one; more are one digest.
 const ONE_BY_ONE: usize = 10;
@@ -59,11 +60,34 @@ impl News {
     }
 }
 
+/// One announcement, for a person. Its parts are what must not leave as it is, where somebody says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Of which rule.
+    pub rule: String,
+    /// How many, and what became of them.
+    pub what: String,
+    /// What they are about: the first few of many.
+    pub subjects: Vec<String>,
+    /// What happened, where it is one.
+    pub message: Option<String>,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, rule, subjects) = (&self.what, &self.rule, self.subjects.join(", "));
+        match &self.message {
+            Some(message) => write!(f, "{what} {rule}, {subjects}: {message}"),
+            None => write!(f, "{what} {rule}: {subjects}, ..."),
+        }
+    }
+}
+
 /// What was announced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Announced {
     /// The same for a person, a line for each event.
-    pub lines: Vec<String>,
+    pub lines: Vec<Line>,
     /// The newest change that was read, where there may be more.
     pub more_after: Option<i64>,
     /// Deliveries that were planned.
@@ -112,7 +136,7 @@ pub fn announce(conn: &Connection, digest: bool, plan: Plan<'_>, now: Millis) ->
     Ok(announced)
 }
 
-fn say(conn: &Connection, news: &News, now: Millis) -> Result<String> {
+fn say(conn: &Connection, news: &News, now: Millis) -> Result<Line> {
     let kind = match news.change.state {
         State::Firing => EventType::AlertFiring,
         State::Acknowledged => EventType::AlertAcknowledged,
@@ -137,11 +161,15 @@ fn say(conn: &Connection, news: &News, now: Millis) -> Result<String> {
         State::Acknowledged => "acknowledged alert",
         State::Resolved => "resolved alert",
     };
-    let message = news.message.as_deref().unwrap_or("no message");
-    Ok(format!("{what} {}, {}: {message}", news.rule, news.subject))
+    Ok(Line {
+        rule: news.rule.clone(),
+        what: what.to_owned(),
+        subjects: vec![news.subject.clone()],
+        message: Some(news.message.as_deref().unwrap_or("no message").to_owned()),
+    })
 }
 
-fn say_digest(conn: &Connection, rule: &str, group: &[&News], digest: bool, now: Millis) -> Result<String> {
+fn say_digest(conn: &Connection, rule: &str, group: &[&News], digest: bool, now: Millis) -> Result<Line> {
     let subjects: Vec<&str> = group
         .iter()
         .take(SUBJECTS_NAMED)
@@ -166,8 +194,12 @@ fn say_digest(conn: &Connection, rule: &str, group: &[&News], digest: bool, now:
         State::Firing => "",
         other => other.as_str(),
     };
-    let what = format!("{} {state} alerts of rule {rule}", group.len()).replace("  ", " ");
-    Ok(format!("{what}: {}, ...", subjects.join(", ")))
+    Ok(Line {
+        rule: rule.to_owned(),
+        what: format!("{} {state} alerts of rule", group.len()).replace("  ", " "),
+        subjects: subjects.into_iter().map(str::to_owned).collect(),
+        message: None,
+    })
 }
 
 fn read(conn: &Connection, after: i64) -> Result<Vec<News>> {
@@ -245,8 +277,11 @@ mod tests {
         let announce = |digest| announce(&conn, digest, &|_, _, _| Ok(0), Millis(2)).unwrap();
         fire(&conn, Own::StepDead, 1);
         fire(&conn, Own::RunFailed, 1);
+        let lines = |announced: Announced| -> Vec<String> {
+            announced.lines.iter().map(ToString::to_string).collect()
+        };
         assert_eq!(
-            announce(false).lines,
+            lines(announce(false)),
             ["alert run_failed, 1: it broke", "alert step_dead, 1: it broke"]
         );
         assert_eq!(announce(false), Announced::default());
@@ -269,7 +304,7 @@ mod tests {
         fire(&conn, Own::RunFailed, 3);
         fire(&conn, Own::RunFailed, 4);
         assert_eq!(
-            announce(true).lines,
+            lines(announce(true)),
             [
                 "2 alerts of rule run_failed: 3, 4, ...",
                 "resolved alert step_dead, 12: it broke"

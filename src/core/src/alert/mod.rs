@@ -10,7 +10,8 @@
 //! hand.rs      acknowledge and resolve, by a person
 //! flood.rs     so many alerts of one rule at once are one
 //! window.rs    so many events within a time
-//! due.rs       what only the clock decides: windows that pass, silence, chains that are late
+//! rejects.rs   lines of event logs that could not be kept
+//! due/         what only the clock decides: windows that pass, silence, chains that are late
 //! announce.rs  changes leave as events, and as deliveries to channels
 //! delivery.rs  what is to be sent, until it is sent or dead
 //! list.rs      reading them, for people
@@ -28,6 +29,7 @@ mod hand;
 mod life;
 mod list;
 mod own;
+pub(crate) mod rejects;
 pub mod rule;
 pub mod rulebook;
 mod window;

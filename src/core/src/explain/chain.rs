@@ -218,6 +218,17 @@ fn ready(facts: &Facts, run: &RunFacts, step: &StepFacts) -> Finding {
             format!("has been ready for {}, and is paused", age_of(facts, step)),
         );
     }
+    if !run.ending.is_empty() {
+        return Finding::goes_on(
+            "ending",
+            format!(
+                "due for {}, but {} was cancelled while it ran and hasn't ended yet",
+                age_of(facts, step),
+                run.ending.join(" and ")
+            ),
+        )
+        .next(format!("{} is started when that has ended", step.step));
+    }
     if let Some(text) = limit_reached(facts, step) {
         return Finding::goes_on("limit", text)
             .next(format!("{} is started when a place is free", step.step));

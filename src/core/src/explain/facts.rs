@@ -168,6 +168,8 @@ pub struct RunFacts {
     pub queued: Queue,
     /// The steps of its newest generation.
     pub steps: Vec<StepFacts>,
+    /// Cancelled steps of it that whoever executes them has still to end: nothing of it begins before.
+    pub ending: Vec<String>,
     /// The batch that holds its chain.
     pub held: Option<HeldBatch>,
     /// Why its chain was cancelled, where it was.

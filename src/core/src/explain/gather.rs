@@ -8,6 +8,7 @@ use super::nearest::nearest;
 use crate::error::{During, Error, Result};
 use crate::install;
 use crate::liveness::{Liveness, executor_alive};
+use crate::steps::ending;
 use crate::validate::{self, Severity, ValidateOptions, backlog};
 use crate::vocabulary::{Phase, Vocabulary};
 use crate::{Mapping, Millis, RunId, StepId, forget, schema, steps, triggers};
@@ -64,7 +65,7 @@ pub fn gather(
         now,
         database: database(conn, &mapping, table_is_there, validate, now)?,
         run: match run_id {
-            Some(run_id) => Some(run(conn, &mapping, table_is_there, run_id)?),
+            Some(run_id) => Some(run(conn, &mapping, table_is_there, run_id, now)?),
             None => None,
         },
         mapping,
@@ -219,7 +220,13 @@ fn suspect(conn: &Connection, now: Millis) -> Result<Option<Suspect>> {
     .during("look for suspects")
 }
 
-fn run(conn: &Connection, mapping: &Mapping, table_is_there: bool, run_id: &RunId) -> Result<RunFacts> {
+fn run(
+    conn: &Connection,
+    mapping: &Mapping,
+    table_is_there: bool,
+    run_id: &RunId,
+    now: Millis,
+) -> Result<RunFacts> {
     let row = if table_is_there {
         mapping.status_of(conn, run_id)?
     } else {
@@ -243,6 +250,7 @@ fn run(conn: &Connection, mapping: &Mapping, table_is_there: bool, run_id: &RunI
         is_forgotten: forget::is_forgotten(conn, run_id)?,
         queued,
         steps: chain(conn, run_id, generation)?,
+        ending: ending::of_run(conn, run_id, now)?,
         held: held_batch(
             conn,
             "id = (SELECT batch_id FROM runchain_held WHERE run_id = ?1)",

@@ -85,6 +85,7 @@ fn facts(archive: &str, report: &str) -> Facts {
                 step("report", report, &["archive"]),
             ],
             held: None,
+            ending: Vec::new(),
             cancelled: None,
         }),
         outside: Outside::default(),
@@ -159,7 +160,16 @@ fn what_is_through_says_so_and_where_it_is() {
 
 #[test]
 fn a_ready_step_says_what_it_waits_for() {
-    let cases: [(Case<'_>, Expected<'_>); 7] = [
+    let cases: [(Case<'_>, Expected<'_>); 8] = [
+        (
+            &|_, run| run.ending = vec!["report".into()],
+            (
+                Verdict::OnItsWay,
+                "archive: due for 3 s, but report was cancelled while it ran and hasn't ended yet",
+                "archive is started when that has ended",
+                &[],
+            ),
+        ),
         (
             &|_, _| (),
             (

@@ -1,9 +1,10 @@
 //! The database as a whole: what holds every run up, and why nothing happens at all.
 
-use super::facts::{Facts, HeldBatch, Pause};
+use super::facts::{DeadStep, Facts, HeldBatch, Pause};
 use super::judge::Finding;
 use super::words::{age, by, count, literal, shown, when};
 use super::{Remedy, Verdict};
+use crate::Millis;
 use crate::liveness::Liveness;
 use crate::steps::EVERY_KIND;
 
@@ -26,89 +27,83 @@ pub(super) fn headline(facts: &Facts) -> String {
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let database = &facts.database;
     let mut found = common(facts, has_work(facts));
-    for pause in &database.pauses {
-        found.push(paused(facts, pause));
-    }
-    if let Some(batch) = &database.held_batch {
-        found.push(held(facts, batch));
-    }
-    if let Some(dead) = &database.dead {
-        let error = dead.error.as_deref().unwrap_or("no error was kept");
-        found.push(
-            Finding::needs_somebody(
-                "dead_steps",
-                format!(
-                    "{}; the newest is {} of run {}: {}",
-                    count(database.counts.dead, "dead step"),
-                    dead.step,
-                    dead.run_id,
-                    shown(error)
-                ),
-            )
-            .next("nothing for these chains, until they are retried")
-            .can(with_run(&["explain"], &dead.run_id.0, "why that one is dead"))
-            .can(with_run(&["retry"], &dead.run_id.0, "try its dead steps again")),
-        );
-    }
-    if database.counts.stalled > 0 {
-        found.push(
-            Finding::needs_somebody(
-                "stalled_runs",
-                format!(
-                    "{} without any change for too long",
-                    count(database.counts.stalled, "active run")
-                ),
-            )
-            .next("nothing, until their orchestrator writes again")
-            .can(Remedy::command(["status"], "which runs those are")),
-        );
-    }
-    if database.queue.rows > 0 {
-        let oldest = database
-            .queue
-            .oldest
-            .map_or_else(String::new, |at| format!(", the oldest {}", when(at, facts.now)));
-        found.push(
-            Finding::goes_on(
-                "queue",
-                format!(
-                    "{} nobody has looked at yet{oldest}",
-                    count(database.queue.rows, "write")
-                ),
-            )
-            .next("an executor looks at what was written"),
-        );
-    }
-    if let Some(at) = database.next_due {
-        let text = format!(
-            "{} ready; the first is due {}",
-            are(database.counts.ready),
-            when(at, facts.now)
-        );
-        let next = format!(
-            "a step is started {}",
-            if at <= facts.now {
-                "now".to_owned()
-            } else {
-                when(at, facts.now)
-            }
-        );
-        found.push(Finding::goes_on("ready_steps", text).next_at(next, at));
-    }
-    if database.counts.held > 0 {
-        found.push(
-            Finding::goes_on("running_steps", format!("{} running", are(database.counts.held)))
-                .next("what runs comes to its end"),
-        );
-    }
+    found.extend(database.pauses.iter().map(|pause| paused(facts, pause)));
+    found.extend(database.held_batch.as_ref().map(|batch| held(facts, batch)));
+    found.extend(database.dead.as_ref().map(|dead| dead_steps(facts, dead)));
+    found.extend(stalled_runs(facts));
+    found.extend(queued(facts));
+    found.extend(database.next_due.map(|at| ready_steps(facts, at)));
+    found.extend(running_steps(facts));
     if found.is_empty() {
-        let active = match database.counts.active {
-            0 => "no run is active, and every run that ended is through".to_owned(),
-            number => format!("every run that ended is through; {}", active(number)),
-        };
-        found.push(Finding::through("idle", active).next("nothing, until a run is written"));
+        found.push(idle(facts));
     }
     found
+}
+
+fn dead_steps(facts: &Facts, newest: &DeadStep) -> Finding {
+    let error = newest.error.as_deref().unwrap_or("no error was kept");
+    Finding::needs_somebody(
+        "dead_steps",
+        format!(
+            "{}; the newest is {} of run {}: {}",
+            count(facts.database.counts.dead, "dead step"),
+            newest.step,
+            newest.run_id,
+            shown(error)
+        ),
+    )
+    .next("nothing for these chains, until they are retried")
+    .can(with_run(&["explain"], &newest.run_id.0, "why that one is dead"))
+    .can(with_run(&["retry"], &newest.run_id.0, "try its dead steps again"))
+}
+
+fn stalled_runs(facts: &Facts) -> Option<Finding> {
+    let stalled = Some(facts.database.counts.stalled).filter(|stalled| *stalled > 0)?;
+    let text = format!("{} without any change for too long", count(stalled, "active run"));
+    let finding = Finding::needs_somebody("stalled_runs", text)
+        .next("nothing, until their orchestrator writes again")
+        .can(Remedy::command(["status"], "which runs those are"));
+    Some(finding)
+}
+
+fn queued(facts: &Facts) -> Option<Finding> {
+    let queue = &facts.database.queue;
+    if queue.rows == 0 {
+        return None;
+    }
+    let oldest = queue
+        .oldest
+        .map_or_else(String::new, |at| format!(", the oldest {}", when(at, facts.now)));
+    let text = format!("{} nobody has looked at yet{oldest}", count(queue.rows, "write"));
+    Some(Finding::goes_on("queue", text).next("an executor looks at what was written"))
+}
+
+fn ready_steps(facts: &Facts, first_due: Millis) -> Finding {
+    let due = when(first_due, facts.now);
+    let text = format!(
+        "{} ready; the first is due {due}",
+        are(facts.database.counts.ready)
+    );
+    let next = if first_due <= facts.now {
+        "a step is started now".to_owned()
+    } else {
+        format!("a step is started {due}")
+    };
+    Finding::goes_on("ready_steps", text).next_at(next, first_due)
+}
+
+fn running_steps(facts: &Facts) -> Option<Finding> {
+    let running = Some(facts.database.counts.held).filter(|running| *running > 0)?;
+    let text = format!("{} running", are(running));
+    Some(Finding::goes_on("running_steps", text).next("what runs comes to its end"))
+}
+
+fn idle(facts: &Facts) -> Finding {
+    let text = match facts.database.counts.active {
+        0 => "no run is active, and every run that ended is through".to_owned(),
+        number => format!("every run that ended is through; {}", active(number)),
+    };
+    Finding::through("idle", text).next("nothing, until a run is written")
 }
 
 fn active(number: i64) -> String {

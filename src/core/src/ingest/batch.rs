@@ -243,7 +243,7 @@ impl<'a> Batch<'a> {
             self.tables.tasks.show(self.conn, entry, report)?;
         }
         report.alerts += self.alerts.write(self.conn, &merged.tasks, self.now)?;
-        alert::due::count_rejects(self.conn, &self.log.path, self.rejected, self.now)?;
+        alert::rejects::count(self.conn, &self.log.path, self.rejected, self.now)?;
         Ok(())
     }
 }

@@ -118,41 +118,25 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
         return repair::repair(conn, options, now);
     }
     atomically(conn, !options.dry_run, || {
-        let before = Mapping::installed(conn)?;
-        // Asked for nothing in particular, what is installed is what is meant.
-        let mapping = match &before {
-            Some(installed) if options.mapping == MappingRequest::default() => {
-                Mapping::resolve(conn, &MappingRequest::from(installed))?
-            }
-            _ => Mapping::resolve(conn, &options.mapping)?,
+        let mut before = Before {
+            mapping: Mapping::installed(conn)?,
+            capture: None,
+            schema_version: schema::version(conn)?,
         };
+        let mapping = before.meant(conn, &options.mapping)?;
         refuse_shadows(conn, &mapping)?;
-        let from = schema::version(conn)?;
-        let mut sql = String::new();
-        let migrations = schema::migrate(conn)?;
-        if from == 0 {
-            sql.push_str(schema::body(schema::SCHEMA_SQL));
-        } else {
-            for migration in schema::MIGRATIONS
-                .iter()
-                .filter(|one| migrations.contains(&one.name))
-            {
-                sql.push_str(migration.sql);
-            }
-        }
-        sql.push_str(&schema::views_sql());
+        let Migrated { migrations, mut sql } = migrate(conn, before.schema_version)?;
         let faults = triggers::faults(conn, &mapping)?;
-        let was = match &before {
-            Some(_) => capture::known(conn)?,
-            None => None,
-        };
-        let capture = match (options.capture, &before) {
+        if before.mapping.is_some() {
+            before.capture = capture::known(conn)?;
+        }
+        let capture = match (options.capture, &before.mapping) {
             (Some(capture), _) => capture,
             (None, Some(_)) => capture::installed(conn)?,
             (None, None) => Capture::default(),
         };
-        let in_place = before.as_ref() == Some(&mapping)
-            && was == Some(capture)
+        let in_place = before.mapping.as_ref() == Some(&mapping)
+            && before.capture == Some(capture)
             && faults.is_empty()
             && (capture == Capture::Triggers || !triggers::any(conn)?);
         if !in_place {
@@ -169,36 +153,97 @@ pub fn install(conn: &Connection, options: &InstallOptions, now: Millis) -> Resu
         } else {
             baseline_once(conn, &mapping, options.backfill, now)?
         };
-        let changed = !in_place || !migrations.is_empty();
-        if changed {
-            let mut data = audit::signed("install", options.actor.as_deref(), options.reason.as_deref());
-            data.insert("mapping".to_owned(), json!(mapping));
-            data.insert("capture".to_owned(), json!(capture));
-            data.insert("migrations".to_owned(), json!(migrations));
-            data.insert("history".to_owned(), json!(history));
-            data.insert("before".to_owned(), state(before.as_ref(), was, from));
-            data.insert(
-                "after".to_owned(),
-                state(Some(&mapping), Some(capture), schema::version(conn)?),
-            );
-            event::append(
-                conn,
-                &NewEvent::of_database(EventType::Installed, now, None, Json::Object(data)),
-            )?;
-        }
-        let lost = if before.is_some() { faults } else { Vec::new() };
-        triggers::restored(conn, &mapping, &lost, "install", now)?;
-        Ok(Installed {
+        let installed = Installed {
+            changed: !in_place || !migrations.is_empty(),
             mapping,
             capture,
-            changed,
             dry_run: options.dry_run,
             migrations,
             history,
             repair: None,
             sql: options.dry_run.then_some(sql),
-        })
+        };
+        if installed.changed {
+            record(conn, options, &before, &installed, now)?;
+        }
+        let lost = if before.mapping.is_some() {
+            faults
+        } else {
+            Vec::new()
+        };
+        triggers::restored(conn, &installed.mapping, &lost, "install", now)?;
+        Ok(installed)
     })
+}
+
+/// How runchain was installed before; all of it is nothing where it wasn't.
+struct Before {
+    mapping: Option<Mapping>,
+    capture: Option<Capture>,
+    schema_version: i64,
+}
+
+impl Before {
+    /// What a request means: asked for nothing in particular, what is installed.
+    fn meant(&self, conn: &Connection, request: &MappingRequest) -> Result<Mapping> {
+        match &self.mapping {
+            Some(installed) if *request == MappingRequest::default() => {
+                Mapping::resolve(conn, &MappingRequest::from(installed))
+            }
+            _ => Mapping::resolve(conn, request),
+        }
+    }
+}
+
+/// What brought the schema up to date.
+struct Migrated {
+    migrations: Vec<&'static str>,
+    /// The statements that did, and the views.
+    sql: String,
+}
+
+fn migrate(conn: &Connection, from: i64) -> Result<Migrated> {
+    let migrations = schema::migrate(conn)?;
+    let mut sql = String::new();
+    if from == 0 {
+        sql.push_str(schema::body(schema::SCHEMA_SQL));
+    } else {
+        let applied = schema::MIGRATIONS
+            .iter()
+            .filter(|one| migrations.contains(&one.name));
+        sql.extend(applied.map(|migration| migration.sql));
+    }
+    sql.push_str(&schema::views_sql());
+    Ok(Migrated { migrations, sql })
+}
+
+/// The event that tells who has installed what, and what it was before.
+fn record(
+    conn: &Connection,
+    options: &InstallOptions,
+    before: &Before,
+    installed: &Installed,
+    now: Millis,
+) -> Result<()> {
+    let (mapping, capture) = (&installed.mapping, installed.capture);
+    let mut data = audit::signed("install", options.actor.as_deref(), options.reason.as_deref());
+    data.insert("mapping".to_owned(), json!(mapping));
+    data.insert("capture".to_owned(), json!(capture));
+    data.insert("migrations".to_owned(), json!(installed.migrations));
+    data.insert("history".to_owned(), json!(installed.history));
+    data.insert(
+        "before".to_owned(),
+        state(before.mapping.as_ref(), before.capture, before.schema_version),
+    );
+    data.insert(
+        "after".to_owned(),
+        state(Some(mapping), Some(capture), schema::version(conn)?),
+    );
+    event::append(
+        conn,
+        &NewEvent::of_database(EventType::Installed, now, None, Json::Object(data)),
+    )
+    .map(drop)
 }
 
 /// The table that the followed one became, where it is not there any more and exactly one is plausible.

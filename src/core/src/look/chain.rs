@@ -3,7 +3,7 @@
 use crate::error::{During, Result};
 use crate::queue::{KnownRun, known_run};
 use crate::vocabulary::Phase;
-use crate::{Mapping, RunId, schema};
+use crate::{Mapping, RunId, forget, schema};
 use rusqlite::Connection;
 
 /// Queue rows that are looked through for those of one run.
@@ -63,6 +63,10 @@ impl Standing {
 /// Whatever SQLite answers.
 pub fn standing(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> Result<Standing> {
     let known = known_run(conn, run_id)?;
+    // Nobody ever looks at what is written under its id.
+    if known.is_none() && forget::is_forgotten(conn, run_id)? {
+        return Ok(Standing::NoSuchRun);
+    }
     if is_queued(conn, run_id)? {
         return Ok(Standing::Unseen);
     }

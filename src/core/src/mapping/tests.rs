@@ -1,3 +1,5 @@
+//! Which table and columns a request means, what is refused, and that the triggers stand as SQLite keeps them.
+
 use super::*;
 
 fn stored_triggers(conn: &Connection) -> Vec<(String, String)> {

@@ -12,7 +12,7 @@ pub(crate) use take::take;
 use crate::error::{During, Error, Result};
 use crate::queue::known_run;
 use crate::vocabulary::{Phase, Vocabulary};
-use crate::{Mapping, RunId, StepId, flags, steps};
+use crate::{Mapping, RunId, StepId, flags, forget, steps};
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 
@@ -31,6 +31,8 @@ pub enum ChainAnswer {
     RunActive,
     /// There is no such run.
     NoSuchRun,
+    /// Somebody had it forgotten.
+    Forgotten,
 }
 
 impl ChainAnswer {
@@ -44,6 +46,7 @@ impl ChainAnswer {
             Self::UnderWay => "under_way",
             Self::RunActive => "run_active",
             Self::NoSuchRun => "no_such_run",
+            Self::Forgotten => "forgotten",
         }
     }
 
@@ -63,6 +66,9 @@ impl ChainAnswer {
                 "the run is not over; its chain begins by itself when it ends; nothing was queued"
             }
             Self::NoSuchRun => "there is no such run in the mapped table; nothing was queued",
+            Self::Forgotten => {
+                "somebody had the run forgotten; what is written under its id is not acted on; nothing was queued"
+            }
         }
     }
 }
@@ -72,6 +78,9 @@ impl ChainAnswer {
 /// # Errors
 /// Whatever SQLite answers.
 pub fn judge_chain(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> Result<ChainAnswer> {
+    if forget::is_forgotten(conn, run_id)? {
+        return Ok(ChainAnswer::Forgotten);
+    }
     let row = mapping.status_of(conn, run_id)?;
     let known = known_run(conn, run_id)?.filter(|run| run.phase != Phase::Deleted);
     let by_flag = flags::of_run(conn, run_id)?

@@ -196,7 +196,7 @@ fn take_chain(expander: &Expander<'_>, run_id: &RunId) -> Result<Taken> {
         ChainAnswer::Retried => {
             all_steps(expander, StepVerb::Retry, run_id)?;
         }
-        ChainAnswer::UnderWay | ChainAnswer::RunActive | ChainAnswer::NoSuchRun => {}
+        ChainAnswer::UnderWay | ChainAnswer::RunActive | ChainAnswer::NoSuchRun | ChainAnswer::Forgotten => {}
     }
     if answer == ChainAnswer::Queued && expander.holds.get() {
         return Ok(Taken::Answered {

@@ -71,6 +71,10 @@ pub(super) fn statements(
     policy: &Policy,
     now: Millis,
 ) -> Result<Option<Statements>> {
+    let Some((limits, mut made)) = of_kind(conn, kind, policy)?.filter(|(limits, _)| !limits.is_never())
+    else {
+        return Ok(None);
+    };
     let cutoff = |age_ms: i64| {
         if age_ms > 0 {
             now.0.saturating_sub(age_ms)
@@ -78,8 +82,35 @@ pub(super) fn statements(
             i64::MIN
         }
     };
-    let of_age = |age_ms: i64| Limits::of_age(age_ms);
-    let (limits, mut made) = match kind {
+    let live = |run: &str| LIVE.replace("{run}", run);
+    let run = if kind == Kind::Executions {
+        "r.id"
+    } else {
+        "r.run_id"
+    };
+    let id = if made.key == "id" && made.table != "runchain_derived" {
+        made.id_cutoff(conn, limits)?
+    } else {
+        i64::MIN
+    };
+    for condition in [&mut made.old, &mut made.expired] {
+        *condition = condition
+            .replace("{live}", &live(run))
+            .replace("{live_job}", &live("r.job_id"))
+            .replace("{age_iso}", &cutoff_iso(cutoff(limits.age_ms)))
+            .replace("{age}", &cutoff(limits.age_ms).to_string())
+            .replace("{dead}", &cutoff(policy.dead_steps_age_ms).to_string())
+            .replace("{id}", &id.to_string())
+            .replace("{runs}", &quote(&mapping.table))
+            .replace("{run_id}", &quote(&mapping.id_column));
+    }
+    Ok(Some(made))
+}
+
+/// The limits of a kind, and its statements with places to fill in; `None` where it has no table.
+fn of_kind(conn: &Connection, kind: Kind, policy: &Policy) -> Result<Option<(Limits, Statements)>> {
+    let of_age = Limits::of_age;
+    let (limits, made) = match kind {
         Kind::Bags => (
             policy.bags,
             Statements {
@@ -99,7 +130,11 @@ pub(super) fn statements(
         ),
         Kind::Steps => (
             policy.steps,
-            Statements::simple("runchain_steps", STEP_SIZE, STEPS_EXPIRED).growing("r.created_ms < {age} OR r.id <= {id}"),
+            Statements {
+                with: &["DELETE FROM runchain_failures WHERE step_id = ?1"],
+                ..Statements::simple("runchain_steps", STEP_SIZE, STEPS_EXPIRED)
+                    .growing("r.created_ms < {age} OR r.id <= {id}")
+            },
         ),
         Kind::Events => (
             policy.events,
@@ -158,35 +193,7 @@ pub(super) fn statements(
             (of_age(policy.executions_age_ms), made)
         }
     };
-    if limits.is_never() {
-        return Ok(None);
-    }
-    let live = |run: &str| LIVE.replace("{run}", run);
-    let run = if kind == Kind::Executions {
-        "r.id"
-    } else {
-        "r.run_id"
-    };
-    let id = if made.key == "id" && made.table != "runchain_derived" {
-        made.id_cutoff(conn, limits)?
-    } else {
-        i64::MIN
-    };
-    for condition in [&mut made.old, &mut made.expired] {
-        *condition = condition
-            .replace("{live}", &live(run))
-            .replace("{live_job}", &live("r.job_id"))
-            .replace("{age_iso}", &cutoff_iso(cutoff(limits.age_ms)))
-            .replace("{age}", &cutoff(limits.age_ms).to_string())
-            .replace("{dead}", &cutoff(policy.dead_steps_age_ms).to_string())
-            .replace("{id}", &id.to_string())
-            .replace("{runs}", &quote(&mapping.table))
-            .replace("{run_id}", &quote(&mapping.id_column));
-    }
-    if kind == Kind::Steps {
-        made.with = &["DELETE FROM runchain_failures WHERE step_id = ?1"];
-    }
-    Ok(Some(made))
+    Ok(Some((limits, made)))
 }
 
 /// A time as `archival_log` has it; what never comes sorts before all of them.

@@ -1,8 +1,9 @@
 //! `archival_log`: one row for each bag that stands in the archive folder.
 //!
 //! A row is written with the settling of the step that placed its bag. Who placed one may have been killed
-//! before that, or have lost its step meanwhile; so whoever finds a bag of a run without a row writes it
-//! then: the next archiving of the run, the settling that came too late, the next pass of retention.
+//! before that, or have lost its step meanwhile; so whoever finds a bag of a run without a row, and whose
+//! step is over, writes it then: the next archiving of the run, the settling that came too late, the next
+//! pass of retention.
 //! `archival_log` may be the user's own, with fewer columns than ours: what it has is filled, and where it
 //! can't tell bags apart, nothing is added to it afterwards.
 //!
@@ -47,17 +48,23 @@ pub struct Unsettled {
 
 /// The bag of a step that is done.
 pub(super) fn settled(conn: &Connection, claim: &Claim, archival: &Archival, now: Millis) -> Result<()> {
-    let generation = claim.generation;
-    if archival.unchanged
-        && (archived_already(conn, claim, archival)?
-            || is_logged(conn, &claim.run_id, &archival.digest)? == Some(true))
-    {
+    let was_archived = archived_already(conn, claim, archival)?;
+    let is_logged = || Ok(is_logged(conn, &claim.run_id, &archival.digest)? == Some(true));
+    let has_row = if archival.unchanged {
+        was_archived || is_logged()?
+    } else {
+        // A damaged bag that was made again. Only then, because the log has no index.
+        was_archived && is_logged()?
+    };
+    if has_row {
         return Ok(());
     }
-    log_archival(conn, &claim.run_id, generation, archival, now)
+    log_archival(conn, &claim.run_id, claim.generation, archival, now)
 }
 
-/// A bag that stands and may have no row: it gets one, but never a second one.
+/// A bag that stands and may have no row: it gets one, but never a second one. While its generation's step
+/// may still be settled, the row is that step's to write: it doesn't look for one of a bag that it has
+/// placed itself, and finds what an earlier attempt placed.
 ///
 /// # Errors
 /// Whatever SQLite answers.
@@ -68,11 +75,24 @@ pub fn log_missing(
     archival: &Archival,
     now: Millis,
 ) -> Result<bool> {
-    if !lacks_row(conn, run_id, &archival.digest)? || forget::is_forgotten(conn, run_id)? {
+    if will_be_settled(conn, run_id, generation)?
+        || !lacks_row(conn, run_id, &archival.digest)?
+        || forget::is_forgotten(conn, run_id)?
+    {
         return Ok(false);
     }
     log_archival(conn, run_id, generation, archival, now)?;
     Ok(true)
+}
+
+fn will_be_settled(conn: &Connection, run_id: &RunId, generation: i64) -> Result<bool> {
+    conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM runchain_steps
+                        WHERE run_id = ?1 AND generation = ?2 AND step = 'archive'
+                          AND state NOT IN ('done', 'cancelled', 'dead'))",
+    )
+    .and_then(|mut statement| statement.query_row((run_id, generation), |row| row.get(0)))
+    .during("look whether the bag's step is under way")
 }
 
 /// Archivings among the steps with ids in `after+1 ..= after+ids` that began and will not be settled:

@@ -61,6 +61,12 @@ pub(super) fn over(conn: &Connection, claim: &Claim) -> Result<()> {
         .during("say that a step has ended")
 }
 
+/// The names of a run's steps that still end.
+pub(crate) fn of_run(conn: &Connection, run_id: &RunId, now: Millis) -> Result<Vec<String>> {
+    let of_run = all(conn, now)?.into_iter().filter(|one| one.run_id == *run_id);
+    Ok(of_run.map(|one| one.step).collect())
+}
+
 /// Everything that still ends; nearly always nothing.
 pub(super) fn all(conn: &Connection, now: Millis) -> Result<Vec<Ending>> {
     // What lies further ahead than anybody notes was noted before the clock was set back.

@@ -23,7 +23,7 @@
 
 mod archival;
 mod change;
-mod ending;
+pub(crate) mod ending;
 mod executor;
 mod lease;
 mod recover;
@@ -33,7 +33,6 @@ mod terms;
 pub(crate) use archival::log_archival;
 pub use archival::{Archival, BagBeside, Unsettled, lacks_row, log_missing, unsettled};
 pub use change::{EVERY_KIND, cancel, chain_again, pause, ready_again, resume};
-pub(crate) use ending::note_all_of;
 pub use executor::Executor;
 pub use lease::{Capacity, Wanted, lease_and_start, next_due, next_due_of, work_left};
 pub use recover::{has_strays, recover, take_strays};

@@ -243,25 +243,47 @@ pub(crate) fn is_bag_of(place: &Path, run_id: &RunId, database_uuid: &str) -> bo
 /// # Errors
 /// Whatever the file system answers.
 pub(crate) fn bags_of(archive_dir: &Path, run_id: &RunId, database_uuid: &str) -> Result<Vec<PathBuf>> {
+    if archive_dir.exists() {
+        place::remove_dead(&place::open_folder(archive_dir)?)?;
+    }
+    let mut bags = places_of(archive_dir, run_id)?;
+    bags.retain(|place| is_bag_of(place, run_id, database_uuid));
+    Ok(bags)
+}
+
+/// What stands under the names of a run's bags and doesn't say that it is one: somebody else's, or a bag
+/// that has lost its `bag-info.txt`. It is nothing for us to touch.
+///
+/// # Errors
+/// Whatever the file system answers.
+pub(crate) fn others_in_place_of(
+    archive_dir: &Path,
+    run_id: &RunId,
+    database_uuid: &str,
+) -> Result<Vec<PathBuf>> {
+    let mut others = places_of(archive_dir, run_id)?;
+    others.retain(|place| !is_bag_of(place, run_id, database_uuid));
+    Ok(others)
+}
+
+/// Whatever stands under the names of a run's bags, in order of name.
+fn places_of(archive_dir: &Path, run_id: &RunId) -> Result<Vec<PathBuf>> {
     if !archive_dir.exists() {
         return Ok(Vec::new());
     }
-    let archive = place::open_folder(archive_dir)?;
-    place::remove_dead(&archive)?;
     let folder = folder_name(run_id);
     let older = format!("{folder}~g");
-    let names = archive
+    let names = place::open_folder(archive_dir)?
         .names()
         .map_err(|error| Error::io("look through", archive_dir, error))?;
-    let mut bags: Vec<PathBuf> = names
+    let mut places: Vec<PathBuf> = names
         .iter()
         .filter_map(|name| name.to_str())
         .filter(|name| *name == folder || name.starts_with(&older))
         .map(|name| archive_dir.join(name))
-        .filter(|bag| is_bag_of(bag, run_id, database_uuid))
         .collect();
-    bags.sort();
-    Ok(bags)
+    places.sort();
+    Ok(places)
 }
 
 /// Removes a bag, whole or not at all.

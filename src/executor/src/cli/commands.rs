@@ -75,7 +75,6 @@ pub(crate) enum Command {
   runchain exec upload --run run-42              through the queue, also when it was done before")]
     Exec(act::ExecArgs),
     /// Watch it in the terminal: what runs, what failed and why, and what can be done
-    #[cfg(feature = "tui")]
     #[command(before_help = "Examples:
   runchain monitor                   follows the newest active run; ? shows the keys
   runchain monitor --run run-42      one run: what went wrong, its timeline, its events

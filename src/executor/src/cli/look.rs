@@ -2,7 +2,6 @@
 
 use clap::{Args, ValueEnum};
 use std::fmt;
-#[cfg(feature = "tui")]
 use std::path::PathBuf;
 
 /// `show`
@@ -202,7 +201,6 @@ fn limit() -> clap::builder::RangedI64ValueParser<u32> {
 }
 
 /// `monitor`
-#[cfg(feature = "tui")]
 #[derive(Debug, Args)]
 pub(crate) struct MonitorArgs {
     /// Follow the newest active run, and the next one when it ends [this is the default]

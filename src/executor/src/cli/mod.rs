@@ -21,7 +21,6 @@ mod upkeep;
 pub(crate) use act::{ExecArgs, HeldArgs, HeldCommand, PauseArgs, RequestArgs, RunArgs};
 pub(crate) use alerts::{AlertState, AlertsArgs, AlertsChoice, AlertsCommand, AlertsListArgs};
 pub(crate) use commands::Command;
-#[cfg(feature = "tui")]
 pub(crate) use look::MonitorArgs;
 pub(crate) use look::{
     AuditArgs, EventsArgs, ExplainArgs, HealthArgs, LogsArgs, LsArgs, PhaseArg, QueueArgs, StateArg,
@@ -162,7 +161,6 @@ impl Cli {
                 events = &arguments.ingest_events;
             }
             Command::Install(arguments) => capture.clone_from(&arguments.capture),
-            #[cfg(feature = "tui")]
             Command::Monitor(arguments) => events = &arguments.ingest_events,
             _ => {}
         }

@@ -16,12 +16,15 @@ use crate::projector::erase;
 use crate::report;
 use crate::retention;
 use runchain_core::error::{During, Error};
+use runchain_core::explain::quoted;
 use runchain_core::forget;
 use runchain_core::liveness::Leadership;
 use runchain_core::{Mapping, Millis, Result, RunId, queue, schema};
 use rusqlite::Connection;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use serde_json::json;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a living leader may take to write what was committed before to its logs.
@@ -60,6 +63,7 @@ pub(super) fn forget(arguments: &ForgetArgs, settings: &Settings, output: &Outpu
         bags: bags.len(),
         reports: reports.len(),
         log_lines: 0,
+        left: archive::others_in_place_of(&settings.archive_dir, &run_id, &uuid)?,
         stands,
         vacuumed: arguments.vacuum && !arguments.dry_run,
         free_bytes: 0,
@@ -67,6 +71,16 @@ pub(super) fn forget(arguments: &ForgetArgs, settings: &Settings, output: &Outpu
     if arguments.dry_run {
         told.log_lines = erase::count(&settings.logs_dir, &run_id)?;
     } else {
+        // All or nothing: rows that are gone no longer say where the rest of the run is.
+        if !bags.is_empty() {
+            require_writable(&settings.archive_dir, &run_id)?;
+        }
+        if !reports.is_empty() {
+            require_writable(&settings.reports_dir, &run_id)?;
+        }
+        for file in log_files(&settings.logs_dir) {
+            require_writable(&file, &run_id)?;
+        }
         conn.pragma_update(None, "secure_delete", true)
             .during("turn secure_delete on")?;
         let by = actor::by(arguments.reason.as_deref());
@@ -154,6 +168,37 @@ fn free_bytes(conn: &Connection) -> Result<u64> {
     .during("ask for the free pages")
 }
 
+/// Refuses where who runs this may not write a place that holds something of the run.
+fn require_writable(place: &Path, run_id: &RunId) -> Outcome<()> {
+    let Err(errno) = accessat(CWD, place, Access::WRITE_OK, AtFlags::EACCESS) else {
+        return Ok(());
+    };
+    let owner = place.metadata().map_or_else(
+        |_| "its owner".to_owned(),
+        |found| format!("`sudo -u '#{}'`", found.uid()),
+    );
+    Err(Error::refused(
+        format!(
+            "{} can't be written: {errno}; nothing was erased",
+            place.display()
+        ),
+        format!(
+            "forget {} as who writes there: {owner}, or root",
+            quoted(run_id.as_str())
+        ),
+    )
+    .into())
+}
+
+/// The logs, rotated ones included.
+fn log_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.map(|entry| entry.path());
+    files
+        .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))
+        .collect()
+}
+
 /// What was erased, or would be.
 struct Told {
     dry_run: bool,
@@ -161,6 +206,8 @@ struct Told {
     bags: usize,
     reports: usize,
     log_lines: u64,
+    /// What stands in the place of a bag and doesn't say that it is one.
+    left: Vec<PathBuf>,
     stands: bool,
     vacuumed: bool,
     free_bytes: u64,
@@ -168,12 +215,14 @@ struct Told {
 
 impl Told {
     fn tell(&self, output: &Output) -> Outcome<Exit> {
+        let left: Vec<_> = self.left.iter().map(|path| path.to_string_lossy()).collect();
         if output.json {
             output.print_json(&json!({
                 "dry_run": self.dry_run, "rows": self.rows, "bags": self.bags, "reports": self.reports,
-                "log_lines": self.log_lines, "user_row_stands": self.stands, "vacuumed": self.vacuumed,
+                "log_lines": self.log_lines, "left": left, "user_row_stands": self.stands,
+                "vacuumed": self.vacuumed,
             }))?;
-            return Ok(Exit::Ok);
+            return self.end();
         }
         let rows = self.rows.as_object().into_iter().flatten();
         let mut lines: Vec<[String; 2]> = rows
@@ -194,6 +243,22 @@ impl Told {
                 output::size(self.free_bytes)
             ))?;
         }
-        Ok(Exit::Ok)
+        self.end()
+    }
+
+    /// What may hold the run's rows and is not ours to remove must not pass for erased.
+    fn end(&self) -> Outcome<Exit> {
+        if self.left.is_empty() {
+            return Ok(Exit::Ok);
+        }
+        let left: Vec<String> = self.left.iter().map(|path| path.display().to_string()).collect();
+        Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "{} stands under the name of a bag of this run and doesn't say that it is one (bag-info.txt), so it was left \
+                 as it is; look what is in it, and remove it yourself",
+                left.join(", ")
+            ),
+        ))
     }
 }

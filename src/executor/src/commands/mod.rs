@@ -20,7 +20,6 @@ mod ls;
 mod manual;
 mod membership;
 mod moment;
-#[cfg(feature = "tui")]
 pub(crate) mod monitor;
 mod pause;
 mod prune;
@@ -94,7 +93,6 @@ fn dispatch(
         Command::Cancel(arguments) => request::request(StepVerb::Cancel, arguments, settings, output),
         Command::Pause(arguments) => pause::pause(arguments, settings, output),
         Command::Resume(arguments) => pause::resume(arguments, settings, output),
-        #[cfg(feature = "tui")]
         Command::Monitor(arguments) => monitor::monitor(arguments, settings, output),
         Command::Held(arguments) => held::held(arguments, settings, output),
         Command::Alerts(arguments) => alerts::alerts(arguments, settings, output),

@@ -4,7 +4,7 @@
 //! that runs beside them and they never do one step twice.
 
 use super::drain::until;
-use super::suggest::did_you_mean;
+use super::suggest::{did_you_mean, forgotten};
 use super::{membership, open_checked};
 use crate::actor::actor;
 use crate::cli::RunArgs;
@@ -22,7 +22,6 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Between two looks whether a run is over.
-#[cfg(feature = "tui")]
 const UNTIL_OVER: std::time::Duration = std::time::Duration::from_millis(200);
 
 pub(super) fn finish(arguments: &RunArgs, settings: &Arc<Settings>, output: &Output) -> Outcome<Exit> {
@@ -34,7 +33,6 @@ pub(super) fn finish(arguments: &RunArgs, settings: &Arc<Settings>, output: &Out
 
 /// Does what a run's chain lacks, once the run is over; prints nothing. What is done already is not
 /// done again.
-#[cfg(feature = "tui")]
 pub(crate) fn complete(run_id: &RunId, settings: &Arc<Settings>) -> Outcome<Exit> {
     let conn = open_checked(settings)?;
     door::patiently(|| install::prepare(&conn, Millis::now()))?;
@@ -46,7 +44,7 @@ pub(crate) fn complete(run_id: &RunId, settings: &Arc<Settings>) -> Outcome<Exit
         }
     };
     match answer {
-        ChainAnswer::NoSuchRun => require_over(&conn, &mapping, run_id)?,
+        ChainAnswer::NoSuchRun | ChainAnswer::Forgotten => require_over(&conn, &mapping, run_id)?,
         ChainAnswer::Again => return outcome(&conn, run_id),
         _ => {
             door::patiently(|| request::enqueue_chain(&conn, run_id, &actor().to_string(), None))?;
@@ -60,7 +58,6 @@ pub(crate) fn complete(run_id: &RunId, settings: &Arc<Settings>) -> Outcome<Exit
 }
 
 /// How the chain of a run has ended.
-#[cfg(feature = "tui")]
 fn outcome(conn: &Connection, run_id: &RunId) -> Outcome<Exit> {
     let steps = door::patiently(|| results(conn, run_id))?;
     let stuck = steps.iter().find(|one| one.state != "done" && one.required);
@@ -116,6 +113,7 @@ pub(super) fn require_over(conn: &Connection, mapping: &Mapping, run_id: &RunId)
                 did_you_mean(conn, run_id)?
             ),
         )),
+        ChainAnswer::Forgotten => Err(forgotten(run_id)),
         ChainAnswer::RunActive => Err(not_over(run_id)),
         _ => Ok(()),
     }

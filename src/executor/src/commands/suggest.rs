@@ -4,7 +4,7 @@ use crate::config::{FILE_NAME, Settings, Source, suggest_step};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use runchain_core::explain::quoted;
-use runchain_core::{Mapping, Result, RunId, look};
+use runchain_core::{Mapping, Result, RunId, forget, look};
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -13,6 +13,9 @@ use std::path::Path;
 /// # Errors
 /// Whatever SQLite answers.
 pub(super) fn no_such_run(conn: &Connection, mapping: &Mapping, run_id: &RunId) -> Result<Failure> {
+    if forget::is_forgotten(conn, run_id)? {
+        return Ok(forgotten(run_id));
+    }
     let hint = match mapping.status_of(conn, run_id)? {
         Some(_) => "it stands in the table, but no executor has seen it yet: runchain drain".to_owned(),
         None => format!("{}runchain ls lists the newest", did_you_mean(conn, run_id)?),
@@ -21,6 +24,16 @@ pub(super) fn no_such_run(conn: &Connection, mapping: &Mapping, run_id: &RunId) 
         Exit::NoSuchRun,
         format!("runchain knows no run {run_id}; {hint}"),
     ))
+}
+
+/// The failure of who names a run that is kept from being known again.
+pub(super) fn forgotten(run_id: &RunId) -> Failure {
+    Failure::new(
+        Exit::NoSuchRun,
+        format!(
+            "somebody had run {run_id} forgotten, and what is written under its id is not acted on; give what is new a new id"
+        ),
+    )
 }
 
 /// `did you mean run-42 or run-43? `, or nothing.

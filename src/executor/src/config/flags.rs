@@ -6,64 +6,36 @@
 use super::error::{Problem, suggest};
 use super::file::{File, Located, article};
 use super::layers::{Gathered, Layers};
-use super::shape::{Field, Kind, Table, names};
+use super::shape::{Field, Kind, Table};
 use super::{Row, Source};
 use runchain_core::flags::{FlagSource, FlagWord};
 use runchain_core::vocabulary::Phase;
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 
-const FIELDS: [Field; 6] = [
-    Field {
-        name: "table",
-        kind: Kind::Text,
-        is_required: true,
-        default: "required",
-        doc: "the table, or `runchain_ingested` for the kept events of ingested logs",
-    },
-    Field {
-        name: "run_id",
-        kind: Kind::Text,
-        is_required: false,
-        default: "run_id",
-        doc: "its column with the run's id",
-    },
-    Field {
-        name: "type",
-        kind: Kind::Text,
-        is_required: false,
-        default: "event_type; in `runchain_ingested`: type",
-        doc: "its column with the word",
-    },
-    Field {
-        name: "status",
-        kind: Kind::Text,
-        is_required: false,
-        default: "none",
-        doc: "its column with the run's status",
-    },
-    Field {
-        name: "time",
-        kind: Kind::Text,
-        is_required: false,
-        default: "none; in `runchain_ingested`: at",
-        doc: "its column with the time",
-    },
-    Field {
-        name: "words",
-        kind: Kind::WordTable(&["active", "completed", "failed", "cancelled"]),
-        is_required: false,
-        default: "RUN_CREATED, RUN_STARTED: active; RUN_COMPLETED, RUN_FAILED, RUN_CANCELLED: what they say",
-        doc: "what a word means",
-    },
+const FIELDS: &[Field] = &[
+    Field::new(
+        "table",
+        Kind::Text,
+        "the table, or `runchain_ingested` for the kept events of ingested logs",
+    )
+    .required(),
+    Field::new("run_id", Kind::Text, "its column with the run's id").or("run_id"),
+    Field::new("type", Kind::Text, "its column with the word").or("event_type; in `runchain_ingested`: type"),
+    Field::new("status", Kind::Text, "its column with the run's status"),
+    Field::new("time", Kind::Text, "its column with the time").or("none; in `runchain_ingested`: at"),
+    Field::new(
+        "words",
+        Kind::WordTable(&["active", "completed", "failed", "cancelled"]),
+        "what a word means",
+    )
+    .or("RUN_CREATED, RUN_STARTED: active; RUN_COMPLETED, RUN_FAILED, RUN_CANCELLED: what they say"),
 ];
-const KEYS: [&str; 6] = names(&FIELDS);
-
 /// The same for the reference.
 pub(super) const TABLE: Table = Table {
     heading: "[[flags]]",
     doc: "A table whose rows say that a run began or ended, where its own row doesn't. Off unless one is named.",
-    fields: &FIELDS,
+    fields: FIELDS,
 };
 /// The kept events of ingested logs: a table of ours with columns of its own.
 const INGESTED: &str = "runchain_ingested";
@@ -116,12 +88,13 @@ fn read(file: &File<'_>, entry: &Located<'_>) -> Result<FlagSource, Problem> {
             "write [[flags]] and its keys below".to_owned(),
         ));
     };
+    let keys = TABLE.keys();
     for (key, value) in table {
-        if !KEYS.contains(&key.get_ref().as_ref()) {
+        if !keys.contains(&key.get_ref().as_ref()) {
             return Err(Problem::new(
                 file.place(&key.span()),
                 format!("unknown key {} in [[flags]]", key.get_ref()),
-                suggest(key.get_ref(), &KEYS),
+                suggest(key.get_ref(), &keys),
             ));
         }
         if key.get_ref() != "words" && value.get_ref().as_str().is_none_or(str::is_empty) {

@@ -17,112 +17,98 @@ use std::path::Path;
 use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
-const FIELDS: [Field; 14] = [
-    Field {
-        name: "files",
-        kind: Kind::TextOrTexts,
-        is_required: true,
-        default: "required",
-        doc: "globs of the files, from the folder of the configuration file; [] where only --preset asks for it",
-    },
-    Field {
-        name: "preset",
-        kind: Kind::Text,
-        is_required: false,
-        default: "generic",
-        doc: "what holds for the fields that are not named here: pattern, cloudevents or generic",
-    },
-    Field {
-        name: "event_id",
-        kind: Kind::TextOrTexts,
-        is_required: false,
-        default: "the preset's",
-        doc: "the key, or keys, of a line with: its id, by which it is known in every file",
-    },
-    Field {
-        name: "source",
-        kind: Kind::TextOrTexts,
-        is_required: false,
-        default: "the preset's",
-        doc: "the key, or keys, of a line with: where ids are unique only within a source, that",
-    },
-    Field {
-        name: "type",
-        kind: Kind::TextOrTexts,
-        is_required: false,
-        default: "the preset's",
-        doc: "the key, or keys, of a line with: what happened",
-    },
-    Field {
-        name: "time",
-        kind: Kind::TextOrTexts,
-        is_required: false,
-        default: "the preset's",
-        doc: "the key, or keys, of a line with: when",
-    },
-    Field {
-        name: "run_id",
-        kind: Kind::TextOrTexts,
-        is_required: false,
-        default: "the preset's",
-        doc: "the key, or keys, of a line with: the orchestrator's run",
-    },
-    Field {
-        name: "job_id",
-        kind: Kind::TextOrTexts,
-        is_required: false,
-        default: "the preset's",
-        doc: "the key, or keys, of a line with: the job, shown as an execution",
-    },
-    Field {
-        name: "step_id",
-        kind: Kind::TextOrTexts,
-        is_required: false,
-        default: "the preset's",
-        doc: "the key, or keys, of a line with: the step",
-    },
-    Field {
-        name: "pattern_run_id",
-        kind: Kind::TextOrTexts,
-        is_required: false,
-        default: "the preset's",
-        doc: "the key, or keys, of a line with: the pattern run, shown as a task",
-    },
-    Field {
-        name: "pattern_id",
-        kind: Kind::TextOrTexts,
-        is_required: false,
-        default: "the preset's",
-        doc: "the key, or keys, of a line with: the pattern, shown as the task's type",
-    },
-    Field {
-        name: "status",
-        kind: Kind::TextOrTexts,
-        is_required: false,
-        default: "the preset's",
-        doc: "the key, or keys, of a line with: the status word",
-    },
-    Field {
-        name: "error",
-        kind: Kind::TextOrTexts,
-        is_required: false,
-        default: "the preset's",
-        doc: "the key, or keys, of a line with: what went wrong, in words",
-    },
-    Field {
-        name: "details",
-        kind: Kind::TextOrTexts,
-        is_required: false,
-        default: "the preset's",
-        doc: "the key, or keys, of a line with: whatever else belongs to it, of any JSON type",
-    },
+const FIELDS: &[Field] = &[
+    Field::new(
+        "files",
+        Kind::TextOrTexts,
+        "globs of the files, from the folder of the configuration file; [] where only --preset asks for it",
+    )
+    .required(),
+    Field::new(
+        "preset",
+        Kind::Text,
+        "what holds for the fields that are not named here: pattern, cloudevents or generic",
+    )
+    .or("generic"),
+    Field::new(
+        "event_id",
+        Kind::TextOrTexts,
+        "the key, or keys, of a line with: its id, by which it is known in every file",
+    )
+    .or("the preset's"),
+    Field::new(
+        "source",
+        Kind::TextOrTexts,
+        "the key, or keys, of a line with: where ids are unique only within a source, that",
+    )
+    .or("the preset's"),
+    Field::new(
+        "type",
+        Kind::TextOrTexts,
+        "the key, or keys, of a line with: what happened",
+    )
+    .or("the preset's"),
+    Field::new(
+        "time",
+        Kind::TextOrTexts,
+        "the key, or keys, of a line with: when",
+    )
+    .or("the preset's"),
+    Field::new(
+        "run_id",
+        Kind::TextOrTexts,
+        "the key, or keys, of a line with: the orchestrator's run",
+    )
+    .or("the preset's"),
+    Field::new(
+        "job_id",
+        Kind::TextOrTexts,
+        "the key, or keys, of a line with: the job, shown as an execution",
+    )
+    .or("the preset's"),
+    Field::new(
+        "step_id",
+        Kind::TextOrTexts,
+        "the key, or keys, of a line with: the step",
+    )
+    .or("the preset's"),
+    Field::new(
+        "pattern_run_id",
+        Kind::TextOrTexts,
+        "the key, or keys, of a line with: the pattern run, shown as a task",
+    )
+    .or("the preset's"),
+    Field::new(
+        "pattern_id",
+        Kind::TextOrTexts,
+        "the key, or keys, of a line with: the pattern, shown as the task's type",
+    )
+    .or("the preset's"),
+    Field::new(
+        "status",
+        Kind::TextOrTexts,
+        "the key, or keys, of a line with: the status word",
+    )
+    .or("the preset's"),
+    Field::new(
+        "error",
+        Kind::TextOrTexts,
+        "the key, or keys, of a line with: what went wrong, in words",
+    )
+    .or("the preset's"),
+    Field::new(
+        "details",
+        Kind::TextOrTexts,
+        "the key, or keys, of a line with: whatever else belongs to it, of any JSON type",
+    )
+    .or("the preset's"),
 ];
 
 /// The same for the reference. A test compares its names with what the core knows.
 pub(super) const TABLE: Table = Table {
     heading: "[ingest.mappings.NAME]",
     doc: "How the lines of some event logs are understood. Where several fit a file, the first by name holds.",
-    fields: &FIELDS,
+    fields: FIELDS,
 };
 
 /// A mapping and the files that it is for.
@@ -315,7 +301,7 @@ mod shape_tests {
     #[test]
     fn the_reference_names_every_field_of_a_mapping() {
         let mut known: Vec<&str> = MAPPING_KEYS.into_iter().chain(["files"]).collect();
-        let mut named = super::super::shape::names(&FIELDS);
+        let mut named = TABLE.keys();
         known.sort_unstable();
         named.sort_unstable();
         assert_eq!(known, named);

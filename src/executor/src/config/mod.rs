@@ -12,6 +12,7 @@ mod file;
 mod flags;
 mod layers;
 mod mappings;
+mod reading;
 mod reference;
 mod schema;
 mod shape;
@@ -202,7 +203,7 @@ keys! {
     ingest_max_line_bytes: i64 = "ingest.max_line_bytes", 1_048_576, in 1..=1 << 30;
     /// Columns whose values never leave the database: "runs.metadata_json", "*.notes".
     redact_columns: Vec<String> = "redact.columns", Vec::new();
-    /// Places in JSON whose values never leave it: "$.token", "$.steps[*].env".
+    /// Places in JSON whose values never leave it: `$.token`, `$.steps[*].env`.
     redact_json_paths: Vec<String> = "redact.json_paths", Vec::new();
     /// Globs of column names and JSON keys whose values never leave it: "*password*".
     redact_keys: Vec<String> = "redact.keys", Vec::new();

@@ -80,6 +80,23 @@ impl Table {
         words.filter(|word| *word != "NAME").collect()
     }
 
+    /// The names of its keys.
+    pub(super) fn keys(&self) -> Vec<&'static str> {
+        self.fields.iter().map(|field| field.name).collect()
+    }
+
+    /// Between which numbers the value of a key must be.
+    pub(super) fn limits(&self, key: &str) -> RangeInclusive<i64> {
+        let field = self.fields.iter().find(|field| field.name == key);
+        match field.map(|field| field.kind) {
+            Some(Kind::Integer(low, high)) => low..=high,
+            _ => {
+                debug_assert!(false, "{key} is no number of {}", self.heading);
+                i64::MIN..=i64::MAX
+            }
+        }
+    }
+
     /// One such table.
     pub(super) fn schema(&self) -> Value {
         let fields = self
@@ -101,17 +118,6 @@ impl Table {
         }
         one
     }
-}
-
-/// The names of a table's keys.
-pub(super) const fn names<const N: usize>(fields: &[Field; N]) -> [&'static str; N] {
-    let mut names = [""; N];
-    let mut at = 0;
-    while at < N {
-        names[at] = fields[at].name;
-        at += 1;
-    }
-    names
 }
 
 /// A key of a table.
@@ -193,6 +199,31 @@ impl Kind {
 }
 
 impl Field {
+    /// A key that may be left out, and then nothing takes its place.
+    pub(super) const fn new(name: &'static str, kind: Kind, doc: &'static str) -> Self {
+        Self {
+            name,
+            kind,
+            is_required: false,
+            default: "none",
+            doc,
+        }
+    }
+
+    /// The same, where every table must have it.
+    pub(super) const fn required(self) -> Self {
+        Self {
+            is_required: true,
+            default: "required",
+            ..self
+        }
+    }
+
+    /// The same, with what holds where it is left out.
+    pub(super) const fn or(self, default: &'static str) -> Self {
+        Self { default, ..self }
+    }
+
     fn schema(&self) -> Value {
         let mut schema = self.kind.schema();
         schema["description"] = self.doc.into();

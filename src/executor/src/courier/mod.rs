@@ -25,7 +25,7 @@ mod worker;
 
 pub(crate) use deadman::SignOfLife;
 pub(crate) use route::plan;
-pub(crate) use send::{Answer, Letter, Origin, send};
+pub(crate) use send::{Answer, Letter, Origin, cut, send};
 
 use crate::config::Settings;
 use crate::drain::worker::Workshop;

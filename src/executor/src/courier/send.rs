@@ -15,6 +15,11 @@ use std::time::Duration;
 /// How much of a command's output is kept for the error.
 const OUTPUT_BYTES: usize = 2_048;
 
+/// Of an alert's message and subject, which may be as long as a line of an event log, so much leaves: a
+/// letter has up to a hundred of them.
+const MESSAGE_CHARS: usize = 4_000;
+const SUBJECT_CHARS: usize = 500;
+
 /// One alert in a letter.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
@@ -52,19 +57,22 @@ impl Origin {
 
     /// The alert as it may leave: by the rules for its own row, and for what its message repeats.
     fn redacted(&self, alert: &Entry) -> Entry {
-        let of = |table: &str, column: &str| self.redactor.column(table, column);
-        let repeats = match alert.rule.as_str() {
-            "step_dead" => of("runchain_steps", "error"),
-            _ => of("runchain_ingested", "error_message"),
-        };
-        let text = |column: &str, text: &str| of("runchain_alerts", column).text(text.to_owned());
-        let message = |message: &String| text("message", &repeats.text(message.clone()));
+        let (rule, redactor) = (&alert.rule, &self.redactor);
+        let message = |message: &String| cut(&redactor.alert_message(rule, message), MESSAGE_CHARS);
         Entry {
-            subject: text("subject", &alert.subject),
-            fingerprint: text("fingerprint", &alert.fingerprint),
+            subject: cut(&redactor.alert_subject(&alert.subject), SUBJECT_CHARS),
+            fingerprint: redactor.alert_fingerprint(rule, alert.id, &alert.fingerprint),
             message: alert.message.as_ref().map(message),
             ..alert.clone()
         }
+    }
+}
+
+/// The beginning of a text; that it goes on is seen.
+pub(crate) fn cut(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

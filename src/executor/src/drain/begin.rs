@@ -2,10 +2,11 @@
 //! says that it is there, and the threads and watches start. Nothing of a step is done here.
 
 use super::database::{OthersWrote, Version, connect, identity};
+use super::expand::Expanding;
 use super::pace::Pace;
 use super::vital::Vital;
 use super::worker::{Workers, Workshop};
-use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, logs, trail, turn};
+use super::{Drain, Ended, Goal, LOOK_AGAIN_US, Reload, Say, concurrency_of, logs, trail};
 use crate::command::init;
 use crate::config::Settings;
 use crate::disk::{self, Space};
@@ -17,16 +18,18 @@ use crate::pulse::{PATIENCE, Pulse};
 use crate::service_manager::Manager;
 use crate::wake::{self, Mailbox};
 use runchain_core::alert::rulebook;
+use runchain_core::downtime::Backlog;
 use runchain_core::error::{During, Error, Result};
 use runchain_core::file_system::{FileSystem, Under};
 use runchain_core::identity::Place;
-use runchain_core::queue::Rush;
-use runchain_core::{Millis, adopt, downtime, functions, install};
+use runchain_core::steps::Executor;
+use runchain_core::{Mapping, Millis, adopt, downtime, functions, install};
+use rusqlite::Connection;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Runs the loop until its goal is reached or a signal stops it.
 ///
@@ -41,31 +44,8 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         _ => Manager::nobody(now),
     };
     init::begin().map_err(|error| Error::io("take over the duties of", "process 1", error))?;
-    let database = settings.state_db_path.clone();
-    let (conn, file) = file_identity::open_pinned(&database)?;
-    let found = match goal {
-        Goal::Forever => file_identity::require_if_readable(&conn, settings)?,
-        _ => Some(file_identity::require(&conn, settings)?),
-    };
-    // In WAL the same as FULL. In rollback mode the removal of the journal is the commit, and FULL
-    // leaves it in memory: power loss would bring the journal back, and with it the older state.
-    conn.execute_batch("PRAGMA synchronous = EXTRA")
-        .during("ask for durable commits")?;
-    // Of a storm each run stands on another page: with the default 2 MB each would be read anew. It is
-    // filled only as far as it is used.
-    conn.execute_batch("PRAGMA cache_size = -16384")
-        .during("size the page cache")?;
-    // A turn uses some thirty statements.
-    conn.set_prepared_statement_cache_capacity(128);
-    functions::register(&conn, functions::Surface::Full)?;
-    let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
-    let guard = Guard::of(&conn, file)?;
-    let place = Place::of(&database)?;
-    if let Some(Finding::Moved { from }) = &found {
-        say(&format!("the database was moved here from {from}"));
-    }
-    guard.only_way(&conn)?;
-    let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
+    let opened = open(settings, goal, say)?;
+    let database = &settings.state_db_path;
     let mut mailbox =
         Mailbox::new().map_err(|error| Error::io("open a mailbox for", "the executor", error))?;
     let waker = mailbox.waker().clone();
@@ -74,17 +54,15 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         .map_err(|error| Error::io("set signal handlers for", "the executor", error))?;
     init::loop_has_handlers();
     let executor = identity();
-    door::write(&conn, |conn| {
-        if Place::recorded(conn)?.as_ref() != Some(&place) {
-            adopt::record_place(conn, &place)?;
-        }
-        executor.renew(conn, settings.lease_ms, Millis::now())?;
-        rulebook::adopt(conn, &settings.alerts.rules, Millis::now())?;
-        if *goal == Goal::Forever {
-            trail::began(conn, &executor, settings)?;
-        }
-        Ok(())
-    })?;
+    sign_in(&opened, &executor, settings, goal)?;
+    let Opened {
+        conn,
+        guard,
+        place,
+        mapping,
+        is_compared,
+        backlog,
+    } = opened;
 
     if *goal == Goal::Forever
         && let Some(text) = disk::preflight(settings)
@@ -96,13 +74,13 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         Goal::Forever => Some(Space::begin(settings, &conn)?),
         _ => None,
     };
-    if let Err(error) = mailbox.watch(&database) {
+    if let Err(error) = mailbox.watch(database) {
         log.warn(&format!(
             "can't watch the database's folder ({error}); looking every {} ms instead",
             settings.poll_ms.min(settings.poll_unwatched_ms)
         ));
     }
-    let is_reported = ground(&database, settings, say);
+    let is_reported = ground(database, settings, say);
     let health = Arc::new(Pulse::new(now));
     let metrics = match goal {
         Goal::Forever => offer_metrics(settings, &health, &manager, log),
@@ -123,7 +101,7 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         vital: Vital::new(manager, health),
         metrics,
         reload,
-        version: Version::new(connect(&database)?)?,
+        version: Version::new(connect(database)?)?,
         others: OthersWrote::default(),
         pace: Pace::new(Instant::now()),
         conn,
@@ -146,19 +124,14 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
         finished: Vec::new(),
         renewed: Instant::now(),
         recovered: None,
-        expand_after: None,
-        expand_rows: turn::EXPAND_ROWS,
-        backlog_took: Duration::ZERO,
-        has_backlog: false,
-        rush: Rush::default(),
-        overtake_after: None,
+        expanding: Expanding::default(),
         lease_after: None,
         stopping: None,
         outdated: None,
         looks: LOOK_AGAIN_US.len(),
         hold: None,
         complaints: Vec::new(),
-        is_compared: found.is_some(),
+        is_compared,
         logs_told: logs::Told::Unknown,
         doubt: Cell::default(),
         more: false,
@@ -172,6 +145,73 @@ pub(crate) fn run(settings: &Arc<Settings>, goal: &Goal, log: &Log, reload: Relo
     let ended = drain.until_over();
     drain.leave(&ended);
     ended
+}
+
+/// The database, proved to be the one that was meant, and what is known of it.
+struct Opened {
+    conn: Connection,
+    guard: Guard,
+    place: Place,
+    mapping: Mapping,
+    /// The logs were asked what they know of the database.
+    is_compared: bool,
+    backlog: Option<Backlog>,
+}
+
+fn open(settings: &Settings, goal: &Goal, say: Say<'_>) -> Result<Opened> {
+    let database = &settings.state_db_path;
+    let (conn, file) = file_identity::open_pinned(database)?;
+    let found = match goal {
+        Goal::Forever => file_identity::require_if_readable(&conn, settings)?,
+        _ => Some(file_identity::require(&conn, settings)?),
+    };
+    prepare(&conn)?;
+    let mapping = door::patiently(|| install::prepare(&conn, Millis::now()))?;
+    let guard = Guard::of(&conn, file)?;
+    let place = Place::of(database)?;
+    if let Some(Finding::Moved { from }) = &found {
+        say(&format!("the database was moved here from {from}"));
+    }
+    guard.only_way(&conn)?;
+    let backlog = door::patiently(|| downtime::look(&conn, Millis::now()))?;
+    Ok(Opened {
+        conn,
+        guard,
+        place,
+        mapping,
+        is_compared: found.is_some(),
+        backlog,
+    })
+}
+
+/// Makes the connection one that the loop can write by.
+fn prepare(conn: &Connection) -> Result<()> {
+    // In WAL the same as FULL. In rollback mode the removal of the journal is the commit, and FULL
+    // leaves it in memory: power loss would bring the journal back, and with it the older state.
+    conn.execute_batch("PRAGMA synchronous = EXTRA")
+        .during("ask for durable commits")?;
+    // Of a storm each run stands on another page: with the default 2 MB each would be read anew. It is
+    // filled only as far as it is used.
+    conn.execute_batch("PRAGMA cache_size = -16384")
+        .during("size the page cache")?;
+    // A turn uses some thirty statements.
+    conn.set_prepared_statement_cache_capacity(128);
+    functions::register(conn, functions::Surface::Full)
+}
+
+/// Says that the executor is there, and what its configuration says that must stand in the database.
+fn sign_in(opened: &Opened, executor: &Executor, settings: &Settings, goal: &Goal) -> Result<()> {
+    door::write(&opened.conn, |conn| {
+        if Place::recorded(conn)?.as_ref() != Some(&opened.place) {
+            adopt::record_place(conn, &opened.place)?;
+        }
+        executor.renew(conn, settings.lease_ms, Millis::now())?;
+        rulebook::adopt(conn, &settings.alerts.rules, Millis::now())?;
+        if *goal == Goal::Forever {
+            trail::began(conn, executor, settings)?;
+        }
+        Ok(())
+    })
 }
 
 /// Listens, where that is configured. Work goes on where it can't.

@@ -6,11 +6,16 @@
 //! of each rule. It belongs to the executor that takes the lead when it starts.
 
 use super::Drain;
+use crate::courier::cut;
+use crate::redact::Redactor;
 use crate::{door, fault};
 use runchain_core::Millis;
 use runchain_core::alert::announce;
 use runchain_core::downtime::{self, Backlog};
 use runchain_core::error::Result;
+
+/// Of what an alert says, so much stands in a line of the service's log.
+const SHOWN_CHARS: usize = 1_000;
 
 /// What is being caught up with.
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +73,14 @@ impl Drain<'_> {
             fault::point("alert-planned");
             couriers.look();
         }
-        for line in announced.lines {
-            (self.say)(&line);
+        let redactor = Redactor::checked(&self.settings);
+        for mut line in announced.lines {
+            let message = |text: String| cut(&redactor.alert_message(&line.rule, &text), SHOWN_CHARS);
+            line.message = line.message.map(message);
+            for subject in &mut line.subjects {
+                *subject = cut(&redactor.alert_subject(subject), SHOWN_CHARS);
+            }
+            (self.say)(&line.to_string());
         }
         self.announced = announced.more_after.unwrap_or(newest);
         Ok(())

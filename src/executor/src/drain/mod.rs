@@ -5,6 +5,18 @@
 //! commit is synchronous=EXTRA: nothing external (a child, a bag, a log line) happens before a durable
 //! commit that covers its cause. The loop wakes by hints (see `wake`) and trusts only the queue.
 //!
+//! ```text
+//! begin, rest, stop              how the loop begins, sleeps and ends
+//! pass, turn, expand, pace       what it does when it is woken, and how much of the time it may take
+//! worker, effect                 the threads that execute steps, and what a step does
+//! lead                           what only the leader does, and its parts:
+//!   catch_up, storm              what waited while nobody drained; a rush that is held
+//!   look, triggers               what no trigger told; whether the triggers stand
+//!   followed, alerts             event logs that are followed; alerts that leave the machine
+//!   logs, listing                whether logs can be written; the list of reports
+//! database, vital, trail, trace  the file, signs of life, the audit trail, marks for who measures
+//! ```
+//!
 //! Leadership is the flock on `<db>.runchain-lock`. The leader monitors active runs, projects events
 //! to the logs and sweeps; any executor leases steps.
 
@@ -13,6 +25,7 @@ mod begin;
 mod catch_up;
 mod database;
 mod effect;
+mod expand;
 mod followed;
 mod lead;
 mod listing;
@@ -36,18 +49,19 @@ use crate::disk::Space;
 use crate::identity::Guard;
 use crate::log::{Entry, Level, Log};
 use crate::metrics::Shared;
+use crate::redact::Redactor;
 use crate::wake::{Mailbox, Sleep};
 pub(crate) use begin::run;
 use catch_up::CatchUp;
 use database::{OthersWrote, Version};
 pub(crate) use database::{connect, connect_to_look};
+use expand::Expanding;
 use lead::Lead;
 use pace::Pace;
 use runchain_core::chain::Chain;
 use runchain_core::downtime::Backlog;
 use runchain_core::error::{Error, Result};
 use runchain_core::identity::Place;
-use runchain_core::queue::Rush;
 use runchain_core::steps::{self, Backoff, Claim, Executor, Settled};
 use runchain_core::{Mapping, Millis, RunId, StepId};
 use rusqlite::Connection;
@@ -143,18 +157,7 @@ struct Drain<'a> {
     finished: Vec<Finished>,
     renewed: Instant,
     recovered: Option<Instant>,
-    /// Expanding failed; not again before this.
-    expand_after: Option<Instant>,
-    /// Queue rows that the next turn takes at most.
-    expand_rows: usize,
-    /// How long turns of this pass took of which more was left in the queue.
-    backlog_took: Duration,
-    /// More was left in the queue than the last turn took.
-    has_backlog: bool,
-    /// The rush that the queue begins with.
-    rush: Rush,
-    /// Nothing overtakes a rush again before this.
-    overtake_after: Option<Instant>,
+    expanding: Expanding,
     /// Nothing of what is due could be had; not again before this, or a commit of others.
     lease_after: Option<Instant>,
     stopping: Option<Stop>,
@@ -207,7 +210,7 @@ impl Drain<'_> {
                     Ok(()) => {
                         self.passed(None);
                         self.doubt.set(None);
-                        if self.expand_after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
+                        if self.expanding.after.is_none() && !self.lead.as_ref().is_some_and(Lead::rests) {
                             self.complaints.clear();
                         }
                         if let Some(ended) = self.over()? {
@@ -269,8 +272,8 @@ impl Drain<'_> {
     fn tell(&self, one: &Finished, settled: Settled) {
         let (run, step) = (&one.claim.run_id, &one.claim.step);
         let error = match &one.outcome {
-            steps::Outcome::Failed(failure) => failure.error.as_str(),
-            _ => "",
+            steps::Outcome::Failed(failure) => Redactor::checked(&self.settings).step_error(&failure.error),
+            _ => String::new(),
         };
         let (level, text) = match settled {
             Settled::Done => (Level::Info, format!("{run}: {step} done")),

@@ -93,7 +93,7 @@ impl Drain<'_> {
         self.pace.charge(Pass {
             began,
             ended: Instant::now(),
-            backlog: std::mem::take(&mut self.backlog_took),
+            backlog: std::mem::take(&mut self.expanding.backlog_took),
             others_before,
             others_during,
         });

@@ -104,7 +104,7 @@ impl Drain<'_> {
         if !backlog_rest.is_zero() {
             timeout = timeout.min(backlog_rest);
         }
-        if let Some(at) = self.expand_after {
+        if let Some(at) = self.expanding.after {
             timeout = timeout.min(at.saturating_duration_since(Instant::now()));
         }
         if let Some(stop) = &self.stopping {

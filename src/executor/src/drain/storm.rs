@@ -2,7 +2,7 @@
 //! somebody decided about a held batch. The leader does that, a bounded part at a time, so that other runs'
 //! steps have their turn.
 
-use super::{Drain, turn};
+use super::{Drain, expand};
 use crate::config::Settings;
 use crate::door;
 use runchain_core::error::Result;
@@ -27,11 +27,11 @@ pub(super) fn limit(settings: &Settings) -> StormLimit {
 impl Drain<'_> {
     /// Before the lock is taken: more of the rush that the queue begins with, if it does.
     pub(super) fn read_of_a_rush(&mut self) -> Result<()> {
-        if !self.has_backlog {
+        if !self.expanding.has_backlog {
             return Ok(());
         }
         let until = Instant::now() + RUSH_TIME;
-        while door::patiently(|| self.rush.read_on(&self.conn, turn::EXPAND_ROWS, RUSH_ROWS))?
+        while door::patiently(|| self.expanding.rush.read_on(&self.conn, expand::ROWS, RUSH_ROWS))?
             && Instant::now() < until
         {}
         Ok(())

@@ -1,34 +1,17 @@
 //! One turn: settle, recover, expand, lease and start, in one transaction and one commit.
-//!
-//! Expanding depends on the user's table, which may be gone for a moment (a table rebuild): it runs
-//! inside a savepoint of its own, so that settling never waits for somebody else's migration.
 
+use super::expand::Expansion;
 use super::lead::Riding;
 use super::worker::Finished;
 use super::{Drain, Goal, trace};
 use crate::log::Level;
 use crate::{door, fault};
 use runchain_core::error::{During, Error, Result};
-use runchain_core::queue::Expanded;
 use runchain_core::steps::{self, Capacity, Claim, Settled, Wanted};
-use runchain_core::transaction::atomically;
-use runchain_core::{Millis, StepId, queue};
+use runchain_core::{ExecutorId, Millis, StepId, queue};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-
-/// Queue rows for one turn at most, and what so many of one rush are a rush for.
-pub(super) const EXPAND_ROWS: usize = 1_000;
-/// And at least.
-const EXPAND_ROWS_LEAST: usize = 50;
-/// How long expanding should take in one turn: steps are settled and started once in each.
-const EXPAND_TIME: Duration = Duration::from_millis(20);
-/// However slow the machine is at this moment, no row is begun after this: others wait for the lock.
-const EXPAND_TIME_MOST: Duration = Duration::from_millis(30);
-/// Taking what needn't wait behind a rush rests this many times as long as it took, with the lock held.
-const OVERTAKE_REST_TIMES: u32 = 10;
-/// After expanding failed: the user's table is being rebuilt, perhaps.
-const EXPAND_AGAIN: Duration = Duration::from_secs(1);
 
 /// After steps were due that could not be had: a limit is reached, or a suspect waits for room. A
 /// commit of somebody else's is looked at sooner.
@@ -49,16 +32,20 @@ pub(super) struct ToDo {
 /// What a committed turn has done.
 struct Turn {
     settled: Vec<Settled>,
-    recovered: usize,
-    strays: usize,
-    expanded: Result<Expanded>,
-    /// How long that took.
-    expanding: Duration,
-    /// How long it took to take what needn't wait behind a rush.
-    overtaking: Option<Duration>,
+    taken_back: TakenBack,
+    expansion: Expansion,
     claims: Vec<Claim>,
     /// What the leader had to say besides.
     riding: Option<Riding>,
+}
+
+/// Steps that were leased or running and that nobody works on.
+#[derive(Debug, Clone, Copy, Default)]
+struct TakenBack {
+    /// Of executors that are gone.
+    recovered: usize,
+    /// Of our own, started by a commit that was answered by an error.
+    strays: usize,
 }
 
 impl Drain<'_> {
@@ -75,7 +62,7 @@ impl Drain<'_> {
         }
         if !to_do.expand && !self.rests_from_expanding() {
             // Somebody else has expanded it.
-            self.expand_after = None;
+            self.expanding.after = None;
         }
         if !(to_do.settle || to_do.renew || to_do.recover || to_do.expand || to_do.lease) {
             return Ok(false);
@@ -87,8 +74,8 @@ impl Drain<'_> {
         }
         let began = Instant::now();
         let turn = self.commit_turn(to_do)?;
-        if turn.expanded.as_ref().is_ok_and(|expanded| expanded.more) {
-            self.backlog_took += began.elapsed();
+        if turn.expansion.has_more() {
+            self.expanding.backlog_took += began.elapsed();
         }
         // What went into a file that has lost its name is not done, and nothing of it is begun.
         self.guard.file.check()?;
@@ -131,7 +118,7 @@ impl Drain<'_> {
     }
 
     fn rests_from_expanding(&self) -> bool {
-        self.expand_after.is_some_and(|at| Instant::now() < at) || self.backlog_rests()
+        self.expanding.after.is_some_and(|at| Instant::now() < at) || self.backlog_rests()
     }
 
     /// Places for steps, counting those that are about to be settled.
@@ -182,11 +169,9 @@ impl Drain<'_> {
         let guard = &self.guard;
         let storm = super::storm::limit(&self.settings);
         let held = &self.held;
-        let rows = self.expand_rows;
         let monitors = self.monitors();
         let lead = self.lead.as_ref();
-        let rush = &mut self.rush;
-        let may_overtake = self.overtake_after.is_none_or(|at| Instant::now() >= at);
+        let expanding = &mut self.expanding;
         let (lease_ms, forever) = (self.settings.lease_ms, *self.goal == Goal::Forever);
         door::write(&self.conn, |conn| {
             guard.verify(conn)?;
@@ -202,31 +187,17 @@ impl Drain<'_> {
                     "look for triggers with RAISE(ROLLBACK) on archival_log, and at the disk",
                 ));
             }
-            let (mut recovered, mut strays) = (0, 0);
-            if to_do.recover {
-                recovered = steps::recover(conn, backoff, fastrand::f64(), now)?;
-                let knows = |claim: &Claim| knows(held, claim);
-                strays = steps::take_strays(conn, &executor.id, knows, backoff, fastrand::f64(), now)?;
-            }
-            let (mut expanding, mut overtaking) = (Duration::ZERO, None);
-            let expanded = if to_do.expand {
-                atomically(conn, true, || {
-                    let began = Instant::now();
-                    let go_on = || began.elapsed() < EXPAND_TIME_MOST;
-                    let expanded = queue::expand_while(conn, mapping, chain, rows, storm, &go_on, now)?;
-                    expanding = began.elapsed();
-                    if expanded.more && may_overtake {
-                        let began = Instant::now();
-                        let go_on = || began.elapsed() < EXPAND_TIME;
-                        queue::overtake(conn, mapping, chain, rush, EXPAND_ROWS, storm, &go_on, now)?;
-                        overtaking = Some(began.elapsed());
-                    }
-                    Ok(expanded)
-                })
+            let taken_back = if to_do.recover {
+                take_back(conn, &executor.id, held, backoff, now)?
             } else {
-                Ok(Expanded::default())
+                TakenBack::default()
             };
-            match expanded {
+            let expansion = if to_do.expand {
+                expanding.expand(conn, mapping, chain, storm, now)
+            } else {
+                Expansion::default()
+            };
+            match expansion.expanded {
                 Err(error @ (Error::Outdated { .. } | Error::NotInstalled)) => return Err(error),
                 // SQLite rolls back more than the savepoint when the disk is full or fails: what was
                 // settled above is undone, and nothing below would be in a transaction.
@@ -235,7 +206,7 @@ impl Drain<'_> {
                 Err(error) if !forever => return Err(error),
                 _ => {}
             }
-            let took_in = expanded.as_ref().is_ok_and(|expanded| expanded.rows > 0);
+            let took_in = expansion.rows() > 0;
             let mut claims = Vec::new();
             if to_do.lease || (capacity.free > 0 && (to_do.settle || to_do.expand)) {
                 claims = steps::lease_and_start(conn, &executor.id, wanted, capacity, now)?;
@@ -255,11 +226,8 @@ impl Drain<'_> {
             });
             Ok(Turn {
                 settled,
-                recovered,
-                strays,
-                expanded,
-                expanding,
-                overtaking,
+                taken_back,
+                expansion,
                 claims,
                 riding,
             })
@@ -282,7 +250,7 @@ impl Drain<'_> {
             return;
         };
         let (meters, now) = (&metrics.meters, Millis::now());
-        if turn.expanded.as_ref().is_ok_and(|expanded| expanded.rows > 0) {
+        if turn.expansion.rows() > 0 {
             meters.queue_taken(now);
         }
         for one in &self.finished {
@@ -303,14 +271,11 @@ impl Drain<'_> {
         if to_do.renew || !turn.claims.is_empty() {
             self.renewed = Instant::now();
         }
-        if let Some(took) = turn.overtaking {
-            self.overtake_after = Some(Instant::now() + took * OVERTAKE_REST_TIMES);
-        }
         self.lease_after = (to_do.lease && turn.claims.is_empty()).then(|| Instant::now() + LEASE_AGAIN);
         let did = !turn.settled.is_empty()
             || !turn.claims.is_empty()
-            || turn.recovered + turn.strays > 0
-            || turn.expanded.as_ref().is_ok_and(|expanded| expanded.rows > 0);
+            || turn.taken_back.recovered + turn.taken_back.strays > 0
+            || turn.expansion.rows() > 0;
         if did {
             self.moved();
         }
@@ -324,46 +289,48 @@ impl Drain<'_> {
         if self.running == 0 {
             self.suspect = false;
         }
-        if turn.recovered > 0 {
-            self.log.warn(&format!(
-                "took {} steps back from an executor that is gone",
-                turn.recovered
-            ));
+        self.tell_taken_back(turn.taken_back);
+        if to_do.expand {
+            self.expanding.note(&turn.expansion);
         }
-        if turn.strays > 0 {
-            self.log.warn(&format!(
-                "took {} steps back that were started by a commit that seemed to have failed",
-                turn.strays
-            ));
-        }
-        let more = match &turn.expanded {
-            Ok(expanded) => {
-                if to_do.expand {
-                    self.has_backlog = expanded.more;
-                    self.expand_after = None;
-                    self.expand_rows = rows_next(self.expand_rows, turn.expanding);
-                }
-                // What was expanded may be due at once, and there was a place only after settling.
-                expanded.more || (expanded.rows > 0 && turn.claims.is_empty()) || to_do.settle
-            }
+        let more = match &turn.expansion.expanded {
+            // What was expanded may be due at once, and there was a place only after settling.
+            Ok(expanded) => expanded.more || (expanded.rows > 0 && turn.claims.is_empty()) || to_do.settle,
             Err(error) => {
                 self.complain(format!("{error}; the queue is kept and tried again"));
-                self.expand_after = Some(Instant::now() + EXPAND_AGAIN);
                 false
             }
         };
         for claim in turn.claims {
-            self.running += 1;
-            self.held.insert(claim.step_id, claim.token);
-            self.suspect |= claim.lost > 0;
-            self.tell_of(
-                &claim,
-                Level::Debug,
-                &format!("{}: {} begins", claim.run_id, claim.step),
-            );
-            self.workers.execute(claim);
+            self.execute(claim);
         }
         more
+    }
+
+    fn tell_taken_back(&self, taken_back: TakenBack) {
+        let TakenBack { recovered, strays } = taken_back;
+        if recovered > 0 {
+            self.log.warn(&format!(
+                "took {recovered} steps back from an executor that is gone"
+            ));
+        }
+        if strays > 0 {
+            self.log.warn(&format!(
+                "took {strays} steps back that were started by a commit that seemed to have failed"
+            ));
+        }
+    }
+
+    fn execute(&mut self, claim: Claim) {
+        self.running += 1;
+        self.held.insert(claim.step_id, claim.token);
+        self.suspect |= claim.lost > 0;
+        self.tell_of(
+            &claim,
+            Level::Debug,
+            &format!("{}: {} begins", claim.run_id, claim.step),
+        );
+        self.workers.execute(claim);
     }
 }
 
@@ -373,20 +340,23 @@ fn is_queued(conn: &Connection) -> Result<bool> {
         .during("look at the queue")
 }
 
-/// How many rows the next turn may take, after so many would have taken this long.
-fn rows_next(rows: usize, took: Duration) -> usize {
-    if took > EXPAND_TIME {
-        (rows / 2).max(EXPAND_ROWS_LEAST)
-    } else if took < EXPAND_TIME / 4 {
-        (rows * 2).min(EXPAND_ROWS)
-    } else {
-        rows
-    }
-}
-
 /// Whether this is what runs: the same step under the same fence.
 fn knows(held: &BTreeMap<StepId, i64>, claim: &Claim) -> bool {
     held.get(&claim.step_id) == Some(&claim.token)
+}
+
+fn take_back(
+    conn: &Connection,
+    executor_id: &ExecutorId,
+    held: &BTreeMap<StepId, i64>,
+    backoff: steps::Backoff,
+    now: Millis,
+) -> Result<TakenBack> {
+    let knows = |claim: &Claim| knows(held, claim);
+    Ok(TakenBack {
+        recovered: steps::recover(conn, backoff, fastrand::f64(), now)?,
+        strays: steps::take_strays(conn, executor_id, knows, backoff, fastrand::f64(), now)?,
+    })
 }
 
 fn settle(

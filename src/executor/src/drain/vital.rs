@@ -36,7 +36,7 @@ impl Drain<'_> {
     /// A pass is over.
     pub(super) fn passed(&mut self, failure: Option<&str>) {
         let now = Instant::now();
-        let unexpanded = self.expand_after.is_some();
+        let unexpanded = self.expanding.after.is_some();
         {
             let mut facts = self.vital.health.facts();
             facts.failing = failure.map(|what| since(facts.failing.take(), what, now));

@@ -15,6 +15,9 @@ const MOST_FILES: i64 = 5_000;
 /// Kinds of steps that are told apart in one state.
 const MOST_KINDS: usize = 64;
 
+/// States of a delivery that has not reached its channel.
+pub(super) const UNDELIVERED: [&str; 2] = ["pending", "dead"];
+
 /// States of what is live.
 pub(super) const STATES: [&str; 5] = ["waiting", "ready", "leased", "running", "dead"];
 
@@ -32,6 +35,7 @@ pub(super) struct Seen {
     pub(super) runs_held: i64,
     pub(super) paused_kinds: i64,
     pub(super) alerts_firing: Vec<(String, i64)>,
+    pub(super) deliveries: Vec<DeliveriesOf>,
     pub(super) executors: i64,
     pub(super) newest_beat: Option<Millis>,
     pub(super) ingest: Ingest,
@@ -41,6 +45,14 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) struct StepsOf {
     pub(super) step: String,
+    pub(super) state: &'static str,
+    pub(super) count: i64,
+}
+
+/// Alerts that one channel has not been told of.
+#[derive(Debug)]
+pub(super) struct DeliveriesOf {
+    pub(super) channel: String,
     pub(super) state: &'static str,
     pub(super) count: i64,
 }
@@ -75,6 +87,7 @@ fn look_inside(conn: &Connection, now: Millis) -> Result<Seen> {
         runs_held: count(conn, "runchain_held")?,
         paused_kinds: count(conn, "runchain_pauses")?,
         alerts_firing: alerts(conn)?,
+        deliveries: deliveries(conn)?,
         executors: one(
             conn,
             &format!(
@@ -144,6 +157,38 @@ fn alerts(conn: &Connection) -> Result<Vec<(String, i64)>> {
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
         .during("count alerts")?;
     rows.collect::<rusqlite::Result<_>>().during("count alerts")
+}
+
+/// By hops from channel to channel. Each state has a partial index, which only a literal finds.
+fn deliveries(conn: &Connection) -> Result<Vec<DeliveriesOf>> {
+    const WHAT: &str = "count alerts that wait to be sent";
+    let mut found = Vec::new();
+    for state in UNDELIVERED {
+        let of_state = format!("runchain_alert_deliveries WHERE state = '{state}'");
+        let mut next = conn
+            .prepare_cached(&format!("SELECT min(channel) FROM {of_state} AND channel > ?1"))
+            .during(WHAT)?;
+        let mut number = conn
+            .prepare_cached(&format!(
+                "SELECT count(*) FROM (SELECT 1 FROM {of_state} AND channel = ?1 LIMIT {COUNT_LIMIT})"
+            ))
+            .during(WHAT)?;
+        let mut after = String::new();
+        for _ in 0..MOST_KINDS {
+            let channel: Option<String> = next.query_row([&after], |row| row.get(0)).during(WHAT)?;
+            let Some(channel) = channel else {
+                break;
+            };
+            let count = number.query_row([&channel], |row| row.get(0)).during(WHAT)?;
+            after.clone_from(&channel);
+            found.push(DeliveriesOf {
+                channel,
+                state,
+                count,
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// Of the newest files, by their rows' ids.

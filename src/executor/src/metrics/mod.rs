@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) instance: String,
     /// The kinds of steps that were configured at the start.
     pub(crate) steps: Vec<String>,
+    /// The channels of alerts that were configured at the start.
+    pub(crate) channels: Vec<String>,
     /// How the loop is.
     pub(crate) health: Arc<Pulse>,
     /// How long something may stand still.
@@ -61,6 +63,9 @@ impl Shared {
             database: settings.state_db_path.clone(),
             instance: settings.instance.clone(),
             steps: settings.steps.iter().map(|step| step.name.clone()).collect(),
+            channels: (settings.alerts.channels.iter())
+                .map(|channel| channel.name.clone())
+                .collect(),
             health,
             patience,
             meters: Meters::new(&settings.instance),

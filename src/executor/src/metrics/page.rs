@@ -1,6 +1,6 @@
 //! The two pages: `/metrics` in OpenMetrics, `/healthz` in JSON.
 
-use super::look::{STATES, Seen, look};
+use super::look::{STATES, Seen, UNDELIVERED, look};
 use super::meters::{self, PREFIX, labels};
 use super::{LeadSeen, Shared};
 use crate::drain::connect_to_look;
@@ -213,6 +213,21 @@ fn of_database(registry: &mut Registry, shared: &Shared, seen: &Seen, now: Milli
         "alerts_firing",
         "Firing alerts by severity, to 10000",
         alerts,
+    );
+    let of_channel =
+        |channel: &str, state: &str| vec![("channel", channel.to_owned()), ("state", state.to_owned())];
+    let none = shared.channels.iter();
+    let none = none.flat_map(|channel| UNDELIVERED.map(|state| (of_channel(channel, state), 0)));
+    let deliveries = none.chain(
+        seen.deliveries
+            .iter()
+            .map(|of| (of_channel(&of.channel, of.state), of.count)),
+    );
+    gauges(
+        registry,
+        "alert_deliveries",
+        "Changes of alerts that a channel waits for (pending) or never took (dead), to 10000",
+        deliveries,
     );
     for (name, help, value) in [
         (

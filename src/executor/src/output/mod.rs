@@ -39,7 +39,6 @@ pub(crate) struct Output {
     /// No notes.
     pub(crate) quiet: bool,
     /// When to colour.
-    #[cfg(feature = "tui")]
     pub(crate) color: Color,
     /// Files are hyperlinks.
     pub(crate) hyperlinks: bool,
@@ -50,7 +49,6 @@ impl Output {
     pub(crate) const SILENT: Self = Self {
         json: false,
         quiet: true,
-        #[cfg(feature = "tui")]
         color: Color::Never,
         hyperlinks: false,
     };
@@ -67,7 +65,6 @@ impl Output {
         Self {
             json: options.json,
             quiet: options.quiet,
-            #[cfg(feature = "tui")]
             color: options.color,
             hyperlinks: hyperlink::are_wanted(options.hyperlink),
         }

@@ -264,13 +264,10 @@ impl Line {
             self.pending += width + GAP;
             return;
         }
+        // Not by a width of the format: that ends at 65,535.
+        self.text.extend(std::iter::repeat_n(' ', self.pending + before));
         // Writing to a string can't fail.
-        let _ = write!(
-            self.text,
-            "{:1$}{style}{text}{style:#}",
-            "",
-            self.pending + before
-        );
+        let _ = write!(self.text, "{style}{text}{style:#}");
         self.pending = free - before + GAP;
     }
 }

@@ -91,6 +91,7 @@ impl StoredEvent {
     pub(crate) fn line(&self, origin: &Origin, instance: &str, redactor: &Redactor) -> String {
         let mut data = serde_json::from_str(&self.data).unwrap_or_else(|_| Value::String(self.data.clone()));
         redactor.json(&mut data);
+        redactor.event(&self.kind, &mut data);
         let line = Line {
             seq: self.id,
             epoch: origin.epoch,

@@ -18,6 +18,7 @@
 //! What does not belong here: deciding what happens, reading files of others.
 
 mod backwards;
+mod claim;
 pub(crate) mod erase;
 mod line;
 mod logfile;
@@ -25,25 +26,26 @@ mod newest;
 mod rotate;
 #[cfg(test)]
 mod tests;
+mod track;
 
-use crate::archive::place;
 use crate::redact::Redactor;
 use crate::{door, fault};
-#[cfg(feature = "tui")]
+pub(crate) use claim::claim;
 pub(crate) use line::HEARTBEAT_PREFIX;
 use line::Origin;
 pub(crate) use line::{HEAD_BYTES, LineHead};
 use logfile::LogFile;
 pub(crate) use newest::{NewestLine, newest_line, owner_of};
 pub(crate) use rotate::{Rotation, files_of, is_log};
-use runchain_core::error::{During, Error, Result};
+use runchain_core::error::{Error, Result};
 use runchain_core::event::{self, Log};
 use runchain_core::liveness::FileLock;
 use runchain_core::{Millis, schema};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use track::{Track, store_cursor};
 
 /// The cursors follow within this time where no other commit takes them along. Until then retention keeps a
 /// few events more than it has to, and a crash costs a look at the end of the file.
@@ -66,19 +68,6 @@ pub(crate) struct Projector {
     cursors_due: Option<Instant>,
     /// Something was projected that the list of reports doesn't say yet.
     reported: bool,
-}
-
-/// One log and how far it is written.
-#[derive(Debug)]
-struct Track {
-    log: Log,
-    path: PathBuf,
-    /// `None` after a failure: the end of the file has to be looked at again.
-    file: Option<LogFile>,
-    /// Every event up to this id that belongs to the log stands in it.
-    position: i64,
-    /// The position that `runchain_cursors` holds.
-    stored: i64,
 }
 
 impl Projector {
@@ -376,106 +365,6 @@ impl Projector {
         self.rode();
         Ok(())
     }
-}
-
-impl Track {
-    fn new(log: Log, folder: &Path, conn: &Connection) -> Result<Self> {
-        let stored = conn
-            .prepare_cached("SELECT event_id FROM runchain_cursors WHERE name = ?1")
-            .and_then(|mut statement| {
-                statement
-                    .query_row([cursor_name(log)], |row| row.get(0))
-                    .optional()
-            })
-            .during("read a log cursor")?
-            .unwrap_or(0);
-        Ok(Self {
-            log,
-            path: folder.join(log.file_name()),
-            file: None,
-            position: stored,
-            stored,
-        })
-    }
-
-    fn append(&mut self, lines: &str, durable: bool) -> Result<()> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        // Taken out, so that a failure leaves the file to be recovered.
-        let Some(mut file) = self.file.take() else {
-            return Err(Error::refused(
-                format!("{} is not open", self.path.display()),
-                "project again",
-            ));
-        };
-        file.append(lines, durable)?;
-        self.file = Some(file);
-        Ok(())
-    }
-}
-
-/// Locks the folder and makes sure that it belongs to this database.
-pub(crate) fn claim(folder: &Path, uuid: &str) -> Result<FileLock> {
-    place::ensure_folder(folder)?;
-    let path = folder.join(".runchain.lock");
-    let Some(mut lock) = acquire(&path)? else {
-        return Err(Error::refused(
-            format!("another process writes the logs in {}", folder.display()),
-            format!(
-                "end it, or name another folder for the logs (its lock is {})",
-                path.display()
-            ),
-        ));
-    };
-    let owner = lock.read()?;
-    match owner.trim() {
-        "" => lock.write(&format!("{uuid}\n"))?,
-        owner if owner == uuid => {}
-        owner => {
-            return Err(Error::other_identity(
-                format!(
-                    "the logs in {} belong to database {owner}, this one is {uuid}",
-                    folder.display()
-                ),
-                format!(
-                    "name another folder for the logs; where this database has replaced the other for good, remove {}",
-                    path.display()
-                ),
-            ));
-        }
-    }
-    Ok(lock)
-}
-
-/// A leader that has just died may hold the folder a moment longer than the lead.
-fn acquire(path: &Path) -> Result<Option<FileLock>> {
-    const TRIES: u32 = 25;
-    const PAUSE: Duration = Duration::from_millis(20);
-    for _ in 1..TRIES {
-        if let Some(lock) = FileLock::try_acquire(path)? {
-            return Ok(Some(lock));
-        }
-        std::thread::sleep(PAUSE);
-    }
-    FileLock::try_acquire(path)
-}
-
-fn cursor_name(log: Log) -> &'static str {
-    match log {
-        Log::Monitor => "log.monitor",
-        Log::Archival => "log.archival",
-    }
-}
-
-fn store_cursor(conn: &Connection, log: Log, event_id: i64) -> Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO runchain_cursors(name, event_id) VALUES (?1, ?2) \
-         ON CONFLICT(name) DO UPDATE SET event_id = excluded.event_id",
-    )
-    .and_then(|mut statement| statement.execute((cursor_name(log), event_id)))
-    .during("store a log cursor")?;
-    Ok(())
 }
 
 fn meta(conn: &Connection, key: &str) -> Result<String> {

@@ -125,7 +125,6 @@ impl Serialize for Moment {
 }
 
 /// A moment as tables of the field write it: ISO 8601, or a number of seconds or milliseconds.
-#[cfg(feature = "tui")]
 pub(crate) fn moment(text: &str) -> Option<Millis> {
     Moment::read(text).at()
 }

@@ -1,7 +1,7 @@
 //! `runchain monitor`: the terminal screen.
 //!
 //! Rows → model (`read`, `model`), keys → state (`keys`, `app`), model and state → frame (`screens`,
-//! `theme`) are apart, and only `run` knows a terminal. Reading is all that it does by itself; what
+//! `theme`) are apart, and only `run` and `heard` know a terminal. Reading is all that it does by itself; what
 //! changes something is asked about first and then goes through the queue (`ask`). Event logs, where a
 //! person named some, are followed by `follow` on a thread and a connection of their own.
 //!
@@ -11,12 +11,14 @@ pub(crate) mod app;
 pub(crate) mod ask;
 #[cfg(test)]
 mod fixture;
+mod heard;
 mod keys;
 pub(crate) mod links;
 pub(crate) mod model;
 pub(crate) mod read;
 pub(crate) mod run;
 pub(crate) mod screens;
+pub(crate) mod still;
 pub(crate) mod theme;
 
 /// What can be on the screen.

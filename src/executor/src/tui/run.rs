@@ -7,6 +7,7 @@
 
 use super::app::{App, Effect, Mode};
 use super::ask::{self, Request};
+use super::heard::{Heard, Hinted, listen_to_keys, listen_to_signals};
 use super::keys::Key;
 use super::links::{self, Links};
 use super::model::{Overview, Snapshot};
@@ -21,20 +22,16 @@ use crate::fault;
 use crate::follow::Beside;
 use crate::wake::{Watch, is_write_or_executor};
 use crossterm::clipboard::CopyToClipboard;
-use crossterm::event::{self, Event};
+use crossterm::event::Event;
 use crossterm::execute;
-use ratatui::backend::TestBackend;
-use ratatui::{DefaultTerminal, Terminal};
+use ratatui::DefaultTerminal;
 use runchain_core::{Millis, RunId};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::SIGTERM;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The watcher's event comes at the write, before the commit is visible: looked again after growing
-/// pauses, as the executor does. Together 8 s cover a slow disk, whose commit makes no event of its own.
-const LOOK_AGAIN_MS: [u64; 14] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096];
 /// From one look to the next at least, however many commits there are.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
 /// A look that takes long is followed by a rest three times as long.
@@ -68,17 +65,6 @@ pub(crate) struct Session {
     pub(crate) complete: bool,
     /// Event logs that are followed while no executor does.
     pub(crate) ingests: bool,
-}
-
-/// What wakes the loop.
-#[derive(Debug)]
-enum Heard {
-    Input(Event),
-    Changed,
-    Stop,
-    Completed,
-    /// By whoever follows event logs.
-    Told(String),
 }
 
 /// The screen, until a key or a signal ends it.
@@ -151,65 +137,6 @@ fn complete(session: &Session, sender: Sender<Heard>) -> JoinHandle<Outcome<Exit
         let _ = sender.send(Heard::Completed);
         outcome.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "completing the chain failed")))
     })
-}
-
-fn listen_to_signals(sender: Sender<Heard>) -> Outcome<()> {
-    let fails = |error| Failure::new(Exit::Failed, format!("can't listen to signals: {error}"));
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(fails)?;
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for _ in signals.forever() {
-                if sender.send(Heard::Stop).is_err() {
-                    break;
-                }
-            }
-        })
-        .map(|_| ())
-        .map_err(fails)
-}
-
-/// A thread that sleeps in the terminal's own wait: keys cost nothing while there are none.
-fn listen_to_keys(sender: Sender<Heard>) -> Outcome<()> {
-    std::thread::Builder::new()
-        .name("keys".to_owned())
-        .spawn(move || {
-            // A terminal that is gone is the end.
-            while let Ok(event) = event::read() {
-                if sender.send(Heard::Input(event)).is_err() {
-                    return;
-                }
-            }
-            let _ = sender.send(Heard::Stop);
-        })
-        .map(|_| ())
-        .map_err(|error| Failure::new(Exit::Failed, format!("can't listen to keys: {error}")))
-}
-
-/// A commit that a hint has announced, and that may not be visible yet.
-#[derive(Debug, Clone, Copy)]
-struct Hinted {
-    /// Index into [`LOOK_AGAIN_MS`].
-    looks: usize,
-    /// When to look next: keys and ticks in between take none of the pauses away.
-    at: Instant,
-}
-
-impl Hinted {
-    fn now() -> Self {
-        Self {
-            looks: 0,
-            at: Instant::now(),
-        }
-    }
-
-    /// The look after this one, if there is another.
-    fn next(self) -> Option<Self> {
-        let looks = self.looks + 1;
-        let pause = LOOK_AGAIN_MS.get(looks)?;
-        let at = Instant::now() + Duration::from_millis(*pause);
-        Some(Self { looks, at })
-    }
 }
 
 struct Monitor {
@@ -514,46 +441,4 @@ impl Monitor {
             Request::Alert(..) => 1,
         })
     }
-}
-
-/// The screen as lines of text, without spaces at their ends.
-pub(crate) fn as_text(snapshot: &Snapshot, mut app: App, theme: Theme) -> Vec<String> {
-    let (columns, rows) = text_size();
-    app.page = page_rows(app.screen, rows);
-    app.mode = Mode::Commands;
-    let view = View {
-        snapshot: Some(snapshot),
-        app: &app,
-        theme,
-        now: snapshot.at,
-    };
-    lines_of(view, columns, rows)
-}
-
-/// What a frame of this size would show.
-pub(crate) fn lines_of(view: View<'_>, columns: u16, rows: u16) -> Vec<String> {
-    let Ok(mut terminal) = Terminal::new(TestBackend::new(columns, rows));
-    let Ok(frame) = terminal.draw(|frame| screens::draw(frame, view));
-    let buffer = frame.buffer;
-    (0..rows)
-        .map(|y| {
-            let cells = (0..columns).map(|x| buffer[(x, y)].symbol());
-            cells.collect::<String>().trim_end().to_owned()
-        })
-        .collect()
-}
-
-/// Of the terminal; in a pipe as COLUMNS and LINES say, else as terminals always were.
-fn text_size() -> (u16, u16) {
-    let stdout = std::io::stdout();
-    let variable = |name: &str| std::env::var(name).ok()?.parse::<u16>().ok();
-    let found = rustix::termios::tcgetwinsize(&stdout)
-        .ok()
-        .filter(|size| size.ws_col > 0);
-    let columns = found.map(|size| size.ws_col).or_else(|| variable("COLUMNS"));
-    let rows = found.map(|size| size.ws_row).or_else(|| variable("LINES"));
-    (
-        columns.unwrap_or(80).clamp(20, 1_000),
-        rows.unwrap_or(24).clamp(8, 1_000),
-    )
 }

@@ -1,3 +1,5 @@
+//! The files that are written for systemd, line by line.
+
 use super::*;
 
 #[test]

@@ -4,6 +4,7 @@
 use super::Finding;
 use crate::config::Settings;
 use crate::disk::free_bytes;
+use crate::other_user;
 use crate::output;
 use runchain_core::event::Log;
 use runchain_core::explain::quoted;
@@ -17,13 +18,28 @@ const NO_REPORTS: &str = "no report is written: its step fails until its attempt
 const NO_LOGS: &str = "an executor doesn't start, or writes no log lines until it can";
 
 pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
+    let mut findings = match other_user::of_executor(&settings.state_db_path) {
+        // Theirs to write; what would let us in might lock them out.
+        Some(user) => vec![Finding::ok(
+            "folders",
+            format!(
+                "the executor is user id {user}, and who asks is {}: ask as that user about folders",
+                us()
+            ),
+        )],
+        None => of_us(settings),
+    };
+    findings.push(space(settings));
+    findings
+}
+
+fn of_us(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![
         folder("archive_folder", &settings.archive_dir, NO_BAGS),
         folder("reports_folder", &settings.reports_dir, NO_REPORTS),
         folder("log_folder", &settings.logs_dir, NO_LOGS),
     ];
     findings.extend(log_files(settings));
-    findings.push(space(settings));
     findings
 }
 

@@ -1,7 +1,7 @@
 //! Where a channel or a sign of life goes by HTTP: the URL, a token, and whose certificates count.
 
 use super::super::error::Problem;
-use super::read::Reading;
+use super::super::reading::Reading;
 use super::secret::{self, Secret, Ways};
 use std::path::{Path, PathBuf};
 

@@ -4,25 +4,30 @@
 //! nothing that stands in the database can reach a URL. What does not belong here: sending.
 
 mod channel;
+mod deadman;
 mod endpoint;
-mod read;
 mod rule;
 mod secret;
 
 pub(super) use channel::CHANNELS;
 pub(crate) use channel::{Channel, Kind};
+pub(super) use deadman::DEADMAN;
+pub(crate) use deadman::DeadMan;
 pub(crate) use endpoint::Endpoint;
 pub(super) use rule::RULES;
-pub(super) use secret::DEADMAN;
-pub(crate) use secret::{DeadMan, Secret, is_http};
+pub(crate) use secret::{Secret, is_http};
 
 use super::error::Problem;
 use super::file::{File, Located};
 use super::layers::{Gathered, Layers};
+use super::reading::Reading;
 use super::{Row, Source};
 use runchain_core::alert::rule::Rule;
 use serde_json::Value;
 use std::collections::BTreeSet;
+
+/// The page that shows these tables.
+const PAGE: &str = "docs/alerts.md";
 
 /// What the file says about alerts.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -71,7 +76,7 @@ pub(super) fn resolve(layers: &Layers<'_>, gathered: &mut Gathered) -> Alerts {
         }
     }
     if let Some(value) = &file.deadman
-        && let Some(deadman) = kept(secret::read_deadman(file, value, layers.root), gathered)
+        && let Some(deadman) = kept(deadman::read(file, value, layers.root), gathered)
     {
         gathered
             .rows
@@ -94,6 +99,22 @@ fn row(file: &File<'_>, value: &Located<'_>, key: String, shown: Value) -> Row {
             line: file.line(&value.span()),
         },
     }
+}
+
+/// A name that can stand in URLs, labels and file names.
+fn check_name(reading: &Reading<'_, '_>, name: &str) -> Result<(), Problem> {
+    let is_fine = name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.len() <= 64
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if is_fine {
+        return Ok(());
+    }
+    Err(reading.problem(
+        "the name can't be used",
+        "use letters, digits, '.', '_' and '-', at most 64 of them",
+    ))
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use super::super::error::Problem;
 use super::super::file::{File, Located};
-use super::super::shape::{self, Field, Kind, Table};
-use super::read::Reading;
+use super::super::reading::Reading;
+use super::super::shape::{Field, Kind, Table};
+use super::{PAGE, check_name};
 use runchain_core::alert::rule::{FieldTest, Op, Per, Rule};
 use runchain_core::alert::{Own, Severity};
 use serde::Deserialize;
@@ -12,93 +13,57 @@ use serde_json::{Value, json};
 /// The longest window or silence: 31 days.
 const LONGEST_MS: i64 = 31 * 24 * 60 * 60 * 1000;
 
-const FIELDS: [Field; 11] = [
-    Field {
-        name: "enabled",
-        kind: Kind::Bool,
-        is_required: false,
-        default: "true",
-        doc: "Whether the rule is in force.",
-    },
-    Field {
-        name: "severity",
-        kind: Kind::Word(&["info", "warning", "error", "critical"]),
-        is_required: false,
-        default: "error, or the built-in rule's own",
-        doc: "How bad it is.",
-    },
-    Field {
-        name: "type",
-        kind: Kind::Text,
-        is_required: false,
-        default: "every type",
-        doc: "Types of events, with * and ?.",
-    },
-    Field {
-        name: "status",
-        kind: Kind::Text,
-        is_required: false,
-        default: "every status",
-        doc: "Status of the events.",
-    },
-    Field {
-        name: "field",
-        kind: Kind::Text,
-        is_required: false,
-        default: "none",
-        doc: "A field that is compared, dotted: details.exit_code.",
-    },
-    Field {
-        name: "op",
-        kind: Kind::Word(&["=", "!=", "<", "<=", ">", ">=", "contains"]),
-        is_required: false,
-        default: "=",
-        doc: "How it is compared; as numbers where both are.",
-    },
-    Field {
-        name: "value",
-        kind: Kind::Scalar,
-        is_required: false,
-        default: "none",
-        doc: "With what.",
-    },
-    Field {
-        name: "per",
-        kind: Kind::Word(&["task", "job", "type", "rule"]),
-        is_required: false,
-        default: "task; with window_ms rule",
-        doc: "What one alert is of.",
-    },
-    Field {
-        name: "count",
-        kind: Kind::Integer(1, 1_000_000_000),
-        is_required: false,
-        default: "1",
-        doc: "So many matching events make an alert.",
-    },
-    Field {
-        name: "window_ms",
-        kind: Kind::Integer(1, LONGEST_MS),
-        is_required: false,
-        default: "none",
-        doc: "Within this time, by the events' own times.",
-    },
-    Field {
-        name: "silence_ms",
-        kind: Kind::Integer(1, LONGEST_MS),
-        is_required: false,
-        default: "none",
-        doc: "No matching event for this long makes an alert.",
-    },
+const FIELDS: &[Field] = &[
+    Field::new("enabled", Kind::Bool, "Whether the rule is in force.").or("true"),
+    Field::new(
+        "severity",
+        Kind::Word(&["info", "warning", "error", "critical"]),
+        "How bad it is.",
+    )
+    .or("error, or the built-in rule's own"),
+    Field::new("type", Kind::Text, "Types of events, with * and ?.").or("every type"),
+    Field::new("status", Kind::Text, "Status of the events.").or("every status"),
+    Field::new(
+        "field",
+        Kind::Text,
+        "A field that is compared, dotted: details.exit_code.",
+    ),
+    Field::new(
+        "op",
+        Kind::Word(&["=", "!=", "<", "<=", ">", ">=", "contains"]),
+        "How it is compared; as numbers where both are.",
+    )
+    .or("="),
+    Field::new("value", Kind::Scalar, "With what."),
+    Field::new(
+        "per",
+        Kind::Word(&["task", "job", "type", "rule"]),
+        "What one alert is of.",
+    )
+    .or("task; with window_ms rule"),
+    Field::new(
+        "count",
+        Kind::Integer(1, 1_000_000_000),
+        "So many matching events make an alert.",
+    )
+    .or("1"),
+    Field::new(
+        "window_ms",
+        Kind::Integer(1, LONGEST_MS),
+        "Within this time, by the events' own times.",
+    ),
+    Field::new(
+        "silence_ms",
+        Kind::Integer(1, LONGEST_MS),
+        "No matching event for this long makes an alert.",
+    ),
 ];
-
-const KEYS: [&str; 11] = shape::names(&FIELDS);
 
 /// `[alerts.rules.NAME]`
 pub(crate) const RULES: Table = Table {
     heading: "[alerts.rules.NAME]",
     doc: "When an event of a log is an alert; under the name of a built-in rule, what changes of it. See docs/alerts.md.",
-    fields: &FIELDS,
+    fields: FIELDS,
 };
 
 #[derive(Debug, Deserialize)]
@@ -122,11 +87,13 @@ struct Written {
 pub(super) fn read(file: &File<'_>, name: &str, value: &Located<'_>) -> Result<Rule, Problem> {
     let reading = Reading {
         file,
+        shape: &RULES,
+        page: PAGE,
         name: format!("alerts.rules.{name}"),
         value,
     };
-    reading.check_name(name)?;
-    let table: Written = reading.table(&KEYS)?;
+    check_name(&reading, name)?;
+    let table: Written = reading.table()?;
     let mut rule = Rule::of_name(name);
     rule.enabled = table.enabled.unwrap_or(true);
     if let Some(word) = &table.severity {
@@ -138,10 +105,9 @@ pub(super) fn read(file: &File<'_>, name: &str, value: &Located<'_>) -> Result<R
     rule.kind = table.kind.clone().or(rule.kind);
     rule.status.clone_from(&table.status);
     rule.test = test(&reading, &table)?;
-    let longest = 1..=LONGEST_MS;
-    rule.count = reading.within("count", table.count, 1, 1..=1_000_000_000)?;
-    rule.window_ms = limited(&reading, "window_ms", table.window_ms, longest.clone())?;
-    rule.silence_ms = limited(&reading, "silence_ms", table.silence_ms, longest)?;
+    rule.count = reading.within("count", table.count, 1)?;
+    rule.window_ms = limited(&reading, "window_ms", table.window_ms)?;
+    rule.silence_ms = limited(&reading, "silence_ms", table.silence_ms)?;
     rule.per = match (&table.per, rule.window_ms) {
         (Some(word), _) => Per::from_word(word)
             .ok_or_else(|| reading.problem(format!("per can't be {word}"), "use task, job, type or rule"))?,
@@ -188,14 +154,9 @@ fn changed(reading: &Reading<'_, '_>, own: Own, table: &Written, rule: Rule) -> 
     Ok(rule)
 }
 
-fn limited(
-    reading: &Reading<'_, '_>,
-    key: &str,
-    number: Option<i64>,
-    limits: std::ops::RangeInclusive<i64>,
-) -> Result<Option<i64>, Problem> {
+fn limited(reading: &Reading<'_, '_>, key: &str, number: Option<i64>) -> Result<Option<i64>, Problem> {
     number
-        .map(|number| reading.within(key, Some(number), number, limits))
+        .map(|number| reading.within(key, Some(number), number))
         .transpose()
 }
 

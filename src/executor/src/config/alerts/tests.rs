@@ -89,6 +89,14 @@ fn what_is_wrong_is_named_with_its_place_and_a_remedy() {
             "[alerts.channels.a]\nkind = 'command'\ncommand = ['x']\nurl = 'http://a'",
             "url has no meaning for this kind",
         ),
+        (
+            "[alerts.channels.a]\nkind = 'command'\ncommand = ['x']\ntoken_env = 'A'",
+            "token_env has no meaning for this kind",
+        ),
+        (
+            "[alerts.channels.a]\nkind = 'webhook'\nurl = 'http://a'\nmax_attempts = 1001",
+            "max_attempts is 1001, outside 1 to 1000",
+        ),
         ("[deadman]\nevery_ms = 1", "there is no url"),
     ] {
         let found = refusal(text);

@@ -1,14 +1,14 @@
 //! One `[steps.NAME]` table: read, checked by itself, and completed with defaults.
 
-use super::super::error::{Problem, suggest};
+use super::super::error::Problem;
 use super::super::file::{File, Located};
-use super::super::shape::{self, Field, Kind, names};
+use super::super::reading::Reading;
+use super::super::shape::{self, Field, Kind};
 use super::choice::{self, Where};
 use super::{Action, Choice, CommandStep, PLACEHOLDERS, Rules, Step};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use toml::de::ValueDeserializer;
 
 /// `[steps.NAME]` as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -32,123 +32,30 @@ struct Table {
     concurrency: Option<usize>,
 }
 
-const FIELDS: [Field; 15] = [
-    Field {
-        name: "command",
-        kind: Kind::Texts,
-        is_required: false,
-        default: "built in for `archive` and `report`; else required",
-        doc: "program and arguments, never a shell; `{run_id}`, `{generation}` and `{step}` are filled in, but not in the program's own name",
-    },
-    Field {
-        name: "env",
-        kind: Kind::TextTable,
-        is_required: false,
-        default: "none",
-        doc: "variables to set; placeholders are filled in",
-    },
-    Field {
-        name: "pass_env",
-        kind: Kind::Texts,
-        is_required: false,
-        default: "none",
-        doc: "variables to hand on from the executor's environment",
-    },
-    Field {
-        name: "cwd",
-        kind: Kind::Text,
-        is_required: false,
-        default: "the file's folder",
-        doc: "working directory",
-    },
-    Field {
-        name: "timeout_ms",
-        kind: Kind::Integer(1, LONGEST_TIMEOUT_MS),
-        is_required: false,
-        default: "600000",
-        doc: "how long the command may run; then it is ended with everything that it started",
-    },
-    Field {
-        name: "output_bytes",
-        kind: Kind::Integer(0, MOST_OUTPUT_BYTES),
-        is_required: false,
-        default: "65536",
-        doc: "how much of the end of its output is kept",
-    },
-    Field {
-        name: "max_attempts",
-        kind: Kind::Integer(1, 1_000),
-        is_required: false,
-        default: "`retry.max_attempts`",
-        doc: "how often it may start before it is dead",
-    },
-    Field {
-        name: "after",
-        kind: Kind::Texts,
-        is_required: false,
-        default: "none; `report`: `archive`",
-        doc: "steps that come before this one",
-    },
-    Field {
-        name: "on",
-        kind: Kind::Texts,
-        is_required: false,
-        default: "every end",
-        doc: "how a run must have ended: completed, failed, cancelled, or status words of your own",
-    },
-    Field {
-        name: "where",
-        kind: Kind::Conditions,
-        is_required: false,
-        default: "anything",
-        doc: "what the run's row must say, by column: all of it",
-    },
-    Field {
-        name: "require",
-        kind: Kind::Bool,
-        is_required: false,
-        default: "true",
-        doc: "whether the steps after it wait until it is done",
-    },
-    Field {
-        name: "priority",
-        kind: Kind::Integer(-1_000_000, 1_000_000),
-        is_required: false,
-        default: "100",
-        doc: "lower goes first",
-    },
-    Field {
-        name: "delay_ms",
-        kind: Kind::Integer(0, LONGEST_DELAY_MS),
-        is_required: false,
-        default: "0",
-        doc: "pause before it is due",
-    },
-    Field {
-        name: "deadline_ms",
-        kind: Kind::Integer(1, LONGEST_DELAY_MS),
-        is_required: false,
-        default: "none",
-        doc: "time from the end of the run to when it must be done; later it is dead",
-    },
-    Field {
-        name: "concurrency",
-        kind: Kind::Integer(1, 10_000),
-        is_required: false,
-        default: "no limit",
-        doc: "how many of it run at once, over all executors",
-    },
+const FIELDS: &[Field] = &[
+    Field::new("command", Kind::Texts, "program and arguments, never a shell; `{run_id}`, `{generation}` and `{step}` are filled in, but not in the program's own name").or("built in for `archive` and `report`; else required"),
+    Field::new("env", Kind::TextTable, "variables to set; placeholders are filled in"),
+    Field::new("pass_env", Kind::Texts, "variables to hand on from the executor's environment"),
+    Field::new("cwd", Kind::Text, "working directory").or("the file's folder"),
+    Field::new("timeout_ms", Kind::Integer(1, LONGEST_TIMEOUT_MS), "how long the command may run; then it is ended with everything that it started").or("600000"),
+    Field::new("output_bytes", Kind::Integer(0, MOST_OUTPUT_BYTES), "how much of the end of its output is kept").or("65536"),
+    Field::new("max_attempts", Kind::Integer(1, 1_000), "how often it may start before it is dead").or("`retry.max_attempts`"),
+    Field::new("after", Kind::Texts, "steps that come before this one").or("none; `report`: `archive`"),
+    Field::new("on", Kind::Texts, "how a run must have ended: completed, failed, cancelled, or status words of your own").or("every end"),
+    Field::new("where", Kind::Conditions, "what the run's row must say, by column: all of it").or("anything"),
+    Field::new("require", Kind::Bool, "whether the steps after it wait until it is done").or("true"),
+    Field::new("priority", Kind::Integer(-1_000_000, 1_000_000), "lower goes first").or("100"),
+    Field::new("delay_ms", Kind::Integer(0, LONGEST_DELAY_MS), "pause before it is due").or("0"),
+    Field::new("deadline_ms", Kind::Integer(1, LONGEST_DELAY_MS), "time from the end of the run to when it must be done; later it is dead"),
+    Field::new("concurrency", Kind::Integer(1, 10_000), "how many of it run at once, over all executors").or("no limit"),
 ];
-
-/// The fields of [`Table`], for suggestions.
-const KEYS: [&str; 15] = names(&FIELDS);
 
 /// The same for the reference.
 pub(in crate::config) const SHAPE: shape::Table = shape::Table {
     heading: "[steps.NAME]",
     doc: "What is done when a run has ended; [docs/steps.md](steps.md) says more. `archive` and `report` are built in and take \
           the keys that are not about a command; with a `command` they are replaced.",
-    fields: &FIELDS,
+    fields: FIELDS,
 };
 
 /// Reads and checks one table.
@@ -160,6 +67,13 @@ pub(super) fn read(
     root: &Path,
     max_attempts: u32,
 ) -> Result<Step, Problem> {
+    let reading = Reading {
+        file,
+        shape: &SHAPE,
+        page: "docs/steps.md",
+        name: format!("steps.{name}"),
+        value,
+    };
     let problem = |what: String, remedy: &str| Problem::new(file.place(&value.span()), what, remedy);
     if !is_name(name) {
         return Err(problem(
@@ -167,25 +81,7 @@ pub(super) fn read(
             "use a lower-case letter, then lower-case letters, digits, _ and -",
         ));
     }
-    if let Some(table) = value.get_ref().as_table()
-        && let Some(key) = table.keys().find(|key| !KEYS.contains(&key.get_ref().as_ref()))
-    {
-        let what = format!("unknown key steps.{name}.{}", key.get_ref());
-        return Err(Problem::new(
-            file.place(&key.span()),
-            what,
-            suggest(key.get_ref(), &KEYS),
-        ));
-    }
-    let table = Table::deserialize(ValueDeserializer::from(value.clone())).map_err(|error| {
-        let span = error.span().unwrap_or_else(|| value.span());
-        let what = format!("steps.{name}: {}", error.message().replace('\n', ", "));
-        Problem::new(
-            file.place(&span),
-            what,
-            "see `runchain config show` for the shape of a step",
-        )
-    })?;
+    let table: Table = reading.table()?;
     check(name, &table, base).map_err(|(what, remedy)| problem(what, remedy))?;
     let action = match (table.command, base) {
         (Some(command), _) => Action::Command(CommandStep {
@@ -267,26 +163,24 @@ fn check(name: &str, table: &Table, base: Option<&Step>) -> Result<(), (String, 
         check_placeholders(&format!("steps.{name}.env.{variable}"), text)?;
     }
     let numbers = [
-        ("timeout_ms", table.timeout_ms, 1, LONGEST_TIMEOUT_MS),
+        ("timeout_ms", table.timeout_ms),
         (
             "output_bytes",
             table.output_bytes.and_then(|bytes| bytes.try_into().ok()),
-            0,
-            MOST_OUTPUT_BYTES,
         ),
-        ("max_attempts", table.max_attempts.map(i64::from), 1, 1_000),
-        ("priority", table.priority, -1_000_000, 1_000_000),
-        ("delay_ms", table.delay_ms, 0, LONGEST_DELAY_MS),
-        ("deadline_ms", table.deadline_ms, 1, LONGEST_DELAY_MS),
+        ("max_attempts", table.max_attempts.map(i64::from)),
+        ("priority", table.priority),
+        ("delay_ms", table.delay_ms),
+        ("deadline_ms", table.deadline_ms),
         (
             "concurrency",
             table.concurrency.and_then(|count| count.try_into().ok()),
-            1,
-            10_000,
         ),
     ];
-    for (key, number, low, high) in numbers {
-        if let Some(number) = number.filter(|number| !(low..=high).contains(number)) {
+    for (key, number) in numbers {
+        let limits = SHAPE.limits(key);
+        if let Some(number) = number.filter(|number| !limits.contains(number)) {
+            let (low, high) = limits.into_inner();
             return Err((
                 format!("steps.{name}.{key} is {number}, outside {low} to {high}"),
                 "choose one inside",

@@ -1,9 +1,11 @@
 //! What keys lead to.
 
 use super::*;
+use crate::tui::ask::Verb;
 use crate::tui::fixture::NOW;
 use crate::tui::fixture::{line, snapshot};
 use crate::tui::model::Origin;
+use runchain_core::alert::ByHand;
 
 fn press(app: &mut App, keys: &str, snapshot: &Snapshot) -> Option<Effect> {
     keys.chars()

@@ -1,7 +1,7 @@
 //! Steps that have not ended: first those that need somebody.
 
 use super::{all, one, run, sql};
-use crate::tui::model::{ChainStep, QueuedStep};
+use crate::tui::model::QueuedStep;
 use runchain_core::error::Result;
 use rusqlite::Connection;
 
@@ -17,14 +17,7 @@ pub(super) fn read(conn: &Connection, filter: &str, limit: usize) -> Result<Vec<
             Ok(QueuedStep {
                 id: row.get(0)?,
                 run_id: row.get(1)?,
-                brief: ChainStep {
-                    step: row.get(2)?,
-                    state: row.get(3)?,
-                    attempts: row.get(4)?,
-                    max_attempts: row.get(5)?,
-                    ready_at: row.get(6)?,
-                    is_deferred: row.get(7)?,
-                },
+                brief: run::brief(row, 2)?,
                 error: match row.get(8)? {
                     Some(error) => Some(run::said(error, &run::last_lines(row.get(9)?))),
                     None => None,

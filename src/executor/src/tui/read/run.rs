@@ -68,6 +68,18 @@ fn pending(name: &str) -> StepView {
     }
 }
 
+/// A step in brief, from the six columns that begin with its name.
+pub(super) fn brief(row: &Row<'_>, first: usize) -> rusqlite::Result<ChainStep> {
+    Ok(ChainStep {
+        step: row.get(first)?,
+        state: row.get(first + 1)?,
+        attempts: row.get(first + 2)?,
+        max_attempts: row.get(first + 3)?,
+        ready_at: row.get(first + 4)?,
+        is_deferred: row.get(first + 5)?,
+    })
+}
+
 fn step(row: &Row<'_>) -> rusqlite::Result<StepView> {
     let json = |text: Option<String>| -> Value {
         text.and_then(|text| serde_json::from_str(&text).ok())
@@ -80,14 +92,7 @@ fn step(row: &Row<'_>) -> rusqlite::Result<StepView> {
     let needs = needs.as_array().into_iter().flatten();
     Ok(StepView {
         id: row.get(0)?,
-        brief: ChainStep {
-            step: row.get(1)?,
-            state: row.get(2)?,
-            attempts: row.get(3)?,
-            max_attempts: row.get(4)?,
-            ready_at: row.get(5)?,
-            is_deferred: row.get(6)?,
-        },
+        brief: brief(row, 1)?,
         created: row.get(7)?,
         started: row.get(8)?,
         finished: row.get(9)?,

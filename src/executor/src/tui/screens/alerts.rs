@@ -1,23 +1,16 @@
 //! Alerts: those that fire, then the others; the one under the cursor in full.
 
-use super::detail::{self, Detail};
-use super::table::{self, Cell, Column};
+use super::detail::{Detail, List};
+use super::table::{Cell, Column};
 use super::{View, cell, list_title, text, under_title};
 use crate::tui::model::{Alert, Snapshot};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
-use ratatui::text::Line;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: &Snapshot) {
-    let theme = view.theme;
     let [title, rest] = under_title(area);
     frame.render_widget(list_title(view, "alerts", snapshot.alerts.len()), title);
-    if snapshot.alerts.is_empty() {
-        frame.render_widget(Line::styled("  no alert", theme.quiet()), rest);
-        return;
-    }
-    let [list, below] = detail::beside(rest, detail::ROWS);
     let columns = [
         Column("STATE", 12),
         Column("SEVERITY", 8),
@@ -26,12 +19,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
         Column("TIMES", 6),
         Column("SUBJECT", 0),
     ];
-    let rows: Vec<Vec<Cell>> = snapshot.alerts.iter().map(|alert| row(alert, view)).collect();
-    let cursor = view.app.cursor(snapshot);
-    table::draw(frame, list, theme, &columns, &rows, Some(cursor));
-    if let Some(alert) = snapshot.alerts.get(cursor) {
-        detail::draw(frame, below, view, &in_full(alert, view));
-    }
+    let list = List {
+        items: &snapshot.alerts,
+        empty: "  no alert",
+        columns: &columns,
+        row: &|alert| row(alert, view),
+        in_full: &|alert| in_full(alert, view),
+    };
+    list.draw(frame, rest, view, view.app.cursor(snapshot));
 }
 
 fn row(alert: &Alert, view: View<'_>) -> Vec<Cell> {

@@ -1,14 +1,14 @@
 //! What happens: the newest at the end, followed until somebody goes up or holds them.
 
-use super::detail::{self, Detail};
-use super::table::{self, Cell, Column};
+use super::detail::{Detail, List};
+use super::table::{Cell, Column};
 use super::{View, cell, list_title, text, under_title};
 use crate::tui::model::{Event, Snapshot};
 use crate::tui::theme::Theme;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
-use ratatui::text::{Line, Span};
+use ratatui::text::Span;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: &Snapshot) {
     let theme = view.theme;
@@ -21,23 +21,20 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
         Span::styled("   following", theme.good())
     });
     frame.render_widget(line, title);
-    if events.is_empty() {
-        frame.render_widget(Line::styled("  no event", theme.quiet()), rest);
-        return;
-    }
-    let [list, below] = detail::beside(rest, detail::ROWS);
     let columns = [
         Column("AT", 8),
         Column("TYPE", 28),
         Column("RUN", if area.width < 100 { 16 } else { 40 }),
         Column("", 0),
     ];
-    let rows: Vec<Vec<Cell>> = events.iter().map(|event| row(event, theme)).collect();
-    let cursor = view.app.cursor(snapshot);
-    table::draw(frame, list, theme, &columns, &rows, Some(cursor));
-    if let Some(event) = events.get(cursor) {
-        detail::draw(frame, below, view, &in_full(event, theme));
-    }
+    let list = List {
+        items: events,
+        empty: "  no event",
+        columns: &columns,
+        row: &|event| row(event, theme),
+        in_full: &|event| in_full(event, theme),
+    };
+    list.draw(frame, rest, view, view.app.cursor(snapshot));
 }
 
 fn in_full(event: &Event, theme: Theme) -> Detail<'_> {

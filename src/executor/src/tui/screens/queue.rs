@@ -1,14 +1,13 @@
 //! Steps that have not ended, those that need somebody first.
 
-use super::detail::{self, Detail};
-use super::table::{self, Cell, Column};
+use super::detail::{Detail, List};
+use super::table::{Cell, Column};
 use super::{View, cell, footer, list_title, text, under_title};
 use crate::tui::model::{QueuedStep, Snapshot};
 use crate::tui::theme::Theme;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
-use ratatui::text::Line;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: &Snapshot) {
     let theme = view.theme;
@@ -36,16 +35,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
         ));
     }
     frame.render_widget(line, title);
-    if snapshot.queue.is_empty() {
-        let text = if view.app.filter().is_empty() {
-            "  nothing waits, nothing runs, nothing is dead"
-        } else {
-            "  no step fits the filter"
-        };
-        frame.render_widget(Line::styled(text, theme.quiet()), rest);
-        return;
-    }
-    let [list, below] = detail::beside(rest, detail::ROWS);
+    let empty = if view.app.filter().is_empty() {
+        "  nothing waits, nothing runs, nothing is dead"
+    } else {
+        "  no step fits the filter"
+    };
     let columns = [
         Column("", 1),
         Column("STEP", 16),
@@ -53,12 +47,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: View<'_>, snapshot: 
         Column("STANDING", 44),
         Column("ERROR", 0),
     ];
-    let rows: Vec<Vec<Cell>> = snapshot.queue.iter().map(|step| row(step, view)).collect();
-    let cursor = view.app.cursor(snapshot);
-    table::draw(frame, list, theme, &columns, &rows, Some(cursor));
-    if let Some(step) = snapshot.queue.get(cursor) {
-        detail::draw(frame, below, view, &in_full(step, theme));
-    }
+    let list = List {
+        items: &snapshot.queue,
+        empty,
+        columns: &columns,
+        row: &|step| row(step, view),
+        in_full: &|step| in_full(step, theme),
+    };
+    list.draw(frame, rest, view, view.app.cursor(snapshot));
 }
 
 fn in_full(step: &QueuedStep, theme: Theme) -> Detail<'_> {

@@ -10,7 +10,7 @@ use crate::tui::fixture::{NOW, failed_run, line, snapshot};
 use crate::tui::keys::Key;
 use crate::tui::links::Link;
 use crate::tui::model::{Executor, Snapshot, Trouble};
-use crate::tui::run::lines_of;
+use crate::tui::still::lines_of;
 use crate::tui::theme::Theme;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;

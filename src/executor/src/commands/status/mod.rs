@@ -1,5 +1,8 @@
 //! `runchain status`: what runs, what waits, what failed, and what to do next, on one screen.
 
+mod next;
+mod summary;
+
 use super::open;
 use super::suggest;
 use crate::config::Settings;
@@ -7,15 +10,16 @@ use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::open::OpenMode;
 use crate::output::{self, Cell, Column, Output, paint};
+use next::{Next, next, remedy};
 use runchain_core::alert::delivery::{self, Standing};
-use runchain_core::explain::count;
 use runchain_core::look::problems::{Problem, ProblemKind, problems};
 use runchain_core::look::runs::{PHASES, RunLine, RunQuery, StepLine, runs};
 use runchain_core::steps::EVERY_KIND;
-use runchain_core::{Mapping, Millis, Result, RunId, held, schema, validate};
+use runchain_core::{Mapping, Millis, Result, validate};
 use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::{Value, json};
+use summary::{summary, told_of};
 
 /// Runs that are listed where there is room, newest first.
 const RUNS: u32 = 20;
@@ -55,13 +59,6 @@ struct Shown {
     #[serde(flatten)]
     problem: Problem,
     remedy: Option<String>,
-}
-
-/// What to do next, the most urgent first.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Next {
-    command: String,
-    why: String,
 }
 
 impl Screen {
@@ -238,8 +235,8 @@ impl Shown {
     fn cells(&self, counts: &Value, now: Millis) -> Vec<Cell> {
         let problem = &self.problem;
         let pauses = || counts["paused"].as_array().into_iter().flatten();
-        let is_paused =
-            pauses().any(|pause| kind(pause).is_none_or(|step| Some(step) == problem.subject.as_deref()));
+        let is_paused = pauses()
+            .any(|pause| paused_kind(pause).is_none_or(|step| Some(step) == problem.subject.as_deref()));
         let (kind, style) = match problem.kind {
             ProblemKind::DeadStep => ("dead step", paint::BAD),
             ProblemKind::StalledRun => ("stalled run", paint::BAD),
@@ -277,176 +274,10 @@ impl Shown {
     }
 }
 
-/// What mends a problem, where a command does.
-fn remedy(problem: &Problem, settings: &Settings) -> Option<String> {
-    let of_run = |word: &str| {
-        Some(suggest::command(
-            settings,
-            &[word],
-            Some(problem.run_id.as_ref()?),
-        ))
-    };
-    match problem.kind {
-        ProblemKind::DeadStep => of_run("retry"),
-        ProblemKind::StalledRun => of_run("explain"),
-        ProblemKind::FailingStep => None,
-        ProblemKind::Alert => match problem.rule.as_deref() {
-            Some("triggers_lost") => Some(suggest::command(settings, &["install", "--repair"], None)),
-            _ => of_run("explain").or_else(|| Some(suggest::command(settings, &["alerts"], None))),
-        },
-    }
-}
-
-/// `ops: 3 alerts wait to be sent, 2 are given up: HTTP 404; try again: runchain alerts retry ops`
-fn told_of(channel: &Standing, settings: &Settings) -> String {
-    let error = channel
-        .error
-        .as_ref()
-        .map_or_else(String::new, |error| format!(": {error}"));
-    let name = &channel.channel;
-    let remedy = if channel.dead > 0 {
-        let command = suggest::command(settings, &["alerts", "retry", name], None);
-        format!("; try again: {command}")
-    } else {
-        String::new()
-    };
-    format!(
-        "{name}: {} alerts wait to be sent, {} are given up{error}{remedy}",
-        channel.pending, channel.dead
-    )
-}
-
-fn summary(counts: &Value, settings: &Settings) -> Vec<(&'static str, String)> {
-    let number = |pointer: &str| counts.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
-    let executor = match counts.pointer("/executor/alive").and_then(Value::as_bool) {
-        Some(true) => {
-            let who = counts.pointer("/executor/who").and_then(Value::as_str);
-            let who = who.and_then(|who| who.split_once(", ")).map(|(_, who)| who);
-            who.map_or_else(|| "alive".to_owned(), |who| format!("alive ({who})"))
-        }
-        Some(false) => format!(
-            "NONE is alive; start one: {}",
-            suggest::command(settings, &["drain"], None)
-        ),
-        None => "it can't be told whether one is alive".to_owned(),
-    };
-    let oldest = counts.get("oldest_ready_age_ms").and_then(Value::as_i64);
-    let oldest = oldest.map_or_else(String::new, |age_ms| {
-        format!(" (the oldest for {})", output::duration(age_ms))
-    });
-    let stalled = match number("/runs/stalled") {
-        0 => String::new(),
-        number => format!(" ({number} stalled)"),
-    };
-    let mut lines = vec![
-        ("executor", executor),
-        (
-            "runs",
-            format!(
-                "{} active{stalled}, {} not looked at yet",
-                number("/runs/active"),
-                count(number("/queue_rows"), "write")
-            ),
-        ),
-        (
-            "steps",
-            format!(
-                "{} ready{oldest}, {} running, {} waiting, {} dead",
-                number("/steps/ready"),
-                number("/steps/running") + number("/steps/leased"),
-                number("/steps/waiting"),
-                number("/steps/dead"),
-            ),
-        ),
-        ("alerts", format!("{} firing", number("/alerts_firing"))),
-    ];
-    if let Some(found) = counts.pointer("/triggers/found").and_then(Value::as_str) {
-        let mend = suggest::command(settings, &["install", "--repair"], None);
-        lines.push(("triggers", format!("LOST: {found}; put them back: {mend}")));
-    }
-    let paused = counts.get("paused").and_then(Value::as_array);
-    lines.extend(
-        paused
-            .into_iter()
-            .flatten()
-            .map(|pause| ("paused", paused_text(pause, settings))),
-    );
-    lines
-}
-
-/// `archive, 2 h ago by ann: disk full; resume it: runchain resume archive`
-fn paused_text(pause: &Value, settings: &Settings) -> String {
-    let text = |key: &str| pause.get(key).and_then(Value::as_str);
-    let age_ms = pause.get("age_ms").and_then(Value::as_i64).unwrap_or(0);
-    let what = kind(pause).unwrap_or("every kind of steps");
-    let actor = text("actor").unwrap_or("an unknown actor");
-    let why = text("reason").map_or_else(String::new, |why| format!(": {why}"));
-    format!(
-        "{what}, {} ago by {actor}{why}; resume it: {}",
-        output::age(age_ms),
-        resume(pause, settings)
-    )
-}
-
 /// The kind of steps that a pause is about; none when it is about all.
-fn kind(pause: &Value) -> Option<&str> {
+fn paused_kind(pause: &Value) -> Option<&str> {
     let step = pause.get("step").and_then(Value::as_str);
     step.filter(|step| *step != EVERY_KIND)
-}
-
-fn resume(pause: &Value, settings: &Settings) -> String {
-    let words: Vec<&str> = std::iter::once("resume").chain(kind(pause)).collect();
-    suggest::command(settings, &words, None)
-}
-
-/// What to do, the most urgent first.
-fn next(conn: &Connection, counts: &Value, problems: &[Problem], settings: &Settings) -> Result<Vec<Next>> {
-    let mut next = Vec::new();
-    let mut add = |words: &[&str], run_id: Option<&RunId>, why: &str| {
-        let command = suggest::command(settings, words, run_id);
-        let why = why.to_owned();
-        next.push(Next { command, why });
-    };
-    if counts.pointer("/triggers/in_place") == Some(&Value::Bool(false)) {
-        add(&["install", "--repair"], None, "writes are missed");
-    }
-    if counts.pointer("/executor/alive") == Some(&Value::Bool(false)) {
-        add(&["drain"], None, "nobody does the work");
-    }
-    for pause in counts["paused"].as_array().into_iter().flatten() {
-        let words: Vec<&str> = std::iter::once("resume").chain(kind(pause)).collect();
-        add(&words, None, "it is paused");
-    }
-    if schema::table_exists(conn, "runchain_held_batches")?
-        && held::batches(conn, 1)?
-            .iter()
-            .any(|batch| batch.state.as_str() == "held")
-    {
-        add(
-            &["held"],
-            None,
-            "chains of runs that ended in a rush wait for you",
-        );
-    }
-    let mut seen: Vec<&RunId> = Vec::new();
-    let of_kind = |wanted| problems.iter().filter(move |problem| problem.kind == wanted);
-    for problem in of_kind(ProblemKind::DeadStep) {
-        let Some(run_id) = problem.run_id.as_ref().filter(|run_id| !seen.contains(run_id)) else {
-            continue;
-        };
-        if seen.is_empty() {
-            add(&["explain"], Some(run_id), "why it is dead");
-        }
-        add(&["retry"], Some(run_id), "when its cause is mended");
-        seen.push(run_id);
-    }
-    for problem in of_kind(ProblemKind::StalledRun) {
-        add(&["explain"], problem.run_id.as_ref(), "it doesn't move");
-    }
-    if of_kind(ProblemKind::Alert).next().is_some() {
-        add(&["alerts"], None, "they are firing");
-    }
-    Ok(next)
 }
 
 #[cfg(test)]

@@ -26,7 +26,6 @@ use crate::archive::{Ended, folder_name, place, refer};
 use crate::folder::Folder;
 use crate::redact::Redactor;
 use compare::Comparison;
-#[cfg(feature = "tui")]
 pub(crate) use count::text;
 use count::{Counts, ErrorLine, EventCounts, Words};
 use event_types::EventTypes;
@@ -43,7 +42,6 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use timeline::Timeline;
 use times::Timestamps;
-#[cfg(feature = "tui")]
 pub(crate) use times::moment;
 
 /// The list of the newest runs, beside their pages.

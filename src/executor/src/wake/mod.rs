@@ -89,7 +89,6 @@ pub(crate) fn is_write(database: &std::ffi::OsStr, event: &notify::Event) -> boo
 
 /// A write to the database, or an executor that comes or goes: its end, however it ends, closes the
 /// lock file that it has written.
-#[cfg(feature = "tui")]
 pub(crate) fn is_write_or_executor(database: &std::ffi::OsStr, event: &notify::Event) -> bool {
     use notify::event::{AccessKind, AccessMode};
     let is_lock = |name: &std::ffi::OsStr| {

@@ -10,7 +10,8 @@ pub use select::{Condition, LeftOut, RunAtEnd, Selection, Why};
 use crate::alert::{self, Own};
 use crate::error::{During, Result};
 use crate::event::{self, EventType, NewEvent};
-use crate::{Millis, RunId, steps};
+use crate::steps::ending;
+use crate::{Millis, RunId};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -133,7 +134,7 @@ pub fn cancel_live(
     why: &str,
     now: Millis,
 ) -> Result<usize> {
-    steps::note_all_of(conn, run_id, now)?;
+    ending::note_all_of(conn, run_id, now)?;
     let cancelled = conn
         .prepare_cached(
             "UPDATE runchain_steps SET state = 'cancelled', token = token + 1, executor_id = NULL, finished_ms = ?2
