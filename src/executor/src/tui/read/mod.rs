@@ -241,7 +241,14 @@ impl Reader {
         };
         // Before anything is read: what is committed from here on is news.
         source.changed();
-        let mapping = source.check(&self.asked)?;
+        let mapping = match source.check(&self.asked) {
+            Ok(mapping) => mapping,
+            Err(miss) => {
+                // Opening it anew would wait for the lock for longer than a look may.
+                self.source = matches!(miss, Miss::Busy).then_some(source);
+                return Err(miss);
+            }
+        };
         let filled = self.fill_from(&source.conn, &mapping, snapshot, want, now);
         let filled = filled.map_err(|error| source::of_core(&error, &self.asked, Some(&source.conn)));
         self.source = Some(source);
