@@ -21,6 +21,15 @@ fn installed(config: &str) -> Project {
     project
 }
 
+/// A run that has ended, through but for its upload, which is dead. No executor is alive.
+fn with_a_dead_upload() -> Project {
+    let project = installed(UPLOAD);
+    project.sql(RUNNING);
+    project.sql(COMPLETED);
+    project.runchain(&["drain", "--until-idle"]);
+    project
+}
+
 fn monitor(project: &Project, arguments: &[&str]) -> Screen {
     let mut command = project.command(&["monitor"]);
     Screen::start(command.args(arguments), 80, 24)
@@ -102,10 +111,7 @@ fn the_cause_of_a_failed_run_is_at_most_two_keys_from_the_first_screen() {
 
 #[test]
 fn what_was_not_confirmed_changes_nothing() {
-    let project = installed(UPLOAD);
-    project.sql(RUNNING);
-    project.sql(COMPLETED);
-    project.runchain(&["drain", "--until-idle"]);
+    let project = with_a_dead_upload();
     let mut terminal = monitor(&project, &[]);
     terminal.until(&["upload dead", "NO EXECUTOR"]);
     terminal.types("3");
@@ -132,10 +138,7 @@ fn what_was_not_confirmed_changes_nothing() {
 /// waited for the screen.
 #[test]
 fn what_is_typed_ahead_means_what_it_does_on_the_screen_it_leads_to() {
-    let project = installed(UPLOAD);
-    project.sql(RUNNING);
-    project.sql(COMPLETED);
-    project.runchain(&["drain", "--until-idle"]);
+    let project = with_a_dead_upload();
     let mut terminal = monitor(&project, &[]);
     terminal.until(&["upload dead", "NO EXECUTOR"]);
     terminal.types("3131313131313c");
@@ -153,11 +156,8 @@ fn what_is_typed_ahead_means_what_it_does_on_the_screen_it_leads_to() {
 /// The lock that a long transaction holds is somebody else's; the keyboard is the person's.
 #[test]
 fn a_request_that_finds_the_database_locked_says_so_and_changes_nothing() {
-    let project = installed(UPLOAD);
+    let project = with_a_dead_upload();
     project.sql("PRAGMA journal_mode = WAL");
-    project.sql(RUNNING);
-    project.sql(COMPLETED);
-    project.runchain(&["drain", "--until-idle"]);
     let mut terminal = monitor(&project, &["--run", "run-1"]);
     terminal.until(&["upload ✗ dead"]);
     let holder = rusqlite::Connection::open(project.database()).unwrap();
@@ -364,10 +364,7 @@ fn complete_does_what_the_chain_lacks_shows_it_and_ends_with_its_outcome() {
 
 #[test]
 fn once_prints_the_screen_as_text_and_json_all_screens() {
-    let project = installed(UPLOAD);
-    project.sql(RUNNING);
-    project.sql(COMPLETED);
-    project.runchain(&["drain", "--until-idle"]);
+    let project = with_a_dead_upload();
     let once = project.runchain(&["monitor", "--once"]).exits(0).stdout;
     assert_eq!(once.lines().count(), 24);
     assert!(once.lines().all(|line| line.chars().count() <= 80), "{once}");
