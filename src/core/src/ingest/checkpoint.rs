@@ -106,6 +106,21 @@ impl Checkpoint {
         Self::find(conn, log).map(|found| found.map(|checkpoint| checkpoint.row.offset_bytes))
     }
 
+    /// Whether somebody has read further than the file reached when it was opened: what was seen of it then
+    /// is too old to be judged by the checkpoint, and it has to be opened again. What was cut off is not.
+    pub(super) fn is_ahead(conn: &Connection, log: &LogFile) -> Result<bool> {
+        let mut beyond = Self::query(conn, "inode = ?1", log.inode)?;
+        beyond.retain(|one| {
+            one.row.offset_bytes > log.size_bytes || one.row.head_bytes > log.head.len() as u64
+        });
+        if beyond.is_empty() {
+            return Ok(false);
+        }
+        let size_bytes = log.size_bytes_now()?;
+        let reaches = |one: &Self| one.row.offset_bytes.max(one.row.head_bytes) <= size_bytes;
+        Ok(beyond.iter().any(reaches))
+    }
+
     fn find(conn: &Connection, log: &LogFile) -> Result<Option<Self>> {
         let mut found: Option<Self> = None;
         for candidate in Self::query(conn, "inode = ?1", log.inode)? {

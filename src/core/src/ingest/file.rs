@@ -79,6 +79,15 @@ impl LogFile {
         Ok(head)
     }
 
+    /// Bytes that it has at this moment.
+    pub(super) fn size_bytes_now(&self) -> Result<u64> {
+        let found = self
+            .file
+            .metadata()
+            .map_err(|source| self.failed("look at the event log", source))?;
+        Ok(found.len())
+    }
+
     /// Another handle on the same open file, for the reader.
     pub(super) fn handle(&self) -> Result<File> {
         self.file

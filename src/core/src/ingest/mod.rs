@@ -153,40 +153,64 @@ pub fn ingest_path(
     now: Millis,
     options: &IngestOptions,
 ) -> Result<IngestReport> {
-    let log = LogFile::open(conn, path, options.recorded_as.as_deref())?;
+    loop {
+        let log = LogFile::open(conn, path, options.recorded_as.as_deref())?;
+        if let Some(report) = ingest_log(conn, &log, now, options)? {
+            return Ok(report);
+        }
+    }
+}
+
+/// `None`, and nothing is done: somebody else has read the file meanwhile, further than it reached when it
+/// was opened.
+fn ingest_log(
+    conn: &Connection,
+    log: &LogFile,
+    now: Millis,
+    options: &IngestOptions,
+) -> Result<Option<IngestReport>> {
     let mut scope = Scope::enter(conn)?;
-    let mut reader = LineReader::new(log.handle()?, &log, options);
+    let mut reader = LineReader::new(log.handle()?, log, options);
     let mut report = IngestReport {
         path: log.path.clone(),
         ..IngestReport::default()
     };
     check_schema(conn)?;
-    let read_to = Checkpoint::read_to(conn, &log)?;
+    if Checkpoint::is_ahead(conn, log)? {
+        scope.leave()?;
+        return Ok(None);
+    }
+    let read_to = Checkpoint::read_to(conn, log)?;
     if options.resume_only && read_to.is_none() {
         scope.leave()?;
-        return Ok(report);
+        return Ok(Some(report));
     }
     let tables = uet::Tables::inspect(conn)?;
     let mut known = None;
     // The file is read between the transactions only: neither a slow disk nor a line without end may
     // hold the write lock.
-    reader.start(&log, read_to.unwrap_or(0))?;
+    reader.start(log, read_to.unwrap_or(0))?;
     loop {
         scope.begin()?;
         check_schema(conn)?;
-        let mut checkpoint = Checkpoint::locate(conn, &log, known, now)?;
+        if known.is_none() && Checkpoint::is_ahead(conn, log)? {
+            scope.roll_back()?;
+            scope.leave()?;
+            return Ok(None);
+        }
+        let mut checkpoint = Checkpoint::locate(conn, log, known, now)?;
         let offset = checkpoint.row.offset_bytes;
         if offset != reader.offset() {
             // Somebody else has read this file meanwhile, and got further.
             scope.roll_back()?;
-            reader.start(&log, offset)?;
+            reader.start(log, offset)?;
             continue;
         }
         if known.replace(checkpoint.id).is_none() {
             report.identity = checkpoint.identity;
         }
         let format = checkpoint.choose(options.format.as_ref());
-        let mut batch = Batch::new(conn, &log, &tables, format, now)?;
+        let mut batch = Batch::new(conn, log, &tables, format, now)?;
         let began_at = checkpoint.row.offset_bytes;
         let mut drained = false;
         for _ in 0..options.batch_lines.max(1) {
@@ -219,11 +243,11 @@ pub fn ingest_path(
         }
         if end {
             report.pending = reader.pending();
-            report.unended = reader.unended(&log)?;
+            report.unended = reader.unended(log)?;
             break;
         }
         if report.bytes >= options.at_most_bytes || reader.has_skipped_enough() {
-            report.unended = reader.unended(&log)?;
+            report.unended = reader.unended(log)?;
             report.left = log.size_bytes.saturating_sub(reader.offset());
             break;
         }
@@ -235,7 +259,7 @@ pub fn ingest_path(
     }
     scope.leave()?;
     report.file_id = known.unwrap_or_default();
-    Ok(report)
+    Ok(Some(report))
 }
 
 /// The table of readings came with version 3.

@@ -338,6 +338,25 @@ fn what_is_rewritten_while_it_is_read_is_left_to_the_next_call() {
 }
 
 #[test]
+fn a_checkpoint_beyond_what_was_there_at_the_opening_is_of_the_same_file_unless_it_was_cut() {
+    use crate::ingest::checkpoint::Checkpoint;
+    use crate::ingest::file::LogFile;
+    // Within the head that is hashed, and beyond it.
+    for (first, all) in [(1, 2), (60, 90)] {
+        let bench = Bench::new();
+        bench.append("log.jsonl", lines(0..first));
+        let opened = || LogFile::open(&bench.conn, &bench.path("log.jsonl"), None).unwrap();
+        let log = opened();
+        bench.append("log.jsonl", lines(first..all));
+        bench.ingest("log.jsonl");
+        assert!(Checkpoint::is_ahead(&bench.conn, &log).unwrap());
+        assert!(!Checkpoint::is_ahead(&bench.conn, &opened()).unwrap());
+        fs::write(bench.path("log.jsonl"), lines(0..first)).unwrap();
+        assert!(!Checkpoint::is_ahead(&bench.conn, &opened()).unwrap());
+    }
+}
+
+#[test]
 fn a_file_that_was_cut_before_a_pending_run_of_nul_bytes_or_long_line_is_another() {
     for pending in ["\0".repeat(100), "x".repeat(3_000)] {
         let mut bench = Bench::new();
