@@ -65,17 +65,37 @@ pub(super) struct Checkpoint {
     loaded_reading: Option<Reading>,
 }
 
+/// What the checkpoints tell of a file.
+pub(super) enum Known {
+    /// It goes on here.
+    Row(Box<Checkpoint>),
+    /// No row fits it.
+    Nothing,
+    /// Somebody has read further than it reached when it was opened: what was seen of it then is too old
+    /// to be judged by the checkpoint.
+    Ahead,
+}
+
 const COLUMNS: &str =
     "id, inode, path, device, head_bytes, head_sha256, size_bytes, offset_bytes, lines, stored,
     duplicates, rejected, stored_bytes, rejected_bytes";
 
 impl Checkpoint {
-    /// The row of this file inside the batch's transaction, made if there is none. `known` is the
-    /// row that an earlier batch of the same call used.
-    pub(super) fn locate(conn: &Connection, log: &LogFile, known: Option<i64>, now: Millis) -> Result<Self> {
+    /// The row of this file inside the batch's transaction, made if there is none; `None`: the file has to
+    /// be opened again, see [`Known::Ahead`]. `known` is the row that an earlier batch of the same call used.
+    pub(super) fn locate(
+        conn: &Connection,
+        log: &LogFile,
+        known: Option<i64>,
+        now: Millis,
+    ) -> Result<Option<Self>> {
         let found = match known {
             Some(id) => Self::query(conn, "id = ?1", id)?.into_iter().next(),
-            None => Self::find(conn, log)?,
+            None => match Self::find(conn, log)? {
+                Known::Row(found) => Some(*found),
+                Known::Nothing => None,
+                Known::Ahead => return Ok(None),
+            },
         };
         let mut checkpoint = match found {
             Some(checkpoint) => checkpoint,
@@ -98,32 +118,21 @@ impl Checkpoint {
             row.head_bytes = log.head.len() as u64;
             row.head_sha256 = log.head_sha256(log.head.len()).unwrap_or_default();
         }
-        Ok(checkpoint)
+        Ok(Some(checkpoint))
     }
 
-    /// How far this file was read; `None`: never.
-    pub(super) fn read_to(conn: &Connection, log: &LogFile) -> Result<Option<u64>> {
-        Self::find(conn, log).map(|found| found.map(|checkpoint| checkpoint.row.offset_bytes))
-    }
-
-    /// Whether somebody has read further than the file reached when it was opened: what was seen of it then
-    /// is too old to be judged by the checkpoint, and it has to be opened again. What was cut off is not.
-    pub(super) fn is_ahead(conn: &Connection, log: &LogFile) -> Result<bool> {
-        let mut beyond = Self::query(conn, "inode = ?1", log.inode)?;
-        beyond.retain(|one| {
-            one.row.offset_bytes > log.size_bytes || one.row.head_bytes > log.head.len() as u64
-        });
-        if beyond.is_empty() {
-            return Ok(false);
+    /// The row of this file, if it has one.
+    pub(super) fn find(conn: &Connection, log: &LogFile) -> Result<Known> {
+        let candidates = Self::query(conn, "inode = ?1", log.inode)?;
+        if candidates.iter().any(|one| one.reach() > log.size_bytes) {
+            let size_bytes = log.size_bytes_now()?;
+            let has_come = |one: &Self| one.reach() > log.size_bytes && one.reach() <= size_bytes;
+            if candidates.iter().any(has_come) {
+                return Ok(Known::Ahead);
+            }
         }
-        let size_bytes = log.size_bytes_now()?;
-        let reaches = |one: &Self| one.row.offset_bytes.max(one.row.head_bytes) <= size_bytes;
-        Ok(beyond.iter().any(reaches))
-    }
-
-    fn find(conn: &Connection, log: &LogFile) -> Result<Option<Self>> {
         let mut found: Option<Self> = None;
-        for candidate in Self::query(conn, "inode = ?1", log.inode)? {
+        for candidate in candidates {
             // The device is only a hint: it decides between equals.
             let rank = |one: &Self| (one.row.device == log.device, one.id);
             let is_better = found.as_ref().is_none_or(|old| rank(old) < rank(&candidate));
@@ -131,7 +140,12 @@ impl Checkpoint {
                 found = Some(candidate);
             }
         }
-        Ok(found)
+        Ok(found.map_or(Known::Nothing, |found| Known::Row(Box::new(found))))
+    }
+
+    /// Bytes that a file has at least, to fit.
+    fn reach(&self) -> u64 {
+        self.row.offset_bytes.max(self.row.head_bytes)
     }
 
     /// Why a file has no row that fits it.

@@ -211,8 +211,9 @@ impl LineReader {
         !self.ended && self.unread.start > self.buffer.len() / 4
     }
 
-    /// Fills the buffer; while something is being skipped, up to its end, or until that is enough. Of a file that was cut or
-    /// rewritten in the meantime nothing more is given out: what was read may be of another file.
+    /// Fills the buffer; while something is being skipped, up to its end, or until that is enough. Of a
+    /// file that was cut or rewritten in the meantime nothing more is given out: what was read may be of
+    /// another file.
     pub(super) fn fill(&mut self) -> Result<()> {
         loop {
             self.fill_once()?;

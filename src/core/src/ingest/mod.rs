@@ -63,7 +63,7 @@ pub use unended::Unended;
 use crate::error::{Error, Result};
 use crate::{Millis, schema};
 use batch::Batch;
-use checkpoint::Checkpoint;
+use checkpoint::{Checkpoint, Known};
 use file::LogFile;
 use lines::LineReader;
 use rusqlite::Connection;
@@ -176,11 +176,14 @@ fn ingest_log(
         ..IngestReport::default()
     };
     check_schema(conn)?;
-    if Checkpoint::is_ahead(conn, log)? {
-        scope.leave()?;
-        return Ok(None);
-    }
-    let read_to = Checkpoint::read_to(conn, log)?;
+    let read_to = match Checkpoint::find(conn, log)? {
+        Known::Row(found) => Some(found.row.offset_bytes),
+        Known::Nothing => None,
+        Known::Ahead => {
+            scope.leave()?;
+            return Ok(None);
+        }
+    };
     if options.resume_only && read_to.is_none() {
         scope.leave()?;
         return Ok(Some(report));
@@ -193,12 +196,11 @@ fn ingest_log(
     loop {
         scope.begin()?;
         check_schema(conn)?;
-        if known.is_none() && Checkpoint::is_ahead(conn, log)? {
+        let Some(mut checkpoint) = Checkpoint::locate(conn, log, known, now)? else {
             scope.roll_back()?;
             scope.leave()?;
             return Ok(None);
-        }
-        let mut checkpoint = Checkpoint::locate(conn, log, known, now)?;
+        };
         let offset = checkpoint.row.offset_bytes;
         if offset != reader.offset() {
             // Somebody else has read this file meanwhile, and got further.

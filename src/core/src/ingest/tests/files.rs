@@ -339,7 +339,7 @@ fn what_is_rewritten_while_it_is_read_is_left_to_the_next_call() {
 
 #[test]
 fn a_checkpoint_beyond_what_was_there_at_the_opening_is_of_the_same_file_unless_it_was_cut() {
-    use crate::ingest::checkpoint::Checkpoint;
+    use crate::ingest::checkpoint::{Checkpoint, Known};
     use crate::ingest::file::LogFile;
     // Within the head that is hashed, and beyond it.
     for (first, all) in [(1, 2), (60, 90)] {
@@ -349,10 +349,12 @@ fn a_checkpoint_beyond_what_was_there_at_the_opening_is_of_the_same_file_unless_
         let log = opened();
         bench.append("log.jsonl", lines(first..all));
         bench.ingest("log.jsonl");
-        assert!(Checkpoint::is_ahead(&bench.conn, &log).unwrap());
-        assert!(!Checkpoint::is_ahead(&bench.conn, &opened()).unwrap());
+        let found = |log: &LogFile| Checkpoint::find(&bench.conn, log).unwrap();
+        assert!(matches!(found(&log), Known::Ahead));
+        assert!(matches!(found(&opened()), Known::Row(_)));
         fs::write(bench.path("log.jsonl"), lines(0..first)).unwrap();
-        assert!(!Checkpoint::is_ahead(&bench.conn, &opened()).unwrap());
+        assert!(matches!(found(&log), Known::Nothing));
+        assert!(matches!(found(&opened()), Known::Nothing));
     }
 }
 
