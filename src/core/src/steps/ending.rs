@@ -10,7 +10,7 @@
 use super::Claim;
 use crate::error::{During, Result};
 use crate::{Millis, RunId, StepId};
-use rusqlite::Connection;
+use rusqlite::{Connection, ToSql};
 
 /// A command has some five seconds after SIGTERM, and ten more to be gone after SIGKILL.
 const LONGEST_MS: i64 = 30_000;
@@ -23,22 +23,20 @@ pub(super) struct Ending {
 
 /// Notes a step that is about to be cancelled, if it runs.
 pub(super) fn note(conn: &Connection, step_id: StepId, now: Millis) -> Result<()> {
-    conn.prepare_cached(
-        "INSERT OR REPLACE INTO runchain_ending(step_id, token, until_ms)
-         SELECT id, token, ?2 FROM runchain_steps WHERE id = ?1 AND state = 'running'",
-    )
-    .and_then(|mut statement| statement.execute((step_id, now.plus(LONGEST_MS))))
-    .during("note a step that has to end")
-    .and_then(|noted| forget_old(conn, noted, now))
+    note_where(conn, "id = ?1", step_id, now)
 }
 
 /// The same for every step of a run that runs.
 pub(crate) fn note_all_of(conn: &Connection, run_id: &RunId, now: Millis) -> Result<()> {
-    conn.prepare_cached(
+    note_where(conn, "run_id = ?1", run_id, now)
+}
+
+fn note_where(conn: &Connection, condition: &str, key: impl ToSql, now: Millis) -> Result<()> {
+    conn.prepare_cached(&format!(
         "INSERT OR REPLACE INTO runchain_ending(step_id, token, until_ms)
-         SELECT id, token, ?2 FROM runchain_steps WHERE run_id = ?1 AND state = 'running'",
-    )
-    .and_then(|mut statement| statement.execute((run_id, now.plus(LONGEST_MS))))
+         SELECT id, token, ?2 FROM runchain_steps WHERE {condition} AND state = 'running'"
+    ))
+    .and_then(|mut statement| statement.execute((key, now.plus(LONGEST_MS))))
     .during("note the steps that have to end")
     .and_then(|noted| forget_old(conn, noted, now))
 }
